@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/daemon.h"
+
+#include <fmt/format.h>
+#include <rte_errno.h>
+#include <rte_version.h>
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "control/rule_json.h"
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr std::uint32_t kRuleSlots = 131072;
+/// How long ARP may wait for control. A worker makes no system call to wake it.
+constexpr auto kPollTime = 1ms;
+constexpr auto kTickTime = 100ms;
+constexpr std::size_t kSessionsPerAnswer = 1000;
+
+Error to_error(const dataplane::SetupError& error) {
+    return {ErrorKind::unavailable,
+            {},
+            error.code == 0 ? error.what : fmt::format("{}: {}", error.what, rte_strerror(error.code))};
+}
+
+/// What a reload can't change, named by its key; empty when nothing of that kind differs.
+std::string changed_for_good(const Settings& a, const Settings& b) {
+    const auto same_link = [](const LinkSettings& x, const LinkSettings& y) {
+        return x.name == y.name && x.device == y.device && x.addresses == y.addresses && x.vlan == y.vlan &&
+               x.mtu == y.mtu && x.queues == y.queues && x.rx_checksum == y.rx_checksum && x.ping == y.ping;
+    };
+    const auto same_route = [](const RouteSettings& x, const RouteSettings& y) {
+        return x.prefix == y.prefix && x.via == y.via && x.link == y.link;
+    };
+    const auto same_neighbour = [](const NeighbourSettings& x, const NeighbourSettings& y) {
+        return x.link == y.link && x.address == y.address && x.mac == y.mac;
+    };
+    if (!std::ranges::equal(a.links, b.links, same_link)) return "links";
+    if (!std::ranges::equal(a.routes, b.routes, same_route)) return "routes";
+    if (!std::ranges::equal(a.neighbours, b.neighbours, same_neighbour)) return "neighbours";
+    if (a.workers != b.workers) return "workers";
+    if (a.sessions != b.sessions) return "sessions";
+    if (a.idle != b.idle) return "idle";
+    if (a.hugepages != b.hugepages) return "hugepages";
+    if (a.socket != b.socket) return "socket";
+    if (a.state_directory != b.state_directory) return "state_directory";
+    if (a.log_level != b.log_level) return "log_level";
+    if (a.masquerade_port_first != b.masquerade_port_first ||
+        a.masquerade_port_last != b.masquerade_port_last) {
+        return "masquerade_ports";
+    }
+    return {};
+}
+
+}  // namespace
+
+Daemon::Daemon(std::filesystem::path config_file, Settings settings, Eal eal, RuleBook book)
+    : config_file_{std::move(config_file)},
+      settings_{std::move(settings)},
+      topology_{settings_.links, settings_.routes},
+      eal_{std::move(eal)},
+      book_{std::move(book)},
+      policies_{settings_, kRuleSlots} {}
+
+Daemon::~Daemon() {
+    server_.reset();
+    if (dataplane_) dataplane_->stop();
+    neighbours_.reset();
+}
+
+Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& config_file, Settings settings,
+                                               Eal eal, std::unique_ptr<RuleStore> store) {
+    auto book = RuleBook::open(Topology{settings.links, settings.routes}, std::move(store), settings.rules);
+    if (!book) return tl::unexpected(book.error());
+    std::unique_ptr<Daemon> daemon{
+        new Daemon{config_file, std::move(settings), std::move(eal), std::move(*book)}};
+    if (auto ok = daemon->create_dataplane(); !ok) return tl::unexpected(ok.error());
+    daemon->published_revision_ = ~daemon->book_.revision();  // whatever it is, nothing has been published
+    if (auto ok = daemon->commit(); !ok) return tl::unexpected(ok.error());
+    if (auto ok = daemon->dataplane_->start(); !ok) return tl::unexpected(to_error(ok.error()));
+    daemon->log_links();
+    auto server = RpcServer::listen(daemon->settings_.socket, *daemon);
+    if (!server) return tl::unexpected(server.error());
+    daemon->server_ = std::move(*server);
+    return daemon;
+}
+
+Result<void> Daemon::create_dataplane() {
+    dataplane::DataplaneConfig config;
+    for (std::size_t i = 0; i < settings_.links.size(); ++i) {
+        const LinkSettings& link = settings_.links[i];
+        config.links.push_back({.ethdev = eal_.ethdevs[i],
+                                .vlan = link.vlan.value_or(0),
+                                .mtu = link.mtu,
+                                .queues = link.queues,
+                                .rx_checksum_partial = link.rx_checksum == RxChecksum::partial,
+                                .ping = link.ping,
+                                .addresses = link.addresses});
+    }
+    config.sessions = settings_.sessions;
+    config.rule_slots = kRuleSlots;
+    config.worker_lcores = eal_.worker_lcores;
+    config.idle =
+        settings_.idle == IdleMode::poll ? dataplane::IdleMode::poll : dataplane::IdleMode::adaptive;
+    config.masquerade_ports = {settings_.masquerade_port_first, settings_.masquerade_port_last};
+    if (getrandom(config.secret.bytes, sizeof config.secret.bytes, 0) != sizeof config.secret.bytes) {
+        return unavailable("the kernel gives no random numbers for the hash's secret");
+    }
+    auto policy = policies_.initial(dataplane::FlowHash{config.secret});
+    if (!policy) return tl::unexpected(policy.error());
+    auto made = dataplane::Dataplane::create(config, std::move(*policy));
+    if (!made) return tl::unexpected(to_error(made.error()));
+    dataplane_ = std::move(*made);
+    neighbours_ = std::make_unique<Neighbours>(*dataplane_);
+    punts_ = std::make_unique<Punts>(*dataplane_, *neighbours_);
+    reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_);
+    add_static_neighbours();
+    neighbours_->announce_own_addresses();
+    return {};
+}
+
+void Daemon::add_static_neighbours() {
+    for (const NeighbourSettings& neighbour : settings_.neighbours) {
+        const auto link = std::ranges::find(settings_.links, neighbour.link, &LinkSettings::name);
+        const dataplane::LinkId id{static_cast<std::uint8_t>(link - settings_.links.begin())};
+        if (!neighbours_->add_static(id, neighbour.address, neighbour.mac)) {
+            spdlog::error("neighbours: no room for {}", to_text(neighbour.address));
+        }
+    }
+}
+
+void Daemon::log_links() const {
+    const auto workers = static_cast<unsigned>(eal_.worker_lcores.size());
+    for (std::size_t i = 0; i < settings_.links.size(); ++i) {
+        const dataplane::Port& port = dataplane_->port_of(dataplane::LinkId{static_cast<std::uint8_t>(i)});
+        std::string shared;
+        if (port.rx_queues() < workers) {
+            shared = fmt::format(
+                ": fewer than the {} workers; the others serve other links, look up and age sessions, "
+                "and send through the one with the queue",
+                workers);
+        }
+        spdlog::info("link {} on {}: {}, mac {}, {} rx and {} tx queue(s){}", settings_.links[i].name,
+                     settings_.links[i].device, fmt::format("mtu {}", settings_.links[i].mtu),
+                     to_text(port.mac()), port.rx_queues(), port.tx_queues(), shared);
+    }
+    spdlog::info("{} worker(s) on core(s) {}, room for {} sessions, {} MB of {}", workers,
+                 fmt::join(eal_.worker_cores, ", "), settings_.sessions, eal_.memory_bytes >> 20U,
+                 eal_.hugepages ? "hugepages" : "ordinary memory");
+    spdlog::info("ready with {} rule(s), socket {}", book_.rules().size(), settings_.socket.string());
+}
+
+void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted) {
+    auto next_tick = Neighbours::Clock::now();
+    while (!stop.load(std::memory_order_relaxed)) {
+        server_->poll(kPollTime);
+        const auto now = Neighbours::Clock::now();
+        punts_->poll(now);
+        if (now >= next_tick) {
+            neighbours_->tick(now);
+            if (neighbours_->has_removed()) {
+                policies_.renew_next_hops(*dataplane_);
+                neighbours_->release_removed();
+            }
+            next_tick = now + kTickTime;
+        }
+        if (reload_wanted.exchange(false)) {
+            auto done = reload(Json::object());
+            if (done) {
+                if (auto ok = commit(); !ok) done = tl::unexpected(ok.error());
+            }
+            if (!done) spdlog::error("reload refused, nothing changed: {}", done.error().text());
+        }
+    }
+    spdlog::info("stopping");
+}
+
+Result<void> Daemon::commit() {
+    if (book_.revision() != published_revision_) {
+        // What may fail comes first: an accepted rule is on disk and in force.
+        if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules()); !ready) {
+            book_.roll_back();
+            new_timeouts_.reset();
+            return ready;
+        }
+        if (auto durable = book_.commit(); !durable) {
+            new_timeouts_.reset();
+            return durable;
+        }
+        policies_.publish_rules(*dataplane_);
+        neighbours_->set_external_addresses(policies_.external_addresses(book_.rules()));
+        published_revision_ = book_.revision();
+    }
+    if (new_timeouts_) {
+        settings_.timeouts = *new_timeouts_;
+        policies_.publish_timeouts(*dataplane_, settings_.timeouts);
+        new_timeouts_.reset();
+    }
+    return {};
+}
+
+Json Daemon::rule_row(const Rule& rule, const RuleTotals& totals) const {
+    Json row = rule_to_json(rule);
+    row["source_effective"] = to_text(effective_source(rule, topology_));
+    row["packets"] = totals.packets;
+    row["bytes"] = totals.bytes;
+    row["sessions"] = totals.sessions;
+    return row;
+}
+
+Json Daemon::rule_rows() const {
+    const std::vector<RuleTotals> totals = reports_->rule_totals();
+    Json rows = Json::array();
+    for (const auto& [id, rule] : book_.rules()) {
+        const auto known = policies_.dataplane_id(id);
+        rows.push_back(rule_row(rule, known ? totals[known->slot] : RuleTotals{}));
+    }
+    return rows;
+}
+
+Result<Json> Daemon::add_rule(const Json& params) {
+    return rule_from_json(params)
+        .and_then([this](Rule rule) { return book_.add(std::move(rule)); })
+        .map([this](RuleId id) {
+            return Json{{"rule", rule_row(book_.rules().at(id), {})}};
+        });
+}
+
+Result<Json> Daemon::add_rules(const Json& params) {
+    return rules_from_json(params)
+        .and_then([this](std::vector<Rule> rules) { return book_.add(std::move(rules)); })
+        .map([](const std::vector<RuleId>& ids) {
+            return Json{{"added", ids.size()}};
+        });
+}
+
+Result<Json> Daemon::delete_rule(const Json& params) {
+    const std::string name = params.at("name");
+    const auto id = book_.find(name);
+    const auto known = id ? policies_.dataplane_id(*id) : std::nullopt;
+    return book_.remove(name).map([&](const Rule& rule) {
+        const auto* slot = known ? dataplane_->rule_counters().find(*known) : nullptr;
+        return Json{{"deleted", rule.name},
+                    {"sessions_kept", slot != nullptr ? slot->sessions.load(std::memory_order_relaxed) : 0}};
+    });
+}
+
+Result<Json> Daemon::export_rules(const Json&) {
+    std::vector<Rule> rules;
+    for (const auto& [id, rule] : book_.rules()) rules.push_back(rule);
+    return Json{{"text", format_rules(rules)}};
+}
+
+Result<Json> Daemon::list_rules(const Json&) {
+    return Json{{"rules", rule_rows()}};
+}
+
+Result<std::optional<dataplane::RuleId>> Daemon::rule_parameter(const Json& params) const {
+    if (!params.contains("rule")) return std::nullopt;
+    const std::string name = params.at("rule");
+    const auto id = book_.find(name);
+    if (!id)
+        return not_found("rule",
+                         fmt::format("got '{}', want the name of a rule (list-rules shows them)", name));
+    return policies_.dataplane_id(*id);
+}
+
+Result<Json> Daemon::list_sessions(const Json& params) {
+    const auto rule = rule_parameter(params);
+    if (!rule) return tl::unexpected(rule.error());
+    const auto limit = std::min<std::size_t>(params.value("limit", std::size_t{100}), kSessionsPerAnswer);
+    return reports_->sessions(*rule, params.value("cursor", std::uint64_t{0}), limit);
+}
+
+Result<Json> Daemon::list_links(const Json&) {
+    return reports_->links();
+}
+
+Result<Json> Daemon::list_neighbours(const Json&) {
+    return reports_->neighbours(*neighbours_);
+}
+
+Result<Json> Daemon::clear_sessions(const Json& params) {
+    const auto rule = rule_parameter(params);
+    if (!rule) return tl::unexpected(rule.error());
+    const std::uint64_t cleared = reports_->clear_sessions(*rule);
+    spdlog::info("cleared {} session(s)", cleared);
+    return Json{{"cleared", cleared}};
+}
+
+Result<Json> Daemon::stats(const Json&) {
+    Json stats = reports_->stats();
+    Json rows = Json::array();
+    for (const Json& row : rule_rows()) {
+        rows.push_back({{"name", row["name"]},
+                        {"packets", row["packets"]},
+                        {"bytes", row["bytes"]},
+                        {"sessions", row["sessions"]}});
+    }
+    stats["rules"] = std::move(rows);
+    return stats;
+}
+
+Result<Json> Daemon::reload(const Json&) {
+    auto settings = load_settings(config_file_);
+    if (!settings) return tl::unexpected(settings.error());
+    if (const std::string key = changed_for_good(settings_, *settings); !key.empty()) {
+        return refused(fmt::format("{}: {}", config_file_.string(), key),
+                       "changed, and takes effect only with a restart of fwdd; nothing has been reloaded");
+    }
+    auto reloaded = book_.reload(std::move(settings->rules));
+    if (!reloaded) return tl::unexpected(reloaded.error());
+    new_timeouts_ = settings->timeouts;
+    spdlog::info("reload: {} rule(s) added, {} removed, {} unchanged", reloaded->added, reloaded->removed,
+                 reloaded->unchanged);
+    return Json{{"rules", book_.rules().size()},
+                {"added", reloaded->added},
+                {"removed", reloaded->removed},
+                {"unchanged", reloaded->unchanged}};
+}
+
+Result<Json> Daemon::status(const Json&) {
+    const auto uptime = std::chrono::steady_clock::now() - started_;
+    return Json{{"version", FWD_VERSION},
+                {"pid", getpid()},
+                {"uptime_s", std::chrono::duration_cast<std::chrono::seconds>(uptime).count()},
+                {"config", config_file_.string()},
+                {"socket", settings_.socket.string()},
+                {"state_directory", settings_.state_directory.string()},
+                {"workers", eal_.worker_lcores.size()},
+                {"sessions", dataplane_->flows().session_count()},
+                {"capacity", dataplane_->flows().capacity()},
+                {"rules", book_.rules().size()},
+                {"hugepages", eal_.hugepages},
+                {"memory_mb", eal_.memory_bytes >> 20U}};
+}
+
+Result<Json> Daemon::version(const Json&) {
+    return Json{{"version", FWD_VERSION}, {"dpdk", rte_version()}};
+}
+
+}  // namespace fwd::control

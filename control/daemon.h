@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <optional>
+
+#include "control/eal.h"
+#include "control/methods.h"
+#include "control/neighbours.h"
+#include "control/policies.h"
+#include "control/punts.h"
+#include "control/reports.h"
+#include "control/rpc_server.h"
+#include "control/rule_book.h"
+#include "control/settings.h"
+#include "dataplane/dataplane.h"
+
+namespace fwd::control {
+
+/// fwdd: the data plane, the rules, the socket, and the thread that looks after all of them.
+class Daemon : public Operations {
+ public:
+    /// Sets everything up: EAL has been started with these settings.
+    static Result<std::unique_ptr<Daemon>> create(const std::filesystem::path& config_file, Settings settings,
+                                                  Eal eal, std::unique_ptr<RuleStore> store);
+    ~Daemon() override;
+
+    /// Works until told to stop; reloads when `reload_wanted` is set, and clears it.
+    void run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted);
+
+    Result<Json> add_rule(const Json& params) override;
+    Result<Json> add_rules(const Json& params) override;
+    Result<Json> delete_rule(const Json& params) override;
+    Result<Json> export_rules(const Json& params) override;
+    Result<Json> list_rules(const Json& params) override;
+    Result<Json> list_sessions(const Json& params) override;
+    Result<Json> list_links(const Json& params) override;
+    Result<Json> list_neighbours(const Json& params) override;
+    Result<Json> clear_sessions(const Json& params) override;
+    Result<Json> stats(const Json& params) override;
+    Result<Json> reload(const Json& params) override;
+    Result<Json> status(const Json& params) override;
+    Result<Json> version(const Json& params) override;
+    Result<void> commit() override;
+
+ private:
+    Daemon(std::filesystem::path config_file, Settings settings, Eal eal, RuleBook book);
+    Result<void> create_dataplane();
+    void add_static_neighbours();
+    void log_links() const;
+    Json rule_row(const Rule& rule, const RuleTotals& totals) const;
+    /// The rules with their counters.
+    Json rule_rows() const;
+    /// The data plane's id for the rule that a request names; nullopt when it names none.
+    Result<std::optional<dataplane::RuleId>> rule_parameter(const Json& params) const;
+
+    std::filesystem::path config_file_;
+    Settings settings_;
+    Topology topology_;
+    Eal eal_;
+    RuleBook book_;
+    Policies policies_;
+    std::unique_ptr<dataplane::Dataplane> dataplane_;
+    std::unique_ptr<Neighbours> neighbours_;
+    std::unique_ptr<Punts> punts_;
+    std::unique_ptr<Reports> reports_;
+    std::unique_ptr<RpcServer> server_;
+    std::optional<TimeoutSettings> new_timeouts_;  ///< of a reload that has not been committed
+    std::uint64_t published_revision_ = 0;
+    std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace fwd::control

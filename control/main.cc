@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <fmt/format.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <CLI/CLI.hpp>
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+
+#include "control/daemon.h"
+#include "control/eal.h"
+#include "control/rule_store.h"
+#include "control/settings.h"
+
+namespace {
+
+std::atomic<bool> stop_wanted{false};
+std::atomic<bool> reload_wanted{false};
+
+void set_signals() {
+    struct sigaction action {};
+    action.sa_handler = [](int) { stop_wanted.store(true); };
+    sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);
+    action.sa_handler = [](int) { reload_wanted.store(true); };
+    sigaction(SIGHUP, &action, nullptr);
+    action.sa_handler = SIG_IGN;
+    sigaction(SIGPIPE, &action, nullptr);
+}
+
+void set_up_log(const std::string& level) {
+    auto logger = spdlog::stderr_logger_mt("fwdd");
+    // The journal has its own clock.
+    logger->set_pattern(std::getenv("JOURNAL_STREAM") != nullptr ? "%l: %v" : "%Y-%m-%d %H:%M:%S.%e %l: %v");
+    logger->set_level(spdlog::level::from_str(level));
+    spdlog::set_default_logger(std::move(logger));
+}
+
+int fail(const fwd::control::Error& error) {
+    fmt::print(stderr, "fwdd: {}\n", error.text());
+    return EXIT_FAILURE;
+}
+
+int run(const std::string& config_file, const fwd::control::Settings& settings) {
+    using fwd::control::Daemon;
+    set_signals();
+    set_up_log(settings.log_level);
+    auto store = fwd::control::RuleStore::open(settings.state_directory);
+    if (!store) return fail(store.error());
+    auto eal = fwd::control::start_eal(settings);
+    if (!eal) return fail(eal.error());
+    {
+        auto daemon = Daemon::create(config_file, settings, *eal, std::move(*store));
+        if (!daemon) return fail(daemon.error());
+        (*daemon)->run(stop_wanted, reload_wanted);
+    }
+    fwd::control::stop_eal();
+    return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    CLI::App app{"fwdd, the daemon of fwd: forwards ports on network cards that DPDK drives"};
+    std::string config_file;
+    std::string checked_file;
+    auto* config = app.add_option("--config", config_file, "run with this configuration")->type_name("FILE");
+    app.add_option("--check-config", checked_file,
+                   "check this configuration and say what is wrong, without starting")
+        ->type_name("FILE")
+        ->excludes(config);
+    app.set_version_flag("--version", std::string{"fwdd "} + FWD_VERSION);
+    app.footer("Example: fwdd --config /etc/fwd/fwd.conf\nRules are added with fwdctl; see fwdctl --help.");
+    CLI11_PARSE(app, argc, argv);
+
+    const bool only_check = !checked_file.empty();
+    if (!only_check && config_file.empty()) {
+        fmt::print(stderr, "fwdd: which configuration? Give --config FILE, or --help for more\n");
+        return 2;
+    }
+    const std::string& file = only_check ? checked_file : config_file;
+    auto settings = fwd::control::load_settings(file);
+    if (!settings) return fail(settings.error());
+    if (only_check) {
+        fmt::print("{}: good: {} link(s), {} rule(s), {} sessions\n", file, settings->links.size(),
+                   settings->rules.size(), settings->sessions);
+        return EXIT_SUCCESS;
+    }
+    return run(file, *settings);
+}

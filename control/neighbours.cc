@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/neighbours.h"
+
+#include <rte_arp.h>
+#include <rte_ether.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+using dataplane::AdjacencyState;
+using dataplane::LinkId;
+using dataplane::NextHop;
+using dataplane::Verdict;
+using namespace std::chrono_literals;
+
+constexpr auto kAskAgain = 1s;
+constexpr unsigned kQuestions = 3;
+constexpr auto kFailedFor = 2s;
+constexpr auto kFreshFor = 60s;  // RFC 4861's base for reachable time is 30 s; ARP caches keep a minute
+constexpr auto kUnusedFor = 60s;
+constexpr std::size_t kHeldPerNeighbour = 16;
+constexpr std::size_t kHeldInAll = 1024;
+
+net::MacAddress from_arp(const rte_ether_addr& address) {
+    net::MacAddress mac;
+    std::copy_n(address.addr_bytes, 6, mac.bytes.begin());
+    return mac;
+}
+
+rte_ether_addr to_arp(const net::MacAddress& mac) {
+    rte_ether_addr address{};
+    std::copy_n(mac.bytes.begin(), 6, address.addr_bytes);
+    return address;
+}
+
+/// The worker notes use in steps of 2^(24+8) cycles; see Worker::emit().
+std::uint32_t use_now() {
+    return dataplane::Tick::of(dataplane::Tsc::read()).value >> 8U;
+}
+std::chrono::seconds use_age(std::uint32_t last) {
+    const dataplane::Tick ticks{(use_now() - last) << 8U};
+    return std::chrono::duration_cast<std::chrono::seconds>(ticks.to_duration());
+}
+
+const char* state_name(AdjacencyState state) {
+    switch (state) {
+        case AdjacencyState::reachable:
+            return "reachable";
+        case AdjacencyState::failed:
+            return "failed";
+        default:
+            return "incomplete";
+    }
+}
+
+}  // namespace
+
+Neighbours::~Neighbours() {
+    for (auto& [next_hop, entry] : entries_) drop_held(entry);
+}
+
+bool Neighbours::add_static(LinkId link, net::Ipv4Address address, net::MacAddress mac) {
+    const NextHop next_hop{link, address};
+    const auto id = dataplane_.neighbours().add(next_hop);
+    if (!id) return false;
+    Entry& entry = entries_[next_hop];
+    entry.adjacency = *id;
+    entry.fixed = true;
+    entry.mac = mac;
+    set_state(next_hop, entry, AdjacencyState::reachable, Clock::now());
+    return true;
+}
+
+void Neighbours::set_state(const NextHop& next_hop, Entry& entry, AdjacencyState state,
+                           Clock::time_point now) {
+    entry.state = state;
+    entry.changed = now;
+    dataplane_.neighbours().set(entry.adjacency,
+                                {.mac = entry.mac, .state = state, .egress = next_hop.egress});
+}
+
+void Neighbours::hold(rte_mbuf* packet, Clock::time_point now) {
+    const dataplane::PuntNote& note = dataplane::punt_note(*packet);
+    const NextHop next_hop{note.egress, note.next_hop};
+    auto found = entries_.find(next_hop);
+    if (found == entries_.end()) {
+        const auto id = dataplane_.neighbours().add(next_hop);
+        if (!id) return drop(packet, Verdict::drop_hold_limited);
+        found = entries_.emplace(next_hop, Entry{}).first;
+        found->second.adjacency = *id;
+        found->second.changed = now;
+        dataplane_.neighbours().use(*id, use_now());
+    }
+    Entry& entry = found->second;
+    if (entry.state == AdjacencyState::reachable) {
+        // The answer came while the packet was on its way here.
+        dataplane_.control_counters().released.add(1);
+        return send_to(packet, entry, next_hop.egress);
+    }
+    if (entry.state == AdjacencyState::failed) return drop(packet, Verdict::drop_neighbour_failed);
+    if (entry.held.size() >= kHeldPerNeighbour || held_count_ >= kHeldInAll) {
+        return drop(packet, Verdict::drop_hold_limited);
+    }
+    entry.held.push_back(packet);
+    ++held_count_;
+    if (entry.unanswered == 0) ask(next_hop, entry, now);
+}
+
+void Neighbours::drop(rte_mbuf* packet, Verdict verdict) {
+    dataplane_.control_counters().released.add(1);
+    dataplane_.control_counters().count(verdict);
+    rte_pktmbuf_free(packet);
+}
+
+void Neighbours::send_to(rte_mbuf* packet, const Entry& entry, LinkId egress) {
+    const dataplane::PuntNote note = dataplane::punt_note(*packet);
+    const dataplane::Link& link = dataplane_.links()[egress.value];
+    auto* ip = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, note.l3_offset);
+    if (!dataplane::write_l2(*packet, ip, note.l3_bytes, link, entry.mac, RTE_ETHER_TYPE_IPV4)) {
+        dataplane_.control_counters().count(Verdict::drop_no_headroom);
+        rte_pktmbuf_free(packet);
+    } else if (!dataplane_.send(packet, egress)) {
+        dataplane_.control_counters().count(Verdict::drop_tx_full);
+    }
+}
+
+void Neighbours::send_held(const NextHop& next_hop, Entry& entry) {
+    for (rte_mbuf* packet : entry.held) {
+        dataplane_.control_counters().released.add(1);
+        send_to(packet, entry, next_hop.egress);
+    }
+    held_count_ -= entry.held.size();
+    entry.held.clear();
+}
+
+void Neighbours::drop_held(Entry& entry) {
+    for (rte_mbuf* packet : entry.held) drop(packet, Verdict::drop_hold_expired);
+    held_count_ -= entry.held.size();
+    entry.held.clear();
+}
+
+void Neighbours::ask(const NextHop& next_hop, Entry& entry, Clock::time_point now) {
+    const auto& addresses = dataplane_.links()[next_hop.egress.value].addresses;
+    if (addresses.empty()) return;
+    const auto near =
+        std::ranges::find_if(addresses, [&](const auto& a) { return a.prefix().contains(next_hop.address); });
+    const net::Ipv4Address sender = (near != addresses.end() ? near : addresses.begin())->address;
+    // While the old answer may still be true it is enough to ask the one who gave it (RFC 1122,
+    // section 2.3.2.1).
+    const net::MacAddress to = entry.state == AdjacencyState::reachable ? entry.mac : net::kBroadcastMac;
+    send_arp(next_hop.egress, RTE_ARP_OP_REQUEST, to, sender, {}, next_hop.address);
+    ++entry.unanswered;
+    entry.asked = now;
+}
+
+void Neighbours::send_arp(LinkId link_id, std::uint16_t operation, net::MacAddress to,
+                          net::Ipv4Address sender, net::MacAddress target_mac, net::Ipv4Address target) {
+    rte_mbuf* packet = dataplane_.allocate();
+    if (packet == nullptr) return;
+    const dataplane::Link& link = dataplane_.links()[link_id.value];
+    rte_arp_hdr arp{};
+    arp.arp_hardware = net::be16::from_host(RTE_ARP_HRD_ETHER).wire();
+    arp.arp_protocol = net::be16::from_host(RTE_ETHER_TYPE_IPV4).wire();
+    arp.arp_hlen = 6;
+    arp.arp_plen = 4;
+    arp.arp_opcode = net::be16::from_host(operation).wire();
+    arp.arp_data.arp_sha = to_arp(link.mac);
+    arp.arp_data.arp_sip = sender.value.wire();
+    arp.arp_data.arp_tha = to_arp(target_mac);
+    arp.arp_data.arp_tip = target.value.wire();
+    auto* l3 = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, RTE_ETHER_HDR_LEN);
+    std::memcpy(l3, &arp, sizeof arp);
+    dataplane::write_l2(*packet, l3, sizeof arp, link, to, RTE_ETHER_TYPE_ARP);
+    dataplane_.control_counters().originated.add(1);
+    if (!dataplane_.send(packet, link_id)) dataplane_.control_counters().count(Verdict::drop_tx_full);
+}
+
+bool Neighbours::answers_for(LinkId link, net::Ipv4Address address) const {
+    return std::ranges::any_of(dataplane_.links()[link.value].addresses,
+                               [address](const auto& own) { return own.address == address; }) ||
+           external_.contains({link, address});
+}
+
+void Neighbours::handle_arp(rte_mbuf* packet, Clock::time_point now) {
+    const dataplane::PuntNote note = dataplane::punt_note(*packet);
+    rte_arp_hdr arp;
+    std::memcpy(&arp, rte_pktmbuf_mtod_offset(packet, std::uint8_t*, note.l3_offset), sizeof arp);
+    rte_pktmbuf_free(packet);
+    const LinkId link = note.ingress;
+    const net::MacAddress sender_mac = from_arp(arp.arp_data.arp_sha);
+    const net::Ipv4Address sender{net::be32::from_wire(arp.arp_data.arp_sip)};
+    const net::Ipv4Address target{net::be32::from_wire(arp.arp_data.arp_tip)};
+    if (sender_mac.is_multicast() || sender_mac == net::MacAddress{}) return;
+    if (sender_mac == dataplane_.links()[link.value].mac) return;  // our own, come back
+    if (answers_for(link, sender)) {
+        if (now - conflict_logged_ > 10s) {
+            spdlog::warn("{} on link {} says that it has {}, which is fwd's", to_text(sender_mac), link.value,
+                         to_text(sender));
+            conflict_logged_ = now;
+        }
+        return;
+    }
+    if (const auto found = entries_.find({link, sender}); found != entries_.end() && !found->second.fixed) {
+        Entry& entry = found->second;
+        entry.mac = sender_mac;
+        entry.unanswered = 0;
+        set_state(found->first, entry, AdjacencyState::reachable, now);
+        send_held(found->first, entry);
+    }
+    if (arp.arp_opcode == net::be16::from_host(RTE_ARP_OP_REQUEST).wire() && answers_for(link, target)) {
+        send_arp(link, RTE_ARP_OP_REPLY, sender_mac, target, sender_mac, sender);
+    }
+}
+
+bool Neighbours::is_in_use(const Entry& entry) const {
+    return use_age(dataplane_.neighbours().last_used(entry.adjacency)) < kUnusedFor;
+}
+
+void Neighbours::tick(Clock::time_point now) {
+    for (auto it = entries_.begin(); it != entries_.end();) {
+        auto& [next_hop, entry] = *it;
+        const auto age = now - entry.changed;
+        bool forget = false;
+        if (!entry.fixed) {
+            switch (entry.state) {
+                case AdjacencyState::reachable:
+                    if (age < kFreshFor) break;
+                    forget = !is_in_use(entry);
+                    if (forget || now - entry.asked < kAskAgain) break;
+                    if (entry.unanswered < kQuestions) {
+                        ask(next_hop, entry, now);
+                    } else {
+                        entry.unanswered = 0;
+                        set_state(next_hop, entry, AdjacencyState::incomplete, now);
+                    }
+                    break;
+                case AdjacencyState::failed:
+                    if (age < kFailedFor) break;
+                    entry.unanswered = 0;
+                    set_state(next_hop, entry, AdjacencyState::incomplete, now);
+                    break;
+                default:
+                    if (entry.unanswered == 0) {  // nobody waits
+                        forget = age > kUnusedFor;
+                    } else if (now - entry.asked >= kAskAgain) {
+                        if (entry.unanswered < kQuestions) {
+                            ask(next_hop, entry, now);
+                        } else {
+                            drop_held(entry);
+                            set_state(next_hop, entry, AdjacencyState::failed, now);
+                        }
+                    }
+                    break;
+            }
+        }
+        if (forget) {
+            dataplane_.neighbours().remove(next_hop);
+            removed_.push_back(entry.adjacency);
+            it = entries_.erase(it);
+        } else {
+            ++it;
+        }
+    }
+}
+
+void Neighbours::release_removed() {
+    for (const dataplane::AdjacencyId id : removed_) dataplane_.neighbours().release(id);
+    removed_.clear();
+}
+
+void Neighbours::announce(LinkId link, net::Ipv4Address address) {
+    send_arp(link, RTE_ARP_OP_REQUEST, net::kBroadcastMac, address, {}, address);
+}
+
+void Neighbours::announce_own_addresses() {
+    for (std::size_t i = 0; i < dataplane_.links().size(); ++i) {
+        for (const auto& own : dataplane_.links()[i].addresses)
+            announce(LinkId{static_cast<std::uint8_t>(i)}, own.address);
+    }
+}
+
+void Neighbours::set_external_addresses(std::set<std::pair<LinkId, net::Ipv4Address>> addresses) {
+    for (const auto& [link, address] : addresses) {
+        if (answers_for(link, address)) continue;  // not new
+        // Only those who could ask for it need to hear of it.
+        const auto& own = dataplane_.links()[link.value].addresses;
+        if (std::ranges::any_of(own, [&, a = address](const auto& o) { return o.prefix().contains(a); }))
+            announce(link, address);
+    }
+    external_ = std::move(addresses);
+}
+
+std::vector<Neighbours::Row> Neighbours::rows(Clock::time_point now) const {
+    std::vector<Row> rows;
+    for (const auto& [next_hop, entry] : entries_) {
+        Row row{next_hop, std::nullopt, entry.fixed ? "static" : state_name(entry.state),
+                std::chrono::duration_cast<std::chrono::seconds>(now - entry.changed)};
+        if (entry.state == AdjacencyState::reachable) row.mac = entry.mac;
+        rows.push_back(std::move(row));
+    }
+    return rows;
+}
+
+}  // namespace fwd::control

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Who is at which MAC address (ARP, RFC 826). Control asks for next hops, keeps the packets that wait for the
+// answer, refreshes what is in use and forgets what is not; it answers for fwd's own addresses and for the
+// external addresses of rules (proxy ARP), and announces them.
+//
+//                 packet waits           answer                 60 s old and in use
+//     (no entry) ------------> incomplete -----> reachable ---------------------> asks again, still reachable
+//                                 |  3 questions    ^  ^____________ answer ________|  |
+//                                 v  unanswered     |                                 | 3 questions
+//                                 unanswered
+//                               failed --2 s--> incomplete, not asking <--------------+
+#pragma once
+
+#include <chrono>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dataplane/dataplane.h"
+
+namespace fwd::control {
+
+class Neighbours {
+ public:
+    using Clock = std::chrono::steady_clock;
+
+    explicit Neighbours(dataplane::Dataplane& dataplane) : dataplane_{dataplane} {}
+    ~Neighbours();
+    Neighbours(const Neighbours&) = delete;
+    Neighbours& operator=(const Neighbours&) = delete;
+
+    /// An entry that never changes. False when the table is full.
+    bool add_static(dataplane::LinkId link, net::Ipv4Address address, net::MacAddress mac);
+
+    /// Takes a packet that waits for its next hop (PuntNote::hold_neighbour) and sends or drops it in the
+    /// end.
+    void hold(rte_mbuf* packet, Clock::time_point now);
+    /// Takes an ARP packet that has passed parse().
+    void handle_arp(rte_mbuf* packet, Clock::time_point now);
+    /// Asks again, gives up, refreshes and forgets; call it several times a second.
+    void tick(Clock::time_point now);
+
+    /// For which addresses beside its own fwd answers, by link. New ones are announced (RFC 5227,
+    /// section 2.3).
+    void set_external_addresses(std::set<std::pair<dataplane::LinkId, net::Ipv4Address>> addresses);
+    /// Tells everybody on the links where fwd's own addresses are.
+    void announce_own_addresses();
+
+    /// Whether a next hop has been taken away since the last call, so that flows have to look up theirs
+    /// again. The caller then publishes a new route generation and calls release_removed().
+    bool has_removed() const { return !removed_.empty(); }
+    void release_removed();
+
+    struct Row {
+        dataplane::NextHop next_hop;
+        std::optional<net::MacAddress> mac;
+        std::string state;  ///< static, reachable, incomplete or failed
+        std::chrono::seconds age;
+    };
+    std::vector<Row> rows(Clock::time_point now) const;
+
+ private:
+    struct Entry {
+        dataplane::AdjacencyId adjacency;
+        bool fixed = false;
+        dataplane::AdjacencyState state = dataplane::AdjacencyState::incomplete;
+        net::MacAddress mac;
+        unsigned unanswered = 0;    ///< questions since the last answer
+        Clock::time_point changed;  ///< into this state, or last confirmed
+        Clock::time_point asked;
+        std::deque<rte_mbuf*> held;
+    };
+    struct ByLinkAndAddress {
+        bool operator()(const dataplane::NextHop& a, const dataplane::NextHop& b) const {
+            return std::pair{a.egress, a.address} < std::pair{b.egress, b.address};
+        }
+    };
+
+    void set_state(const dataplane::NextHop& next_hop, Entry& entry, dataplane::AdjacencyState state,
+                   Clock::time_point now);
+    void ask(const dataplane::NextHop& next_hop, Entry& entry, Clock::time_point now);
+    void send_held(const dataplane::NextHop& next_hop, Entry& entry);
+    void drop_held(Entry& entry);
+    void send_to(rte_mbuf* packet, const Entry& entry, dataplane::LinkId egress);
+    void announce(dataplane::LinkId link, net::Ipv4Address address);
+    void send_arp(dataplane::LinkId link, std::uint16_t operation, net::MacAddress to,
+                  net::Ipv4Address sender, net::MacAddress target_mac, net::Ipv4Address target);
+    bool answers_for(dataplane::LinkId link, net::Ipv4Address address) const;
+    bool is_in_use(const Entry& entry) const;
+    void drop(rte_mbuf* packet, dataplane::Verdict verdict);
+
+    dataplane::Dataplane& dataplane_;
+    std::map<dataplane::NextHop, Entry, ByLinkAndAddress> entries_;
+    std::set<std::pair<dataplane::LinkId, net::Ipv4Address>> external_;
+    std::vector<dataplane::AdjacencyId> removed_;
+    std::size_t held_count_ = 0;
+    Clock::time_point conflict_logged_{};
+};
+
+}  // namespace fwd::control

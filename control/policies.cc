@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/policies.h"
+
+#include <fmt/format.h>
+#include <rte_errno.h>
+
+#include <algorithm>
+
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+using dataplane::LinkId;
+using dataplane::SessionState;
+using dataplane::SourceTranslation;
+using dataplane::Tick;
+
+std::array<Tick, dataplane::kSessionStateCount> to_ticks(const TimeoutSettings& timeouts) {
+    std::array<Tick, dataplane::kSessionStateCount> ticks{};
+    const auto set = [&](SessionState state, std::chrono::seconds timeout) {
+        ticks[static_cast<std::size_t>(state)] = Tick::from_duration(timeout);
+    };
+    set(SessionState::udp_unanswered, timeouts.udp_unanswered);
+    set(SessionState::udp_answered, timeouts.udp);
+    set(SessionState::tcp_unanswered, timeouts.tcp_opening);
+    set(SessionState::tcp_opening, timeouts.tcp_opening);
+    set(SessionState::tcp_established, timeouts.tcp_established);
+    set(SessionState::tcp_closing, timeouts.tcp_closing);
+    return ticks;
+}
+
+SourceTranslation to_translation(SourceMode mode) {
+    switch (mode) {
+        case SourceMode::masquerade:
+            return SourceTranslation::masquerade;
+        case SourceMode::preserve:
+            return SourceTranslation::preserve;
+        default:
+            return SourceTranslation::automatic;
+    }
+}
+
+Error to_error(const dataplane::SetupError& error) {
+    return {ErrorKind::unavailable,
+            {},
+            error.code == 0 ? error.what : fmt::format("{}: {}", error.what, rte_strerror(error.code))};
+}
+
+}  // namespace
+
+SourceMode effective_source(const Rule& rule, const Topology& topology) {
+    if (rule.source != SourceMode::automatic) return rule.source;
+    const LinkSettings* ingress =
+        rule.link ? topology.find_link(*rule.link) : topology.connected(rule.external.address);
+    if (ingress == nullptr && topology.links().size() == 1) ingress = &topology.links().front();
+    if (ingress == nullptr) return SourceMode::automatic;
+    return topology.egress(rule.target.address) == ingress ? SourceMode::masquerade : SourceMode::preserve;
+}
+
+Policies::Policies(const Settings& settings, std::uint32_t rule_slots)
+    : links_{settings.links},
+      routes_{settings.routes},
+      rule_slots_{rule_slots},
+      book_id_of_slot_(rule_slots) {
+    for (std::uint32_t slot = rule_slots; slot > 0; --slot) free_slots_.push_back(slot - 1);
+    current_.timeouts = to_ticks(settings.timeouts);
+}
+
+std::optional<LinkId> Policies::link_id(const std::string& name) const {
+    const auto found = std::ranges::find(links_, name, &LinkSettings::name);
+    if (found == links_.end()) return std::nullopt;
+    return LinkId{static_cast<std::uint8_t>(found - links_.begin())};
+}
+
+Result<std::shared_ptr<const dataplane::Routes>> Policies::make_routes() const {
+    std::vector<dataplane::Route> routes;
+    for (std::size_t i = 0; i < links_.size(); ++i) {
+        for (const auto& address : links_[i].addresses) {
+            routes.push_back({address.prefix(), LinkId{static_cast<std::uint8_t>(i)}, std::nullopt});
+        }
+    }
+    const Topology topology{links_, {}};
+    for (const RouteSettings& route : routes_) {
+        const LinkSettings* link =
+            route.link ? topology.find_link(*route.link) : topology.connected(route.via);
+        if (link == nullptr)
+            return invalid("routes", fmt::format("the gateway {} is on no link", to_text(route.via)));
+        routes.push_back({route.prefix, *link_id(link->name), route.via});
+    }
+    auto made = dataplane::Routes::create(routes);
+    if (!made) return tl::unexpected(to_error(made.error()));
+    return std::shared_ptr<const dataplane::Routes>{std::move(*made)};
+}
+
+Result<std::unique_ptr<const dataplane::Policy>> Policies::initial(const dataplane::FlowHash& hash) {
+    auto routes = make_routes();
+    if (!routes) return tl::unexpected(routes.error());
+    auto rules = dataplane::RuleSet::create({}, hash);
+    if (!rules) return tl::unexpected(to_error(rules.error()));
+    current_.routes = *routes;
+    current_.rules = std::move(*rules);
+    return std::make_unique<const dataplane::Policy>(current_);
+}
+
+void Policies::append(std::vector<dataplane::ForwardingRule>& to, const Rule& rule,
+                      dataplane::RuleId id) const {
+    dataplane::ForwardingRule forwarding{.id = id,
+                                         .external = rule.external,
+                                         .target = rule.target,
+                                         .source = to_translation(rule.source),
+                                         .allowed_sources = dataplane::to_ranges(rule.from)};
+    if (rule.link) forwarding.ingress = link_id(*rule.link).value();
+    for (const auto protocol : {net::Protocol::tcp, net::Protocol::udp}) {
+        if (!(protocol == net::Protocol::tcp ? rule.tcp : rule.udp)) continue;
+        forwarding.protocol = protocol;
+        to.push_back(forwarding);
+    }
+}
+
+Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules) {
+    Prepared prepared{.ids = {}, .free_slots = free_slots_, .set = nullptr};
+    std::vector<dataplane::ForwardingRule> forwarding;
+    forwarding.reserve(rules.size() * 2);
+    for (const auto& [id, rule] : rules) {
+        // The book gives a changed rule a new id, so the same id is the same rule.
+        std::optional<dataplane::RuleId> known = dataplane_id(id);
+        if (!known) {
+            if (prepared.free_slots.empty()) {
+                return refused("rules", fmt::format("got {}, want at most {}", rules.size(), rule_slots_));
+            }
+            known = dataplane.rule_counters().renew(prepared.free_slots.back());
+            prepared.free_slots.pop_back();
+        }
+        prepared.ids.emplace_hint(prepared.ids.end(), id, *known);
+        append(forwarding, rule, *known);
+    }
+    auto set = dataplane::RuleSet::create(std::move(forwarding), dataplane.hash());
+    if (!set) return tl::unexpected(to_error(set.error()));
+    prepared.set = std::move(*set);
+    prepared_ = std::move(prepared);
+    return {};
+}
+
+void Policies::publish_rules(dataplane::Dataplane& dataplane) {
+    if (!prepared_) return;
+    current_.rules = prepared_->set;
+    publish(dataplane);
+    // Only now can nobody open a session by a rule that is gone, so its slot may go to another.
+    free_slots_ = std::move(prepared_->free_slots);
+    for (const auto& [id, known] : ids_) {
+        if (prepared_->ids.contains(id)) continue;
+        free_slots_.insert(free_slots_.begin(), known.slot);
+        book_id_of_slot_[known.slot] = 0;
+    }
+    ids_ = std::move(prepared_->ids);
+    for (const auto& [id, known] : ids_) book_id_of_slot_[known.slot] = id;
+    prepared_.reset();
+}
+
+void Policies::publish_timeouts(dataplane::Dataplane& dataplane, const TimeoutSettings& timeouts) {
+    current_.timeouts = to_ticks(timeouts);
+    publish(dataplane);
+}
+
+void Policies::renew_next_hops(dataplane::Dataplane& dataplane) {
+    // 0 is what a flow has that never looked.
+    if (++current_.route_generation == 0) current_.route_generation = 1;
+    publish(dataplane);
+}
+
+void Policies::publish(dataplane::Dataplane& dataplane) {
+    dataplane.publish(std::make_unique<const dataplane::Policy>(current_));
+}
+
+std::optional<dataplane::RuleId> Policies::dataplane_id(RuleId id) const {
+    const auto found = ids_.find(id);
+    if (found == ids_.end()) return std::nullopt;
+    return found->second;
+}
+
+std::optional<RuleId> Policies::book_id(dataplane::RuleId id) const {
+    const RuleId book_id = book_id_of_slot_[id.slot];
+    if (book_id == 0 || ids_.at(book_id) != id) return std::nullopt;
+    return book_id;
+}
+
+std::set<std::pair<LinkId, net::Ipv4Address>> Policies::external_addresses(const Rules& rules) const {
+    std::set<std::pair<LinkId, net::Ipv4Address>> addresses;
+    for (const auto& [id, rule] : rules) {
+        for (std::size_t i = 0; i < links_.size(); ++i) {
+            if (rule.link && *rule.link != links_[i].name) continue;
+            addresses.emplace(LinkId{static_cast<std::uint8_t>(i)}, rule.external.address);
+        }
+    }
+    return addresses;
+}
+
+}  // namespace fwd::control

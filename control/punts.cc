@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/punts.h"
+
+#include <rte_ether.h>
+#include <rte_icmp.h>
+#include <rte_ip.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "dataplane/icmp_error.h"
+#include "dataplane/net/checksum.h"
+
+namespace fwd::control {
+namespace {
+
+using dataplane::Verdict;
+
+constexpr unsigned kAtOnce = 256;
+constexpr std::uint8_t kTtl = 64;
+constexpr std::size_t kErrorBytes = 576;  ///< of a whole ICMP error at most, RFC 1812 section 4.3.2.3
+constexpr std::size_t kErrorHeaderBytes = sizeof(rte_ipv4_hdr) + sizeof(rte_icmp_hdr);
+
+net::MacAddress source_mac(const rte_mbuf* packet) {
+    net::MacAddress mac;
+    std::memcpy(mac.bytes.data(), rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, 6), 6);
+    return mac;
+}
+
+void set_checksum(std::uint8_t* field, const std::uint8_t* data, std::size_t bytes) {
+    std::memset(field, 0, 2);
+    const std::uint16_t sum = net::checksum(data, bytes);
+    std::memcpy(field, &sum, sizeof sum);
+}
+
+}  // namespace
+
+unsigned Punts::poll(Neighbours::Clock::time_point now) {
+    std::array<rte_mbuf*, kAtOnce> packets{};
+    const unsigned count = dataplane_.take_punts(packets);
+    for (rte_mbuf* packet : std::span{packets}.first(count)) {
+        const dataplane::PuntNote& note = dataplane::punt_note(*packet);
+        switch (note.why) {
+            case Verdict::punt_arp:
+                neighbours_.handle_arp(packet, now);
+                break;
+            case Verdict::hold_neighbour:
+                neighbours_.hold(packet, now);
+                break;
+            case Verdict::punt_echo:
+                answer_echo(packet);
+                break;
+            case Verdict::punt_ttl_expired:
+                send_error(packet, dataplane::kIcmpTimeExceeded, 0, 0);
+                break;
+            case Verdict::punt_too_big:
+                send_error(packet, dataplane::kIcmpUnreachable, dataplane::kIcmpFragmentationNeeded,
+                           dataplane_.links()[note.egress.value].mtu);
+                break;
+            default:
+                rte_pktmbuf_free(packet);
+                break;
+        }
+    }
+    return count;
+}
+
+void Punts::answer_echo(rte_mbuf* packet) {
+    const dataplane::PuntNote note = dataplane::punt_note(*packet);
+    const net::MacAddress to = source_mac(packet);
+    auto* bytes = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, note.l3_offset);
+    auto* ip = reinterpret_cast<rte_ipv4_hdr*>(bytes);
+    const rte_be32_t pinged = ip->dst_addr;
+    ip->dst_addr = ip->src_addr;
+    ip->src_addr = pinged;
+    ip->time_to_live = kTtl;
+    set_checksum(bytes + offsetof(rte_ipv4_hdr, hdr_checksum), bytes, sizeof *ip);
+    std::uint8_t* icmp = bytes + sizeof *ip;
+    icmp[0] = RTE_IP_ICMP_ECHO_REPLY;
+    set_checksum(icmp + offsetof(rte_icmp_hdr, icmp_cksum), icmp, note.l3_bytes - sizeof *ip);
+    // Back to where it came from: a ping needs no route of its own.
+    const dataplane::Link& link = dataplane_.links()[note.ingress.value];
+    if (!dataplane::write_l2(*packet, bytes, note.l3_bytes, link, to, RTE_ETHER_TYPE_IPV4)) {
+        rte_pktmbuf_free(packet);
+        return;
+    }
+    dataplane_.control_counters().originated.add(1);
+    if (!dataplane_.send(packet, note.ingress)) dataplane_.control_counters().count(Verdict::drop_tx_full);
+}
+
+void Punts::send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, std::uint32_t rest) {
+    const dataplane::PuntNote note = dataplane::punt_note(*about);
+    const dataplane::Link& link = dataplane_.links()[note.ingress.value];
+    const auto* original = rte_pktmbuf_mtod_offset(about, const std::uint8_t*, note.l3_offset);
+    rte_mbuf* packet = link.addresses.empty() ? nullptr : dataplane_.allocate();
+    if (packet == nullptr) {
+        rte_pktmbuf_free(about);
+        return;
+    }
+    net::Ipv4Address to;
+    std::memcpy(&to, original + offsetof(rte_ipv4_hdr, src_addr), sizeof to);
+    const auto near =
+        std::ranges::find_if(link.addresses, [to](const auto& a) { return a.prefix().contains(to); });
+    const net::Ipv4Address from = (near != link.addresses.end() ? near : link.addresses.begin())->address;
+
+    const std::size_t quoted = std::min<std::size_t>(note.l3_bytes, kErrorBytes - kErrorHeaderBytes);
+    const auto total = static_cast<std::uint16_t>(kErrorHeaderBytes + quoted);
+    auto* bytes = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, RTE_ETHER_HDR_LEN);
+    rte_ipv4_hdr ip{};
+    ip.version_ihl = RTE_IPV4_VHL_DEF;
+    ip.total_length = net::be16::from_host(total).wire();
+    ip.time_to_live = kTtl;
+    ip.next_proto_id = IPPROTO_ICMP;
+    ip.src_addr = from.value.wire();
+    ip.dst_addr = to.value.wire();
+    std::memcpy(bytes, &ip, sizeof ip);
+    set_checksum(bytes + offsetof(rte_ipv4_hdr, hdr_checksum), bytes, sizeof ip);
+    std::uint8_t* icmp = bytes + sizeof ip;
+    const std::uint32_t rest_wire = net::be32::from_host(rest).wire();
+    icmp[0] = type;
+    icmp[1] = code;
+    std::memcpy(icmp + 4, &rest_wire, sizeof rest_wire);
+    std::memcpy(icmp + sizeof(rte_icmp_hdr), original, quoted);
+    set_checksum(icmp + offsetof(rte_icmp_hdr, icmp_cksum), icmp, total - sizeof ip);
+
+    dataplane::write_l2(*packet, bytes, total, link, source_mac(about), RTE_ETHER_TYPE_IPV4);
+    rte_pktmbuf_free(about);
+    dataplane_.control_counters().originated.add(1);
+    if (!dataplane_.send(packet, note.ingress)) dataplane_.control_counters().count(Verdict::drop_tx_full);
+}
+
+}  // namespace fwd::control

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include "control/neighbours.h"
+#include "dataplane/dataplane.h"
+
+namespace fwd::control {
+
+/// Works off what the workers hand to control: ARP and packets that wait for a neighbour go to Neighbours;
+/// pings of own addresses, packets whose TTL ran out and packets too big for their next link are answered
+/// here (RFC 792, RFC 1191).
+class Punts {
+ public:
+    Punts(dataplane::Dataplane& dataplane, Neighbours& neighbours)
+        : dataplane_{dataplane}, neighbours_{neighbours} {}
+
+    /// Handles what is there, at most a few hundred packets; returns how many.
+    unsigned poll(Neighbours::Clock::time_point now);
+
+ private:
+    void answer_echo(rte_mbuf* packet);
+    /// @param rest the last 32 bits of the ICMP header, host order: the next link's MTU in a "fragmentation
+    /// needed"
+    void send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, std::uint32_t rest);
+
+    dataplane::Dataplane& dataplane_;
+    Neighbours& neighbours_;
+};
+
+}  // namespace fwd::control

@@ -1,0 +1,285 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/reports.h"
+
+#include <rte_ethdev.h>
+
+#include <algorithm>
+#include <array>
+
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+using dataplane::FlowPosition;
+using dataplane::RecordState;
+using dataplane::Session;
+using dataplane::SessionState;
+using dataplane::StateWord;
+using dataplane::Tick;
+using dataplane::Verdict;
+
+/// Positions looked at in one read section: workers wait for its end before they reuse what they have
+/// removed.
+constexpr std::uint32_t kPositionsPerSection = 16384;
+/// Positions looked at for one answer, so that a long list never keeps control from ARP.
+constexpr std::uint32_t kPositionsPerPage = 1U << 20U;
+
+double seconds(Tick ticks) {
+    return static_cast<double>(ticks.to_duration().count()) / 1000;
+}
+
+}  // namespace
+
+struct Reports::Totals {
+    std::uint64_t received = 0, received_bytes = 0, originated = 0, sent = 0, sent_bytes = 0, punted = 0,
+                  dropped = 0, held = 0, opened = 0, closed = 0, evicted = 0;
+    std::array<std::uint64_t, dataplane::kVerdictCount> verdicts{};
+    struct Link {
+        std::uint64_t rx_packets = 0, rx_bytes = 0, tx_packets = 0, tx_bytes = 0, dropped = 0;
+    };
+    std::array<Link, dataplane::kMaxLinks> links{};
+
+    void add(const dataplane::ThreadCounters& c) {
+        received += c.received.get();
+        received_bytes += c.received_bytes.get();
+        originated += c.originated.get();
+        sent += c.sent.get();
+        sent_bytes += c.sent_bytes.get();
+        held += c.held.get();
+        held -= c.released.get();
+        opened += c.sessions_opened.get();
+        closed += c.sessions_closed.get();
+        evicted += c.sessions_evicted.get();
+        for (std::size_t v = 0; v < verdicts.size(); ++v) {
+            const std::uint64_t n = c.verdicts[v].get();
+            verdicts[v] += n;
+            const auto verdict = static_cast<Verdict>(v);
+            if (dataplane::is_drop(verdict)) {
+                dropped += n;
+            } else if (verdict != Verdict::forward && verdict != Verdict::hold_neighbour) {
+                punted += n;
+            }
+        }
+        for (std::size_t l = 0; l < links.size(); ++l) {
+            links[l].rx_packets += c.links[l].rx_packets.get();
+            links[l].rx_bytes += c.links[l].rx_bytes.get();
+            links[l].tx_packets += c.links[l].tx_packets.get();
+            links[l].tx_bytes += c.links[l].tx_bytes.get();
+            links[l].dropped += c.links[l].dropped.get();
+        }
+    }
+};
+
+Reports::Totals Reports::sum_counters() const {
+    Totals totals;
+    for (const auto& worker : dataplane_.workers()) totals.add(worker->counters());
+    totals.add(dataplane_.control_counters());
+    return totals;
+}
+
+template <typename Visit>
+std::uint32_t Reports::for_each_live(std::uint32_t first, std::uint32_t end, Visit visit) const {
+    dataplane::FlowTable& flows = dataplane_.flows();
+    std::uint32_t at = first;
+    while (at < end) {
+        const dataplane::Dataplane::ReadSection section{dataplane_};
+        const std::uint32_t section_end = std::min(end, at + kPositionsPerSection);
+        for (; at < section_end; ++at) {
+            const FlowPosition id{at};
+            if (flows.deadline(id).load(std::memory_order_relaxed) == dataplane::kNoSession) continue;
+            const StateWord word = flows.flow(id).load_state();
+            if (word.state() == RecordState::live && !visit(id, word)) return at + 1;
+        }
+    }
+    return at;
+}
+
+std::vector<RuleTotals> Reports::rule_totals() const {
+    dataplane::RuleCounters& counters = dataplane_.rule_counters();
+    std::vector<RuleTotals> totals(counters.slot_count());
+    dataplane::FlowTable& flows = dataplane_.flows();
+    for_each_live(0, flows.position_count(), [&](FlowPosition id, StateWord) {
+        const Session& session = flows.session(id);
+        if (counters.find(session.rule) != nullptr) {
+            RuleTotals& rule = totals[session.rule.slot];
+            for (const FlowPosition position : {id, session.reverse}) {
+                rule.packets += flows.flow(position).packets.load(std::memory_order_relaxed);
+                rule.bytes += flows.flow(position).bytes.load(std::memory_order_relaxed);
+            }
+            ++rule.sessions;
+        }
+        return true;
+    });
+    for (std::uint32_t slot = 0; slot < totals.size(); ++slot) {
+        const auto* closed = counters.at(slot);
+        totals[slot].packets += closed->packets.load(std::memory_order_relaxed);
+        totals[slot].bytes += closed->bytes.load(std::memory_order_relaxed);
+    }
+    return totals;
+}
+
+Json Reports::link_row(std::size_t link, const Totals& totals) const {
+    const Totals::Link& c = totals.links[link];
+    return {{"name", links_[link].name},  {"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},
+            {"tx_packets", c.tx_packets}, {"tx_bytes", c.tx_bytes},     {"dropped", c.dropped}};
+}
+
+Json Reports::stats() const {
+    const Totals totals = sum_counters();
+    Json drops = Json::array();
+    for (const auto& row : dataplane::kVerdictNames) {
+        const std::uint64_t packets = totals.verdicts[static_cast<std::size_t>(row.verdict)];
+        if (dataplane::is_drop(row.verdict) && packets != 0) {
+            drops.push_back({{"reason", row.name}, {"help", row.help}, {"packets", packets}});
+        }
+    }
+    Json punts = Json::array();
+    for (const auto& row : dataplane::kVerdictNames) {
+        const std::uint64_t packets = totals.verdicts[static_cast<std::size_t>(row.verdict)];
+        if (!dataplane::is_drop(row.verdict) && row.verdict != Verdict::forward && packets != 0) {
+            punts.push_back({{"reason", row.name}, {"help", row.help}, {"packets", packets}});
+        }
+    }
+    Json links = Json::array();
+    for (std::size_t link = 0; link < links_.size(); ++link) links.push_back(link_row(link, totals));
+    Json workers = Json::array();
+    for (std::size_t w = 0; w < dataplane_.workers().size(); ++w) {
+        const dataplane::ThreadCounters& c = dataplane_.workers()[w]->counters();
+        std::uint64_t dropped = 0;
+        for (std::size_t v = 0; v < c.verdicts.size(); ++v) {
+            if (dataplane::is_drop(static_cast<Verdict>(v))) dropped += c.verdicts[v].get();
+        }
+        const std::uint64_t all = std::max<std::uint64_t>(c.all_cycles.get(), 1);
+        workers.push_back(
+            {{"worker", w},
+             {"core", worker_cores_[w]},
+             {"busy_percent", 100.0 * static_cast<double>(c.busy_cycles.get()) / static_cast<double>(all)},
+             {"busy_cycles", c.busy_cycles.get()},
+             {"all_cycles", c.all_cycles.get()},
+             {"received", c.received.get()},
+             {"sent", c.sent.get()},
+             {"dropped", dropped}});
+    }
+    dataplane::FlowTable& flows = dataplane_.flows();
+    return {{"packets",
+             {{"received", totals.received},
+              {"originated", totals.originated},
+              {"sent", totals.sent},
+              {"punted", totals.punted},
+              {"dropped", totals.dropped},
+              {"held", totals.held}}},
+            {"bytes", {{"received", totals.received_bytes}, {"sent", totals.sent_bytes}}},
+            {"sessions",
+             {{"live", flows.session_count()},
+              {"unanswered", flows.unanswered_count()},
+              {"capacity", flows.capacity()},
+              {"opened", totals.opened},
+              {"closed", totals.closed},
+              {"evicted", totals.evicted}}},
+            {"drops", drops},
+            {"punts", punts},
+            {"links", links},
+            {"workers", workers}};
+}
+
+Json Reports::links() const {
+    const Totals totals = sum_counters();
+    Json rows = Json::array();
+    for (std::size_t i = 0; i < links_.size(); ++i) {
+        const dataplane::Link& link = dataplane_.links()[i];
+        const dataplane::Port& port = dataplane_.port_of(dataplane::LinkId{static_cast<std::uint8_t>(i)});
+        rte_eth_dev_info info{};
+        rte_eth_dev_info_get(port.ethdev(), &info);
+        rte_eth_link state{};
+        const bool known = rte_eth_link_get_nowait(port.ethdev(), &state) == 0;
+        Json addresses = Json::array();
+        for (const auto& address : link.addresses) addresses.push_back(to_text(address));
+        Json row = link_row(i, totals);
+        row["device"] = links_[i].device;
+        row["driver"] = info.driver_name != nullptr ? info.driver_name : "";
+        row["mac"] = to_text(link.mac);
+        row["vlan"] = link.vlan != 0 ? Json(link.vlan) : Json();
+        row["mtu"] = link.mtu;
+        row["up"] = known && state.link_status == RTE_ETH_LINK_UP;
+        row["speed_mbps"] =
+            known && state.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN ? Json(state.link_speed) : Json();
+        row["addresses"] = addresses;
+        row["rx_queues"] = port.rx_queues();
+        row["tx_queues"] = port.tx_queues();
+        rows.push_back(std::move(row));
+    }
+    return {{"links", rows}};
+}
+
+Json Reports::neighbours(const Neighbours& neighbours) const {
+    Json rows = Json::array();
+    for (const Neighbours::Row& row : neighbours.rows(Neighbours::Clock::now())) {
+        rows.push_back({{"link", links_[row.next_hop.egress.value].name},
+                        {"address", to_text(row.next_hop.address)},
+                        {"mac", row.mac ? Json(to_text(*row.mac)) : Json()},
+                        {"state", row.state},
+                        {"age_s", row.age.count()}});
+    }
+    return {{"neighbours", rows}};
+}
+
+Json Reports::session_row(FlowPosition id, Tick now) const {
+    dataplane::FlowTable& flows = dataplane_.flows();
+    const Session& session = flows.session(id);
+    const dataplane::Flow& forward = flows.flow(id);
+    const dataplane::Flow& reverse = flows.flow(session.reverse);
+    const dataplane::FlowKey key = flows.key(id);
+    const SessionState state = session.state.load(std::memory_order_relaxed);
+    const auto index = std::min(static_cast<std::size_t>(state), dataplane::kSessionStateCount - 1);
+    Tick last{forward.last_seen.load(std::memory_order_relaxed)};
+    const Tick reverse_last{reverse.last_seen.load(std::memory_order_relaxed)};
+    if (last.before(reverse_last)) last = reverse_last;
+    if (now.before(last)) last = now;
+    const Tick idle = now - last;
+    const Tick timeout = dataplane_.policy().timeouts[index];
+    const std::optional<RuleId> rule = policies_.book_id(session.rule);
+    const auto& t = forward.translation;
+    const auto count = [](const std::atomic<std::uint64_t>& c) { return c.load(std::memory_order_relaxed); };
+    return {{"rule", rule ? Json(book_.rules().at(*rule).name) : Json()},
+            {"protocol", session.protocol == net::Protocol::tcp ? "tcp" : "udp"},
+            {"state", dataplane::kSessionStateNames[index]},
+            {"client", to_text(key.source_endpoint())},
+            {"external", to_text(key.destination_endpoint())},
+            {"source", to_text(net::Endpoint{t.source, t.source_port})},
+            {"target", to_text(net::Endpoint{t.destination, t.destination_port})},
+            {"packets_in", count(forward.packets)},
+            {"bytes_in", count(forward.bytes)},
+            {"packets_out", count(reverse.packets)},
+            {"bytes_out", count(reverse.bytes)},
+            {"age_s", now.before(session.opened) ? 0.0 : seconds(now - session.opened)},
+            {"idle_s", seconds(idle)},
+            {"expires_s", idle.before(timeout) ? seconds(timeout - idle) : 0.0}};
+}
+
+Json Reports::sessions(std::optional<dataplane::RuleId> rule, std::uint64_t cursor, std::size_t limit) const {
+    dataplane::FlowTable& flows = dataplane_.flows();
+    const std::uint64_t end = flows.position_count();
+    const auto first = static_cast<std::uint32_t>(std::min(cursor, end));
+    const auto page_end =
+        static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{first} + kPositionsPerPage, end));
+    const Tick now = Tick::of(dataplane::Tsc::read());
+    Json rows = Json::array();
+    const std::uint32_t next = for_each_live(first, page_end, [&](FlowPosition id, StateWord) {
+        if (!rule || flows.session(id).rule == *rule) rows.push_back(session_row(id, now));
+        return rows.size() < limit;
+    });
+    return {{"sessions", std::move(rows)}, {"cursor", next < end ? Json(next) : Json()}};
+}
+
+std::uint64_t Reports::clear_sessions(std::optional<dataplane::RuleId> rule) {
+    dataplane::FlowTable& flows = dataplane_.flows();
+    std::uint64_t cleared = 0;
+    for_each_live(0, flows.position_count(), [&](FlowPosition id, StateWord word) {
+        if ((!rule || flows.session(id).rule == *rule) && flows.condemn(id, word)) ++cleared;
+        return true;
+    });
+    return cleared;
+}
+
+}  // namespace fwd::control

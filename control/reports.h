@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What fwdctl shows, read from the running data plane. Nothing here stops a worker.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "control/methods.h"
+#include "control/neighbours.h"
+#include "control/policies.h"
+#include "dataplane/dataplane.h"
+
+namespace fwd::control {
+
+/// Totals of a rule: its ended sessions' and those of the live ones.
+struct RuleTotals {
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;
+    std::uint32_t sessions = 0;
+};
+
+class Reports {
+ public:
+    Reports(dataplane::Dataplane& dataplane, const Policies& policies, const std::vector<LinkSettings>& links,
+            const std::vector<unsigned>& worker_cores, const RuleBook& book)
+        : dataplane_{dataplane},
+          policies_{policies},
+          links_{links},
+          worker_cores_{worker_cores},
+          book_{book} {}
+
+    /// By slot, for all rules at once: one walk over the sessions.
+    std::vector<RuleTotals> rule_totals() const;
+
+    Json stats() const;
+    Json links() const;
+    Json neighbours(const Neighbours& neighbours) const;
+    /// A page of sessions from `cursor` on; the answer's own cursor is null after the last page.
+    Json sessions(std::optional<dataplane::RuleId> rule, std::uint64_t cursor, std::size_t limit) const;
+    /// Condemns the sessions (of one rule); returns how many.
+    std::uint64_t clear_sessions(std::optional<dataplane::RuleId> rule);
+
+ private:
+    struct Totals;
+    Totals sum_counters() const;
+    Json link_row(std::size_t link, const Totals& totals) const;
+    Json session_row(dataplane::FlowPosition id, dataplane::Tick now) const;
+    /// Calls `visit(id, state word)` for live sessions from `first` on, until it returns false; where to go
+    /// on.
+    template <typename Visit>
+    std::uint32_t for_each_live(std::uint32_t first, std::uint32_t end, Visit visit) const;
+
+    dataplane::Dataplane& dataplane_;
+    const Policies& policies_;
+    const std::vector<LinkSettings>& links_;
+    const std::vector<unsigned>& worker_cores_;
+    const RuleBook& book_;
+};
+
+}  // namespace fwd::control

@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/rule_book.h"
+
+#include <fmt/format.h>
+
+#include <cassert>
+#include <unordered_map>
+#include <utility>
+
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+/// Whether packets would be treated the same: all but where the rule stands in its file.
+bool is_same(const Rule& a, const Rule& b) {
+    const auto members = [](const Rule& rule) {
+        return std::tie(rule.name, rule.tcp, rule.udp, rule.link, rule.external, rule.target, rule.source,
+                        rule.from, rule.origin);
+    };
+    return members(a) == members(b);
+}
+
+/// "fwd.conf:12: external".
+std::string place_of(const Rule& rule, const std::string& field) {
+    return rule.origin_text.empty() ? field : rule.origin_text + ": " + field;
+}
+
+/// A rule of the database that the configuration no longer allows has to be mended while fwdd is not running.
+Error stored_rule_error(const RuleStore& store, const std::string& name, const Error& error) {
+    return {error.kind, store.file().string(),
+            fmt::format("rule {}: {}; change the configuration, or delete the rule: "
+                        "sqlite3 {} \"DELETE FROM rule WHERE name = '{}'\"",
+                        in_quotes(name), error.text(), store.file().string(), name)};
+}
+
+}  // namespace
+
+Result<RuleBook> RuleBook::open(Topology topology, std::unique_ptr<RuleStore> store,
+                                std::vector<Rule> config_rules) {
+    RuleBook book{std::move(topology), std::move(store)};
+    if (auto ok = book.reload(std::move(config_rules)); !ok) return tl::unexpected(std::move(ok.error()));
+
+    auto stored = book.store_->load();
+    if (!stored) return tl::unexpected(std::move(stored.error()));
+    for (Rule& rule : *stored) {
+        const std::string name = rule.name;
+        if (auto ok = book.put_new(std::move(rule)); !ok) {
+            return tl::unexpected(stored_rule_error(*book.store_, name, ok.error()));
+        }
+    }
+    book.changes_.clear();  // all of it is where it belongs
+    return book;
+}
+
+Result<RuleId> RuleBook::add(Rule rule) {
+    if (auto ok = put_new(std::move(rule)); !ok) return tl::unexpected(std::move(ok.error()));
+    return last_id_;
+}
+
+Result<std::vector<RuleId>> RuleBook::add(std::vector<Rule> rules) {
+    const std::size_t before = changes_.size();
+    std::vector<RuleId> ids;
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+        if (auto ok = put_new(std::move(rules[i])); !ok) {
+            undo_to(before);
+            ok.error().field = fmt::format("rules[{}].{}", i, ok.error().field);
+            return tl::unexpected(std::move(ok.error()));
+        }
+        ids.push_back(last_id_);
+    }
+    return ids;
+}
+
+Result<Rule> RuleBook::remove(std::string_view name) {
+    const auto id = find(name);
+    if (!id) {
+        return not_found(
+            "name", fmt::format("got {}, want the name of a rule: list-rules shows them", in_quotes(name)));
+    }
+    const Rule& rule = rules_.at(*id);
+    if (rule.origin == RuleOrigin::config_file) {
+        return refused("name",
+                       fmt::format("got {}, a rule of the configuration file: delete it there ({}), then "
+                                   "reload",
+                                   in_quotes(name), rule.origin_text));
+    }
+    changes_.push_back({*id, take(*id)});
+    return *changes_.back().before;
+}
+
+Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules) {
+    const std::size_t before = changes_.size();
+
+    std::unordered_map<std::string_view, const Rule*> wanted;
+    for (const Rule& rule : config_rules) {
+        if (!wanted.emplace(rule.name, &rule).second) {
+            return refused(place_of(rule, "name"), fmt::format("got {} twice", in_quotes(rule.name)));
+        }
+    }
+    // First out with the old ones: a new rule may have the address of one that goes.
+    Reloaded result;
+    std::vector<RuleId> gone;
+    for (const auto& [id, rule] : rules_) {
+        if (rule.origin != RuleOrigin::config_file) continue;
+        const auto found = wanted.find(rule.name);
+        if (found == wanted.end() || !is_same(*found->second, rule)) gone.push_back(id);
+    }
+    for (const RuleId id : gone) changes_.push_back({id, take(id)});
+    result.removed = gone.size();
+
+    for (Rule& rule : config_rules) {
+        const auto id = find(rule.name);
+        if (id && is_same(rules_.at(*id), rule)) {
+            if (rules_.at(*id).origin_text != rule.origin_text) replace(*id, std::move(rule));
+            ++result.unchanged;
+            continue;
+        }
+        if (auto ok = put_new(rule); !ok) {
+            undo_to(before);
+            ok.error().field = place_of(rule, ok.error().field);
+            return tl::unexpected(std::move(ok.error()));
+        }
+        ++result.added;
+    }
+    return result;
+}
+
+Result<void> RuleBook::commit() {
+    // A rule may have come and gone in between: only what it was at first and what it is now count.
+    std::map<RuleId, const std::optional<Rule>*> before;
+    for (const Change& change : changes_) before.try_emplace(change.id, &change.before);
+    std::vector<std::string> deleted;
+    std::vector<const Rule*> added;
+    for (const auto& [id, rule] : before) {
+        const auto now = rules_.find(id);
+        const bool was_there = rule->has_value();
+        const bool is_there = now != rules_.end();
+        if (was_there && !is_there && (*rule)->origin == RuleOrigin::database)
+            deleted.push_back((*rule)->name);
+        if (!was_there && is_there && now->second.origin == RuleOrigin::database)
+            added.push_back(&now->second);
+    }
+    if (!deleted.empty() || !added.empty()) {
+        if (auto ok = store_->change(deleted, added); !ok) {
+            undo_to(0);
+            return ok;
+        }
+    }
+    changes_.clear();
+    return {};
+}
+
+void RuleBook::roll_back() { undo_to(0); }
+
+std::optional<RuleId> RuleBook::find(std::string_view name) const {
+    const auto found = names_.find(name);
+    if (found == names_.end()) return {};
+    return found->second;
+}
+
+/// Checks the rule and adds it under the next id. On failure nothing has changed.
+Result<void> RuleBook::put_new(Rule rule) {
+    if (rule.name.empty()) rule.name = free_name(rule);
+    if (auto ok = check_rule(rule, topology_); !ok) return ok;
+    if (auto ok = put(last_id_ + 1, std::move(rule)); !ok) return ok;
+    changes_.push_back({++last_id_, {}});
+    return {};
+}
+
+Result<void> RuleBook::put(RuleId id, Rule rule) {
+    if (auto ok = claims_.add(rule); !ok) return ok;
+    names_.emplace(rule.name, id);
+    rules_.emplace(id, std::move(rule));
+    ++revision_;
+    return {};
+}
+
+/// The new rule claims nothing that the old one has not.
+void RuleBook::replace(RuleId id, Rule rule) {
+    changes_.push_back({id, take(id)});
+    [[maybe_unused]] const auto fits = put(id, std::move(rule));
+    assert(fits);
+}
+
+Rule RuleBook::take(RuleId id) {
+    Rule rule = std::move(rules_.extract(id).mapped());
+    names_.erase(rule.name);
+    claims_.remove(rule);
+    ++revision_;
+    return rule;
+}
+
+void RuleBook::undo_to(std::size_t count) {
+    while (changes_.size() > count) {
+        Change change = std::move(changes_.back());
+        changes_.pop_back();
+        if (rules_.contains(change.id)) take(change.id);
+        if (!change.before) continue;
+        [[maybe_unused]] const auto fits = put(change.id, std::move(*change.before));
+        assert(fits);
+    }
+}
+
+/// A name for a rule that was given none.
+std::string RuleBook::free_name(const Rule& rule) const {
+    constexpr std::size_t kRoomForNumber = 55;  // of 63 bytes
+    const std::string name = default_name(rule);
+    if (!find(name)) return name;
+    for (unsigned number = 2;; ++number) {
+        std::string numbered = fmt::format("{}-{}", name.substr(0, kRoomForNumber), number);
+        if (!find(numbered)) return numbered;
+    }
+}
+
+}  // namespace fwd::control

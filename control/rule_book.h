@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/error.h"
+#include "control/rule.h"
+#include "control/rule_check.h"
+#include "control/rule_store.h"
+#include "control/topology.h"
+
+namespace fwd::control {
+
+/// Names a rule as long as it lives: in order of adding, never used twice.
+using RuleId = std::uint64_t;
+
+/// All rules that are in force: of the configuration file, the database and those that live in memory only.
+/// Each has been checked against the topology and against all others.
+///
+/// Changes hold at once, but they are not safe before commit(): when that fails, all since the last one are
+/// undone.
+class RuleBook {
+ public:
+    struct Reloaded {
+        std::size_t added = 0;
+        std::size_t removed = 0;
+        std::size_t unchanged = 0;
+    };
+
+    /// The rules of the configuration file, then those of the database. Refused when they don't fit together.
+    static Result<RuleBook> open(Topology topology, std::unique_ptr<RuleStore> store,
+                                 std::vector<Rule> config_rules);
+
+    /// Adds a rule; one without a name gets one. An error's field is a key of the rule.
+    Result<RuleId> add(Rule rule);
+    /// All or nothing. An error's field names the rule: "rules[3].external".
+    Result<std::vector<RuleId>> add(std::vector<Rule> rules);
+    /// Returns the rule. One of the configuration file is refused.
+    Result<Rule> remove(std::string_view name);
+    /// Puts these in the place of the rules of the configuration file, all or nothing. A rule that has not
+    /// changed keeps its id.
+    Result<Reloaded> reload(std::vector<Rule> config_rules);
+
+    /// Makes what has changed since the last call durable, as far as it is to be, in one transaction. On
+    /// failure all of it is undone.
+    Result<void> commit();
+
+    /// Undoes what has changed since the last commit().
+    void roll_back();
+
+    /// In order of adding.
+    const std::map<RuleId, Rule>& rules() const { return rules_; }
+    std::optional<RuleId> find(std::string_view name) const;
+    /// Another one after each change, undone ones included.
+    std::uint64_t revision() const { return revision_; }
+
+ private:
+    /// What was there before. Undone from last to first.
+    struct Change {
+        RuleId id = 0;
+        std::optional<Rule> before;  ///< none: the rule was added
+    };
+
+    RuleBook(Topology topology, std::unique_ptr<RuleStore> store)
+        : topology_{std::move(topology)}, store_{std::move(store)} {}
+
+    Result<void> put_new(Rule rule);
+    Result<void> put(RuleId id, Rule rule);
+    void replace(RuleId id, Rule rule);
+    Rule take(RuleId id);
+    void undo_to(std::size_t count);
+    std::string free_name(const Rule& rule) const;
+
+    Topology topology_;
+    std::unique_ptr<RuleStore> store_;
+    RuleClaims claims_;
+    std::map<RuleId, Rule> rules_;
+    std::map<std::string, RuleId, std::less<>> names_;
+    std::vector<Change> changes_;  ///< since the last commit
+    RuleId last_id_ = 0;
+    std::uint64_t revision_ = 0;
+};
+
+}  // namespace fwd::control

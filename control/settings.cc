@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/settings.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <exception>
+#include <functional>
+#include <libconfig.h++>
+
+#include "control/settings_check.h"
+#include "control/settings_reader.h"
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+constexpr unsigned kMostWorkers = 127;   // DPDK's RTE_MAX_LCORE in Debian's build is 128
+constexpr unsigned kHighestCore = 1023;  // glibc's CPU_SETSIZE - 1
+constexpr std::uint32_t kFewestSessions = 16;
+constexpr std::uint32_t kMostSessions = 100'000'000;
+constexpr std::uint16_t kSmallestMtu = 68;  // RFC 791
+constexpr std::uint16_t kLargestMtu = 9600;
+constexpr std::uint16_t kMostQueues = 1024;  // DPDK's RTE_MAX_QUEUES_PER_PORT
+constexpr std::size_t kLongestDevice = 255;
+constexpr std::size_t kLongestSocketPath = 107;  // sun_path without its NUL
+constexpr std::size_t kMostLinks = 256;
+constexpr std::size_t kMostAddressesPerLink = 64;
+constexpr std::size_t kMostRoutes = 65536;
+constexpr std::size_t kMostNeighbours = 65536;
+constexpr std::size_t kMostRules = 1'000'000;
+constexpr std::size_t kMostPrefixesPerRule = 65536;
+constexpr std::int64_t kLongestTimeout = std::int64_t{86400} * 7;
+
+Result<std::filesystem::path> parse_absolute_path(std::string_view text) {
+    std::filesystem::path path{text};
+    if (!path.is_absolute())
+        return invalid({}, fmt::format("got {}, want an absolute path", in_quotes(text)));
+    return path;
+}
+
+Result<std::filesystem::path> parse_socket_path(std::string_view text) {
+    if (text.size() > kLongestSocketPath) {
+        return invalid(
+            {}, fmt::format("got a path of {} bytes, want at most {}", text.size(), kLongestSocketPath));
+    }
+    return parse_absolute_path(text);
+}
+
+/// Only what can't be a device at all: which ones there are, EAL knows.
+Result<std::string> parse_device(std::string_view text) {
+    constexpr std::string_view kExamples =
+        "a PCI address such as 0000:01:00.0 or a DPDK device such as net_tap0";
+    const bool is_text = std::ranges::all_of(text, [](char c) { return c > ' ' && c <= '~'; });
+    if (text.empty() || text.size() > kLongestDevice || !is_text) {
+        return invalid({}, fmt::format("got {}, want {}", in_quotes(text), kExamples));
+    }
+    if (text.find_first_of(":._-,") == std::string_view::npos) {
+        return invalid(
+            {}, fmt::format("got {}, the kernel's name of a NIC; want {}", in_quotes(text), kExamples));
+    }
+    return std::string{text};
+}
+
+struct PortRange {
+    std::uint16_t first = 0;
+    std::uint16_t last = 0;
+};
+
+Result<PortRange> parse_port_range(std::string_view text) {
+    const std::size_t dash = std::min(text.find('-'), text.size());
+    const Result<std::uint16_t> first = parse_port(text.substr(0, dash));
+    const Result<std::uint16_t> last = parse_port(text.substr(std::min(dash + 1, text.size())));
+    if (!first || !last || *first > *last) {
+        return invalid({}, fmt::format("got {}, want a range of ports such as 1024-65535", in_quotes(text)));
+    }
+    return PortRange{*first, *last};
+}
+
+Result<void> read_workers(const Value& value, Settings& settings) {
+    if (value.is_integer()) {
+        return assign(value.integer(1U, kMostWorkers), settings.workers);
+    }
+    if (!value.is_list()) return value.wrong_type("how many or a list of cores");
+    std::vector<unsigned> cores;
+    const auto read_core = [](const Value& core) { return core.integer(0U, kHighestCore); };
+    if (Result<void> read = read_list(value, kMostWorkers, read_core, cores); !read) return read;
+    if (cores.empty()) return value.bad("got an empty list, want at least one core");
+    for (std::size_t i = 0; i < cores.size(); ++i) {
+        if (std::find(cores.begin(), cores.begin() + static_cast<std::ptrdiff_t>(i), cores[i]) !=
+            cores.begin() + static_cast<std::ptrdiff_t>(i)) {
+            return value.element(i).bad(fmt::format("got {} twice, want each core once", cores[i]));
+        }
+    }
+    settings.workers = std::move(cores);
+    return {};
+}
+
+Result<std::chrono::seconds> read_timeout(const Value& value) {
+    return value.integer<std::int64_t>(1, kLongestTimeout).map([](std::int64_t seconds) {
+        return std::chrono::seconds{seconds};
+    });
+}
+
+Result<void> read_source_prefixes(const Value& value, Rule& rule) {
+    const auto read_prefix = [](const Value& prefix) { return read_text(prefix, parse_prefix); };
+    if (Result<void> read = read_list(value, kMostPrefixesPerRule, read_prefix, rule.from); !read)
+        return read;
+    if (rule.from.empty()) {
+        return value.bad("got an empty list, want at least one prefix, or no such key to allow every source");
+    }
+    return {};
+}
+
+constexpr Field<TimeoutSettings> kTimeoutFields[] = {
+    {"tcp_opening", "240", [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_opening); }},
+    {"tcp_established", "7440",
+     [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_established); }},
+    {"tcp_closing", "240", [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_closing); }},
+    {"udp_unanswered", "120", [](auto& v, auto& out) { return assign(read_timeout(v), out.udp_unanswered); }},
+    {"udp", "300", [](auto& v, auto& out) { return assign(read_timeout(v), out.udp); }},
+};
+
+Result<void> read_addresses(const Value& value, LinkSettings& link) {
+    const auto read_address = [](const Value& address) {
+        return read_text(address, parse_interface_address);
+    };
+    if (Result<void> read = read_list(value, kMostAddressesPerLink, read_address, link.addresses); !read) {
+        return read;
+    }
+    if (link.addresses.empty()) return value.bad("got an empty list, want at least one address");
+    return {};
+}
+
+constexpr std::pair<std::string_view, RxChecksum> kRxChecksums[] = {
+    {"trusted", RxChecksum::trusted},
+    {"partial", RxChecksum::partial},
+};
+
+constexpr Field<LinkSettings> kLinkFields[] = {
+    {"name", R"("lan")", [](auto& v, auto& link) { return assign(read_text(v, parse_link_name), link.name); },
+     Presence::required},
+    {"device", R"("0000:01:00.0")",
+     [](auto& v, auto& link) { return assign(read_text(v, parse_device), link.device); }, Presence::required},
+    {"addresses", R"([ "10.0.0.2/24" ])", read_addresses, Presence::required},
+    {"vlan", "100",
+     [](auto& v, auto& link) { return assign(v.template integer<std::uint16_t>(1, 4094), link.vlan); }},
+    {"mtu", "1500",
+     [](auto& v, auto& link) { return assign(v.integer(kSmallestMtu, kLargestMtu), link.mtu); }},
+    {"queues", "2",
+     [](auto& v, auto& link) {
+         return assign(v.template integer<std::uint16_t>(0, kMostQueues), link.queues);
+     }},
+    {"rx_checksum", R"("trusted")",
+     [](auto& v, auto& link) { return assign(read_choice(v, kRxChecksums), link.rx_checksum); }},
+    {"ping", "true", [](auto& v, auto& link) { return assign(v.boolean(), link.ping); }},
+};
+
+constexpr Field<RouteSettings> kRouteFields[] = {
+    {"prefix", R"("0.0.0.0/0")",
+     [](auto& v, auto& route) { return assign(read_text(v, parse_prefix), route.prefix); },
+     Presence::required},
+    {"via", R"("10.0.0.254")",
+     [](auto& v, auto& route) { return assign(read_text(v, parse_address), route.via); }, Presence::required},
+    {"link", R"("lan")",
+     [](auto& v, auto& route) { return assign(read_text(v, parse_link_name), route.link); }},
+};
+
+constexpr Field<NeighbourSettings> kNeighbourFields[] = {
+    {"link", R"("lan")",
+     [](auto& v, auto& neighbour) { return assign(read_text(v, parse_link_name), neighbour.link); },
+     Presence::required},
+    {"address", R"("10.0.0.4")",
+     [](auto& v, auto& neighbour) { return assign(read_text(v, parse_address), neighbour.address); },
+     Presence::required},
+    {"mac", R"("02:00:00:00:00:04")",
+     [](auto& v, auto& neighbour) { return assign(read_text(v, parse_mac), neighbour.mac); },
+     Presence::required},
+};
+
+Result<void> read_protocols(const Value& value, Rule& rule) {
+    return read_text(value, [&](std::string_view text) { return parse_protocols(text, rule); });
+}
+
+constexpr Field<Rule> kRuleFields[] = {
+    {"name", R"("web")", [](auto& v, auto& rule) { return assign(read_text(v, parse_name), rule.name); }},
+    {"protocol", R"("tcp")", read_protocols, Presence::required},
+    {"external", R"("10.0.0.3:80")",
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_endpoint), rule.external); },
+     Presence::required},
+    {"target", R"("10.0.0.4:8080")",
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_endpoint), rule.target); },
+     Presence::required},
+    {"source", R"("auto")",
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_source_mode), rule.source); }},
+    {"link", R"("lan")",
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_link_name), rule.link); }},
+    {"from", R"([ "10.0.0.0/24" ])", read_source_prefixes},
+};
+
+Result<Rule> read_rule(const Value& value) {
+    Rule rule;
+    if (Result<void> read = read_group(value, kRuleFields, rule); !read) return tl::unexpected(read.error());
+    if (rule.name.empty()) rule.name = default_name(rule);
+    return rule;
+}
+
+Result<void> read_rules(const Value& value, std::vector<Rule>& rules) {
+    return read_list(value, kMostRules, read_rule, rules);
+}
+
+template <typename T, std::size_t kCount>
+Result<void> read_groups(const Value& list, std::size_t most, const Field<T> (&fields)[kCount],
+                         std::vector<T>& out) {
+    const auto read_element = [&](const Value& element) -> Result<T> {
+        T group;
+        return read_group(element, fields, group).map([&] { return std::move(group); });
+    };
+    return read_list(list, most, read_element, out);
+}
+
+constexpr std::pair<std::string_view, IdleMode> kIdleModes[] = {
+    {"adaptive", IdleMode::adaptive},
+    {"poll", IdleMode::poll},
+};
+
+constexpr std::pair<std::string_view, std::string_view> kLogLevels[] = {
+    {"error", "error"},
+    {"warning", "warning"},
+    {"info", "info"},
+    {"debug", "debug"},
+};
+
+constexpr Field<Settings> kFields[] = {
+    {"workers", "2 or [ 2, 3 ]", read_workers},
+    {"sessions", "65536",
+     [](auto& v, auto& out) { return assign(v.integer(kFewestSessions, kMostSessions), out.sessions); }},
+    {"idle", R"("adaptive")",
+     [](auto& v, auto& out) { return assign(read_choice(v, kIdleModes), out.idle); }},
+    {"hugepages", "true", [](auto& v, auto& out) { return assign(v.boolean(), out.hugepages); }},
+    {"socket", R"("/run/fwd/fwd.sock")",
+     [](auto& v, auto& out) { return assign(read_text(v, parse_socket_path), out.socket); }},
+    {"state_directory", R"("/var/lib/fwd")",
+     [](auto& v, auto& out) { return assign(read_text(v, parse_absolute_path), out.state_directory); }},
+    {"log_level", R"("info")",
+     [](auto& v, auto& out) { return assign(read_choice(v, kLogLevels), out.log_level); }},
+    {"masquerade_ports", R"("1024-65535")",
+     [](auto& v, auto& out) {
+         return read_text(v, parse_port_range).map([&](PortRange range) {
+             out.masquerade_port_first = range.first;
+             out.masquerade_port_last = range.last;
+         });
+     }},
+    {"timeouts", "{ udp = 300; }",
+     [](auto& v, auto& out) { return read_group(v, kTimeoutFields, out.timeouts); }},
+    {"links", R"(( { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; } ))",
+     [](auto& v, auto& out) { return read_groups(v, kMostLinks, kLinkFields, out.links); },
+     Presence::required},
+    {"routes", R"(( { prefix = "0.0.0.0/0"; via = "10.0.0.254"; } ))",
+     [](auto& v, auto& out) { return read_groups(v, kMostRoutes, kRouteFields, out.routes); }},
+    {"neighbours", R"(( { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; } ))",
+     [](auto& v, auto& out) { return read_groups(v, kMostNeighbours, kNeighbourFields, out.neighbours); }},
+    {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
+     [](auto& v, auto& out) { return read_rules(v, out.rules); }},
+};
+
+constexpr Field<std::vector<Rule>> kOnlyRules[] = {
+    {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))", read_rules,
+     Presence::required},
+};
+
+/// Gives `read` the root of what the source says. This is where libconfig++'s exceptions end.
+Result<void> parse(const ConfigSource& source, const std::function<Result<void>(const Value& root)>& read) {
+    libconfig::Config config;
+    try {
+        config.readString(source.text());
+        return read(Value{config.getRoot(), source});
+    } catch (const libconfig::ParseException& error) {
+        const auto line = static_cast<std::size_t>(error.getLine());
+        const std::string_view text = source.line_text(line);  // empty: the parser wanted more
+        const std::string place = text.empty() ? "the end of the text" : in_quotes(text);
+        return invalid(source.where(line), fmt::format("{} at or just before {}", error.getError(), place));
+    } catch (const std::exception& error) {
+        return invalid(source.where(0), error.what());
+    }
+}
+
+}  // namespace
+
+Result<Settings> load_settings(const std::filesystem::path& file) {
+    const Result<ConfigSource> source = ConfigSource::from_file(file);
+    if (!source) return tl::unexpected(source.error());
+    Settings settings;
+    const auto read = [&](const Value& root) -> Result<void> {
+        if (Result<void> done = read_group(root, kFields, settings); !done) return done;
+        const Value rules = root.member("rules");
+        for (std::size_t i = 0; i < settings.rules.size(); ++i) {
+            settings.rules[i].origin = RuleOrigin::config_file;
+            settings.rules[i].origin_text = rules.element(i).place();
+        }
+        return check_settings(root, settings);
+    };
+    return parse(*source, read).map([&] { return std::move(settings); });
+}
+
+Result<std::vector<Rule>> parse_rules(const std::string& text, const std::string& name) {
+    const Result<ConfigSource> source = ConfigSource::from_text(text, name);
+    if (!source) return tl::unexpected(source.error());
+    std::vector<Rule> rules;
+    return parse(*source, [&](const Value& root) { return read_group(root, kOnlyRules, rules); }).map([&] {
+        return std::move(rules);
+    });
+}
+
+std::string format_rules(const std::vector<Rule>& rules) {
+    std::vector<std::string> groups;
+    for (const Rule& rule : rules) {
+        std::string group =
+            fmt::format(R"({{ name = "{}"; protocol = "{}"; external = "{}"; target = "{}";)", rule.name,
+                        protocols_text(rule), to_text(rule.external), to_text(rule.target));
+        if (rule.source != SourceMode::automatic)
+            group += fmt::format(R"( source = "{}";)", to_text(rule.source));
+        if (rule.link) group += fmt::format(R"( link = "{}";)", *rule.link);
+        if (!rule.from.empty()) {
+            std::vector<std::string> prefixes;
+            for (const net::Ipv4Prefix& prefix : rule.from) prefixes.push_back('"' + to_text(prefix) + '"');
+            group += fmt::format(" from = [ {} ];", fmt::join(prefixes, ", "));
+        }
+        groups.push_back("    " + group + " }");
+    }
+    if (groups.empty()) return "rules = ( );\n";
+    return fmt::format("rules = (\n{}\n);\n", fmt::join(groups, ",\n"));
+}
+
+}  // namespace fwd::control

@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/settings_check.h"
+
+#include <fmt/format.h>
+
+#include <map>
+
+#include "control/rule_check.h"
+#include "control/text.h"
+#include "control/topology.h"
+
+namespace fwd::control {
+namespace {
+
+/// "links[2] (fwd.conf:12)", for a message about something else.
+std::string reference(const Value& list, std::size_t index) {
+    const Value element = list.element(index);
+    return fmt::format("{} ({})", element.key(), element.place());
+}
+
+/// PCI addresses are often written without their domain; "01:00.0" is "0000:01:00.0".
+std::string full_device_name(const std::string& device) {
+    constexpr std::size_t kShortPciAddress = 7;
+    const bool is_short = device.size() == kShortPciAddress && device[2] == ':' && device[5] == '.';
+    return is_short ? "0000:" + device : device;
+}
+
+Result<void> check_link_pair(const Value& list, const std::vector<LinkSettings>& links, std::size_t index,
+                             std::size_t earlier) {
+    const LinkSettings& link = links[index];
+    const LinkSettings& other = links[earlier];
+    const Value here = list.element(index);
+    if (link.name == other.name) {
+        return here.member("name").bad(fmt::format("got {}, the name of {} too; want a name of its own",
+                                                   in_quotes(link.name), reference(list, earlier)));
+    }
+    if (full_device_name(link.device) != full_device_name(other.device)) return {};
+    if (link.vlan == other.vlan) {
+        const std::string vlan = link.vlan ? fmt::format("VLAN {}", *link.vlan) : "no VLAN";
+        return here.member(link.vlan ? "vlan" : "device")
+            .bad(fmt::format("got {} on {}, as {} has; want another VLAN or another device", vlan,
+                             in_quotes(link.device), reference(list, earlier)));
+    }
+    if (link.queues != 0 && other.queues != 0 && link.queues != other.queues) {
+        return here.member("queues").bad(
+            fmt::format("got {}, but {} on the same device has {}; want one number", link.queues,
+                        reference(list, earlier), other.queues));
+    }
+    return {};
+}
+
+Result<void> check_addresses(const Value& list, const std::vector<LinkSettings>& links) {
+    struct Place {
+        std::string key;
+        std::size_t link;
+    };
+    std::map<net::Ipv4Address, std::string> addresses;
+    std::map<net::Ipv4Prefix, Place> networks;
+    for (std::size_t i = 0; i < links.size(); ++i) {
+        const Value list_of_link = list.element(i).member("addresses");
+        for (std::size_t j = 0; j < links[i].addresses.size(); ++j) {
+            const net::InterfaceAddress& own = links[i].addresses[j];
+            const Value here = list_of_link.element(j);
+            const std::string place = reference(list_of_link, j);
+            if (const std::string why = not_a_host(own.address, own.prefix()); !why.empty()) {
+                return here.bad(fmt::format("got {}, {}; want an address for fwd itself", to_text(own), why));
+            }
+            if (const auto [taken, is_new] = addresses.emplace(own.address, place); !is_new) {
+                return here.bad(
+                    fmt::format("got {}, as {} has; want each address once", to_text(own), taken->second));
+            }
+            const auto [taken, is_new] = networks.emplace(own.prefix(), Place{place, i});
+            if (!is_new && taken->second.link != i) {
+                return here.bad(fmt::format("got {}, in the network of {}; want each network on one link",
+                                            to_text(own), taken->second.key));
+            }
+        }
+    }
+    return {};
+}
+
+Result<void> check_links(const Value& list, const std::vector<LinkSettings>& links) {
+    if (links.empty()) return list.bad("got an empty list, want at least one link");
+    for (std::size_t i = 0; i < links.size(); ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+            if (Result<void> checked = check_link_pair(list, links, i, j); !checked) return checked;
+        }
+    }
+    return check_addresses(list, links);
+}
+
+Result<void> check_route(const Value& here, const RouteSettings& route, const Topology& topology) {
+    // The default route's prefix is 0.0.0.0 and still a good one.
+    if (const std::string why = not_a_host(route.prefix.address); !why.empty() && route.prefix.length != 0) {
+        return here.member("prefix").bad(
+            fmt::format("got {}, {}; want a network of hosts", to_text(route.prefix), why));
+    }
+    for (const LinkSettings& link : topology.links()) {
+        for (const net::InterfaceAddress& own : link.addresses) {
+            if (own.prefix() == route.prefix) {
+                return here.member("prefix").bad(fmt::format("got {}, which link {} reaches without a route",
+                                                             to_text(route.prefix), link.name));
+            }
+        }
+    }
+    const Value via = here.member("via");
+    if (const std::string why = topology.not_a_host(route.via); !why.empty()) {
+        return via.bad(fmt::format("got {}, {}; want a router's address", to_text(route.via), why));
+    }
+    if (const LinkSettings* own = topology.owner(route.via)) {
+        return via.bad(fmt::format("got {}, fwd's own address on link {}; want another router's",
+                                   to_text(route.via), own->name));
+    }
+    if (const Result<void> known = route.link ? topology.check_link(*route.link) : Result<void>{}; !known) {
+        return here.member("link").error(known.error().kind, known.error().message);
+    }
+    const LinkSettings* link = topology.connected(route.via);
+    if (link == nullptr) {
+        return via.bad(fmt::format("got {}, which is in no link's network; want a router next to fwd",
+                                   to_text(route.via)));
+    }
+    if (route.link && *route.link != link->name) {
+        return via.bad(
+            fmt::format("got {}, which is reached by link {}; want an address in a network of link {}",
+                        to_text(route.via), link->name, *route.link));
+    }
+    return {};
+}
+
+Result<void> check_routes(const Value& list, std::vector<RouteSettings>& routes, const Topology& topology) {
+    std::map<net::Ipv4Prefix, std::size_t> prefixes;
+    for (std::size_t i = 0; i < routes.size(); ++i) {
+        const Value here = list.element(i);
+        if (Result<void> checked = check_route(here, routes[i], topology); !checked) return checked;
+        routes[i].link = topology.connected(routes[i].via)->name;
+        if (const auto [taken, is_new] = prefixes.emplace(routes[i].prefix, i); !is_new) {
+            return here.member("prefix").bad(fmt::format("got {}, as {} has; want one route to a network",
+                                                         to_text(routes[i].prefix),
+                                                         reference(list, taken->second)));
+        }
+    }
+    return {};
+}
+
+Result<void> check_neighbour(const Value& here, const NeighbourSettings& neighbour,
+                             const Topology& topology) {
+    if (const Result<void> known = topology.check_link(neighbour.link); !known) {
+        return here.member("link").error(known.error().kind, known.error().message);
+    }
+    const Value address = here.member("address");
+    if (const std::string why = topology.not_a_host(neighbour.address); !why.empty()) {
+        return address.bad(fmt::format("got {}, {}; want a host's address", to_text(neighbour.address), why));
+    }
+    if (const LinkSettings* own = topology.owner(neighbour.address)) {
+        return address.bad(fmt::format("got {}, fwd's own address on link {}; want another host's",
+                                       to_text(neighbour.address), own->name));
+    }
+    const LinkSettings* link = topology.connected(neighbour.address);
+    if (link == nullptr || link->name != neighbour.link) {
+        return address.bad(fmt::format("got {}, want an address in a network of link {}",
+                                       to_text(neighbour.address), neighbour.link));
+    }
+    if (neighbour.mac.is_multicast() || neighbour.mac == net::MacAddress{}) {
+        return here.member("mac").bad(
+            fmt::format("got {}, want the MAC address of a single host", to_text(neighbour.mac)));
+    }
+    return {};
+}
+
+Result<void> check_neighbours(const Value& list, const std::vector<NeighbourSettings>& neighbours,
+                              const Topology& topology) {
+    std::map<net::Ipv4Address, std::size_t> addresses;
+    for (std::size_t i = 0; i < neighbours.size(); ++i) {
+        const Value here = list.element(i);
+        if (Result<void> checked = check_neighbour(here, neighbours[i], topology); !checked) return checked;
+        if (const auto [taken, is_new] = addresses.emplace(neighbours[i].address, i); !is_new) {
+            return here.member("address").bad(fmt::format("got {}, as {} has; want each neighbour once",
+                                                          to_text(neighbours[i].address),
+                                                          reference(list, taken->second)));
+        }
+    }
+    return {};
+}
+
+Result<void> check_rules(const Value& list, const std::vector<Rule>& rules, const Topology& topology) {
+    RuleClaims claims;
+    for (std::size_t i = 0; i < rules.size(); ++i) {
+        const Result<void> checked =
+            check_rule(rules[i], topology).and_then([&] { return claims.add(rules[i]); });
+        if (!checked) {
+            const Error& error = checked.error();
+            return list.element(i).member(error.field).error(error.kind, error.message);
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<void> check_settings(const Value& root, Settings& settings) {
+    if (Result<void> checked = check_links(root.member("links"), settings.links); !checked) return checked;
+    const Topology links{settings.links, {}};
+    return check_routes(root.member("routes"), settings.routes, links)
+        .and_then([&] { return check_neighbours(root.member("neighbours"), settings.neighbours, links); })
+        .and_then([&] {
+            return check_rules(root.member("rules"), settings.rules,
+                               Topology{settings.links, settings.routes});
+        });
+}
+
+}  // namespace fwd::control

@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/text.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <charconv>
+#include <numeric>
+#include <optional>
+#include <vector>
+
+namespace fwd::control {
+namespace {
+
+tl::unexpected<Error> bad(std::string_view text, std::string_view wanted) {
+    return invalid({}, fmt::format("got {}, want {}", in_quotes(text), wanted));
+}
+
+/// The whole text as a decimal number without sign or leading zeros, at most `maximum`.
+std::optional<unsigned> decimal(std::string_view text, unsigned maximum) {
+    unsigned value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (error != std::errc{} || end != text.data() + text.size() || value > maximum) return std::nullopt;
+    if (text.size() > 1 && text.front() == '0') return std::nullopt;
+    return value;
+}
+
+std::optional<net::Ipv4Address> dotted_quad(std::string_view text) {
+    // inet_pton() wants a C string: a NUL inside the text would hide what follows it.
+    if (text.find('\0') != std::string_view::npos) return std::nullopt;
+    std::uint32_t wire = 0;
+    if (inet_pton(AF_INET, std::string{text}.c_str(), &wire) != 1) return std::nullopt;
+    return net::Ipv4Address{net::be32::from_wire(wire)};
+}
+
+struct AddressAndLength {
+    net::Ipv4Address address;
+    std::uint8_t length;
+};
+
+std::optional<AddressAndLength> address_and_length(std::string_view text) {
+    const std::size_t slash = text.find('/');
+    if (slash == std::string_view::npos) return std::nullopt;
+    const std::optional<net::Ipv4Address> address = dotted_quad(text.substr(0, slash));
+    const std::optional<unsigned> length = decimal(text.substr(slash + 1), 32);
+    if (!address || !length) return std::nullopt;
+    return AddressAndLength{*address, static_cast<std::uint8_t>(*length)};
+}
+
+bool is_name(std::string_view text, std::size_t longest) {
+    return !text.empty() && text.size() <= longest && std::ranges::all_of(text, [](char c) {
+        return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '.' ||
+               c == '_' || c == '-';
+    });
+}
+
+/// Levenshtein's distance, with two letters in the wrong order counted as one mistake.
+std::size_t edit_distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> before_last(b.size() + 1);
+    std::vector<std::size_t> last(b.size() + 1);
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(last.begin(), last.end(), std::size_t{0});
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        row[0] = i;
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t replaced = last[j - 1] + (a[i - 1] == b[j - 1] ? 0 : 1);
+            row[j] = std::min({replaced, last[j] + 1, row[j - 1] + 1});
+            if (i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1]) {
+                row[j] = std::min(row[j], before_last[j - 2] + 1);
+            }
+        }
+        std::swap(before_last, last);
+        std::swap(last, row);
+    }
+    return last[b.size()];
+}
+
+}  // namespace
+
+Result<net::Ipv4Address> parse_address(std::string_view text) {
+    const std::optional<net::Ipv4Address> address = dotted_quad(text);
+    if (!address) return bad(text, "an IPv4 address such as 10.0.0.3");
+    return *address;
+}
+
+Result<net::Endpoint> parse_endpoint(std::string_view text) {
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string_view::npos && dotted_quad(text)) {
+        return bad(text, fmt::format("a port as well, such as {}:80", text));
+    }
+    if (colon == std::string_view::npos) return bad(text, "an address and a port such as 10.0.0.3:80");
+    const std::optional<net::Ipv4Address> address = dotted_quad(text.substr(0, colon));
+    if (!address) return bad(text, "an IPv4 address before the port, such as 10.0.0.3:80");
+    const Result<std::uint16_t> port = parse_port(text.substr(colon + 1));
+    if (!port) return bad(text, "a port of 1 to 65535 behind the colon");
+    return net::Endpoint{*address, net::be16::from_host(*port)};
+}
+
+Result<std::uint16_t> parse_port(std::string_view text) {
+    const std::optional<unsigned> port = decimal(text, 65535);
+    if (!port || *port == 0) return bad(text, "a port of 1 to 65535");
+    return static_cast<std::uint16_t>(*port);
+}
+
+Result<net::Ipv4Prefix> parse_prefix(std::string_view text) {
+    const std::optional<AddressAndLength> parsed = address_and_length(text);
+    if (!parsed) return bad(text, "a prefix such as 10.0.0.0/24");
+    const net::Ipv4Prefix prefix = net::InterfaceAddress{parsed->address, parsed->length}.prefix();
+    if (prefix.address != parsed->address) {
+        return bad(text, fmt::format("no bits set behind the prefix length: {}", to_text(prefix)));
+    }
+    return prefix;
+}
+
+Result<net::InterfaceAddress> parse_interface_address(std::string_view text) {
+    const std::optional<AddressAndLength> parsed = address_and_length(text);
+    if (!parsed || parsed->length == 0) {
+        return bad(text, "an address with its prefix length (1 to 32) such as 10.0.0.2/24");
+    }
+    return net::InterfaceAddress{parsed->address, parsed->length};
+}
+
+Result<net::MacAddress> parse_mac(std::string_view text) {
+    constexpr std::size_t kTextSize = 17;
+    net::MacAddress mac;
+    bool good = text.size() == kTextSize;
+    for (std::size_t i = 0; good && i < mac.bytes.size(); ++i) {
+        const char* first = text.data() + 3 * i;
+        const auto [end, error] = std::from_chars(first, first + 2, mac.bytes[i], 16);
+        good = error == std::errc{} && end == first + 2 && (i + 1 == mac.bytes.size() || *end == ':');
+    }
+    if (!good) return bad(text, "a MAC address such as 02:00:00:00:00:01");
+    return mac;
+}
+
+Result<std::string> parse_name(std::string_view text) {
+    if (!is_name(text, 63)) return bad(text, "1 to 63 letters, digits, dots, dashes or underscores");
+    return std::string{text};
+}
+
+Result<std::string> parse_link_name(std::string_view text) {
+    if (!is_name(text, 31)) return bad(text, "1 to 31 letters, digits, dots, dashes or underscores");
+    return std::string{text};
+}
+
+Result<SourceMode> parse_source_mode(std::string_view text) {
+    for (const SourceMode mode : {SourceMode::automatic, SourceMode::masquerade, SourceMode::preserve}) {
+        if (text == to_text(mode)) return mode;
+    }
+    return bad(text, "'auto', 'masquerade' or 'preserve'");
+}
+
+std::string to_text(net::Ipv4Address address) {
+    const std::uint32_t host = address.value.host();
+    return fmt::format("{}.{}.{}.{}", host >> 24, host >> 16 & 0xff, host >> 8 & 0xff, host & 0xff);
+}
+
+std::string to_text(const net::Endpoint& endpoint) {
+    return fmt::format("{}:{}", to_text(endpoint.address), endpoint.port.host());
+}
+
+std::string to_text(const net::Ipv4Prefix& prefix) {
+    return fmt::format("{}/{}", to_text(prefix.address), prefix.length);
+}
+
+std::string to_text(const net::InterfaceAddress& address) {
+    return fmt::format("{}/{}", to_text(address.address), address.length);
+}
+
+std::string to_text(const net::MacAddress& mac) {
+    return fmt::format("{:02x}", fmt::join(mac.bytes, ":"));
+}
+
+std::string to_text(SourceMode mode) {
+    switch (mode) {
+        case SourceMode::automatic:
+            return "auto";
+        case SourceMode::masquerade:
+            return "masquerade";
+        case SourceMode::preserve:
+            break;
+    }
+    return "preserve";
+}
+
+std::string to_text(RuleOrigin origin) {
+    switch (origin) {
+        case RuleOrigin::config_file:
+            return "config";
+        case RuleOrigin::database:
+            return "database";
+        case RuleOrigin::runtime:
+            break;
+    }
+    return "runtime";
+}
+
+std::string in_quotes(std::string_view text) {
+    constexpr std::size_t kLongest = 64;
+    std::string result = "'";
+    for (const char c : text.substr(0, kLongest)) {
+        if (c >= ' ' && c <= '~') {
+            result += c;
+        } else {
+            result += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
+        }
+    }
+    result += text.size() > kLongest ? "...'" : "'";
+    return result;
+}
+
+std::string default_name(const Rule& rule) {
+    std::string name = rule.tcp && rule.udp ? "tcp-udp" : protocols_text(rule);  // no '+' in a name
+    name += fmt::format("-{}-{}", to_text(rule.external.address), rule.external.port.host());
+    if (rule.link) name += "-" + *rule.link;
+    return name;
+}
+
+std::string protocols_text(const Rule& rule) {
+    if (rule.tcp && rule.udp) return "tcp+udp";
+    return rule.tcp ? "tcp" : "udp";
+}
+
+Result<void> parse_protocols(std::string_view text, Rule& rule) {
+    if (text != "tcp" && text != "udp" && text != "tcp+udp") return bad(text, "'tcp', 'udp' or 'tcp+udp'");
+    rule.tcp = text != "udp";
+    rule.udp = text != "tcp";
+    return {};
+}
+
+std::string_view nearest(std::string_view word, const std::string_view* first, const std::string_view* last) {
+    std::string_view best;
+    std::size_t best_distance = std::max<std::size_t>(1, word.size() / 3) + 1;
+    for (const std::string_view* candidate = first; candidate != last; ++candidate) {
+        if (word.size() > 2 * candidate->size() + 2) continue;  // far off, and perhaps megabytes long
+        const std::size_t distance = edit_distance(word, *candidate);
+        if (distance < best_distance) {
+            best = *candidate;
+            best_distance = distance;
+        }
+    }
+    return best;
+}
+
+}  // namespace fwd::control

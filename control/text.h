@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Addresses, ports and names as people write them, and back. The parse functions take the whole text or fail;
+// an error's `field` is left empty for the caller to fill, its message reads "got '...', want ...".
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "control/error.h"
+#include "control/rule.h"
+#include "dataplane/net/address.h"
+
+namespace fwd::control {
+
+Result<net::Ipv4Address> parse_address(std::string_view text);  ///< "10.0.0.3"
+Result<net::Endpoint> parse_endpoint(std::string_view text);    ///< "10.0.0.3:80"; the port is 1 to 65535
+Result<std::uint16_t> parse_port(std::string_view text);        ///< 1 to 65535
+Result<net::Ipv4Prefix> parse_prefix(std::string_view text);    ///< "10.0.0.0/24"; host bits must be 0
+Result<net::InterfaceAddress> parse_interface_address(std::string_view text);  ///< "10.0.0.2/24"
+Result<net::MacAddress> parse_mac(std::string_view text);                      ///< "02:00:00:00:00:01"
+Result<std::string> parse_name(std::string_view text);        ///< of a rule: 1 to 63 of [A-Za-z0-9._-]
+Result<std::string> parse_link_name(std::string_view text);   ///< 1 to 31 of [A-Za-z0-9._-]
+Result<SourceMode> parse_source_mode(std::string_view text);  ///< "auto", "masquerade" or "preserve"
+
+std::string to_text(net::Ipv4Address address);
+std::string to_text(const net::Endpoint& endpoint);
+std::string to_text(const net::Ipv4Prefix& prefix);
+std::string to_text(const net::InterfaceAddress& address);
+std::string to_text(const net::MacAddress& mac);
+std::string to_text(SourceMode mode);
+std::string to_text(RuleOrigin origin);  ///< "config", "database" or "runtime"
+
+/// Text of unknown origin for a message: in single quotes, printable ASCII only, cut short when it is long.
+std::string in_quotes(std::string_view text);
+
+/// The name of a rule that was given none: "tcp-10.0.0.3-80", and "-wan" behind it for a rule of one link.
+std::string default_name(const Rule& rule);
+
+/// "tcp", "udp" or "tcp+udp".
+std::string protocols_text(const Rule& rule);
+/// The inverse: sets `tcp` and `udp` of the rule.
+Result<void> parse_protocols(std::string_view text, Rule& rule);
+
+/// The nearest of `candidates` for a misspelt word, or empty when none is near.
+std::string_view nearest(std::string_view word, const std::string_view* first, const std::string_view* last);
+
+}  // namespace fwd::control

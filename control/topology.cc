@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/topology.h"
+
+#include <fmt/format.h>
+
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+struct Connected {
+    const LinkSettings* link = nullptr;
+    int length = -1;
+};
+
+Connected longest_connected(const std::vector<LinkSettings>& links, net::Ipv4Address address) {
+    Connected best;
+    for (const LinkSettings& link : links) {
+        for (const net::InterfaceAddress& own : link.addresses) {
+            if (own.length > best.length && own.prefix().contains(address)) best = {&link, own.length};
+        }
+    }
+    return best;
+}
+
+}  // namespace
+
+std::string not_a_host(net::Ipv4Address address) {
+    const std::uint32_t host = address.value.host();
+    if (host == 0) return "the unspecified address";
+    if (host >> 24 == 0) return "an address of 0.0.0.0/8";
+    if (host >> 24 == 127) return "a loopback address";
+    if (address.is_multicast()) return "a multicast address";
+    if (host == 0xffffffff) return "the broadcast address";
+    if (host >> 28 == 0xf) return "a reserved address (240.0.0.0/4)";
+    return {};
+}
+
+std::string not_a_host(net::Ipv4Address address, net::Ipv4Prefix segment) {
+    if (std::string why = not_a_host(address); !why.empty()) return why;
+    if (segment.length > 30 || !segment.contains(address)) return {};  // RFC 3021: a /31 has two hosts
+    if (address == segment.address) return "the network address of " + to_text(segment);
+    const std::uint32_t last = segment.address.value.host() | ~segment.mask();
+    if (address.value.host() == last) return "the broadcast address of " + to_text(segment);
+    return {};
+}
+
+const LinkSettings* Topology::find_link(std::string_view name) const {
+    for (const LinkSettings& link : links_) {
+        if (link.name == name) return &link;
+    }
+    return nullptr;
+}
+
+Result<void> Topology::check_link(std::string_view name) const {
+    if (find_link(name) != nullptr) return {};
+    std::vector<std::string_view> names;
+    for (const LinkSettings& link : links_) names.push_back(link.name);
+    return not_found(
+        {}, fmt::format("got {}, which is no link; there is {}", in_quotes(name), fmt::join(names, ", ")));
+}
+
+const LinkSettings* Topology::egress(net::Ipv4Address address) const {
+    auto [best, best_length] = longest_connected(links_, address);
+    for (const RouteSettings& route : routes_) {
+        if (route.prefix.length > best_length && route.prefix.contains(address)) {
+            best = route.link ? find_link(*route.link) : connected(route.via);
+            best_length = route.prefix.length;
+        }
+    }
+    return best;
+}
+
+const LinkSettings* Topology::connected(net::Ipv4Address address) const {
+    return longest_connected(links_, address).link;
+}
+
+const LinkSettings* Topology::owner(net::Ipv4Address address) const {
+    for (const LinkSettings& link : links_) {
+        for (const net::InterfaceAddress& own : link.addresses) {
+            if (own.address == address) return &link;
+        }
+    }
+    return nullptr;
+}
+
+std::string Topology::not_a_host(net::Ipv4Address address) const {
+    for (const LinkSettings& link : links_) {
+        for (const net::InterfaceAddress& own : link.addresses) {
+            if (std::string why = control::not_a_host(address, own.prefix()); !why.empty()) return why;
+        }
+    }
+    return control::not_a_host(address);
+}
+
+}  // namespace fwd::control

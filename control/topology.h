@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/settings.h"
+
+namespace fwd::control {
+
+/// Why no single host can have the address, wherever it is ("a multicast address"); empty when one can.
+std::string not_a_host(net::Ipv4Address address);
+/// The same for an address on a segment with this prefix, whose first and last address are not hosts'.
+std::string not_a_host(net::Ipv4Address address, net::Ipv4Prefix segment);
+
+/// Where addresses lie, as the configuration says: what a rule is checked against.
+class Topology {
+ public:
+    Topology(std::vector<LinkSettings> links, std::vector<RouteSettings> routes)
+        : links_{std::move(links)}, routes_{std::move(routes)} {}
+
+    const LinkSettings* find_link(std::string_view name) const;
+    /// The error, with an empty field, names the links there are.
+    Result<void> check_link(std::string_view name) const;
+    /// The link through which an address is reached, by longest prefix; nullptr when there is no route.
+    const LinkSettings* egress(net::Ipv4Address address) const;
+    /// The link that has the address in a connected prefix, by longest prefix; nullptr when none has.
+    const LinkSettings* connected(net::Ipv4Address address) const;
+    /// The link that has this very address as its own; nullptr when none has.
+    const LinkSettings* owner(net::Ipv4Address address) const;
+    /// Why no single host can have the address ("a multicast address"), connected prefixes considered; empty
+    /// when one can.
+    std::string not_a_host(net::Ipv4Address address) const;
+    const std::vector<LinkSettings>& links() const { return links_; }
+
+ private:
+    std::vector<LinkSettings> links_;
+    std::vector<RouteSettings> routes_;
+};
+
+}  // namespace fwd::control

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/dataplane.h"
+
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+namespace fwd::dataplane {
+namespace {
+
+constexpr unsigned kPuntRingPackets = 4096;
+constexpr unsigned kMbufCache = 256;
+constexpr std::uint16_t kOldestMtu = 1500;
+
+std::uint32_t mbuf_count(unsigned ports, unsigned workers) noexcept {
+    // Descriptors of both directions for every queue of every port, rings, held packets, caches.
+    return ports * workers * 2 * 1024 + ports * 2048 + kPuntRingPackets + workers * 2 * kMbufCache + 4096;
+}
+
+std::uint16_t mbuf_data_bytes(std::uint16_t mtu) noexcept {
+    const unsigned frame = std::max(mtu, kOldestMtu) + kEthernetBytes + kVlanTagBytes + 4;
+    return static_cast<std::uint16_t>(
+        std::max(RTE_PKTMBUF_HEADROOM + ((frame + 63U) & ~63U), unsigned{RTE_MBUF_DEFAULT_BUF_SIZE}));
+}
+
+}  // namespace
+
+std::size_t Dataplane::memory_bytes(std::uint32_t sessions, unsigned ports, unsigned workers,
+                                    std::uint16_t mtu) noexcept {
+    return FlowTable::memory_bytes(sessions) +
+           std::size_t{mbuf_count(ports, workers)} * (mbuf_data_bytes(mtu) + sizeof(rte_mbuf) + 128) +
+           std::size_t{ports} * 1024 * 1024 + std::size_t{8} * 1024 * 1024;
+}
+
+Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& config,
+                                                    std::unique_ptr<const Policy> policy) {
+    std::unique_ptr<Dataplane> self{new Dataplane};
+    const auto workers = static_cast<unsigned>(config.worker_lcores.size());
+    self->policy_owner_ = std::move(policy);
+    self->policy_.store(self->policy_owner_.get(), std::memory_order_release);
+    self->rule_counters_ = std::make_unique<RuleCounters>(config.rule_slots);
+    self->worker_lcores_ = config.worker_lcores;
+
+    const FlowHash hash{config.secret};
+    auto flows = FlowTable::create(config.sessions, hash, workers + 1, *self->rule_counters_);
+    if (!flows) return tl::unexpected(flows.error());
+    self->flows_ = std::move(*flows);
+    rte_rcu_qsbr_thread_register(self->flows_->qsbr(), workers);  // control's id
+
+    auto neighbours = NeighbourTable::create(hash);
+    if (!neighbours) return tl::unexpected(neighbours.error());
+    self->neighbours_ = std::move(*neighbours);
+
+    static std::atomic<unsigned> instances{0};
+    const unsigned instance = instances.fetch_add(1);
+    std::array<char, 32> name{};
+    std::snprintf(name.data(), name.size(), "fwd_punts_%u", instance);
+    self->punts_ = rte_ring_create(name.data(), kPuntRingPackets, SOCKET_ID_ANY, RING_F_SC_DEQ);
+    if (self->punts_ == nullptr) return tl::unexpected(SetupError{"no memory for the punt ring", rte_errno});
+
+    std::uint16_t mtu = 0;
+    std::vector<std::uint16_t> ethdevs;
+    for (const auto& link : config.links) {
+        mtu = std::max(mtu, link.mtu);
+        ethdevs.push_back(link.ethdev);
+    }
+    std::ranges::sort(ethdevs);
+    const auto same = std::ranges::unique(ethdevs);
+    const auto ports = static_cast<unsigned>(std::distance(ethdevs.begin(), same.begin()));
+    std::snprintf(name.data(), name.size(), "fwd_mbufs_%u", instance);
+    self->pool_ = rte_pktmbuf_pool_create(name.data(), mbuf_count(ports, workers), kMbufCache,
+                                          RTE_ALIGN(sizeof(PuntNote), RTE_MBUF_PRIV_ALIGN),
+                                          mbuf_data_bytes(mtu), SOCKET_ID_ANY);
+    if (self->pool_ == nullptr) return tl::unexpected(SetupError{"no memory for packet buffers", rte_errno});
+
+    if (auto opened = self->open_ports(config); !opened) return tl::unexpected(opened.error());
+    self->shared_.reset(new SharedTables{.flows = *self->flows_,
+                                         .neighbours = *self->neighbours_,
+                                         .rule_counters = *self->rule_counters_,
+                                         .links = self->links_,
+                                         .ports = self->ports_,
+                                         .policy = self->policy_,
+                                         .punts = self->punts_,
+                                         .masquerade_ports = config.masquerade_ports,
+                                         .worker_count = workers});
+    self->create_workers(config);
+    return self;
+}
+
+Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
+    const auto workers = static_cast<unsigned>(config.worker_lcores.size());
+    for (std::size_t i = 0; i < config.links.size(); ++i) {
+        const auto& wanted = config.links[i];
+        auto port = std::ranges::find_if(ports_, [&](const auto& p) { return p->ethdev() == wanted.ethdev; });
+        if (port == ports_.end()) {
+            Port::Config settings{.ethdev = wanted.ethdev, .max_mtu = 0, .workers = workers, .pool = pool_};
+            for (const auto& other : config.links) {
+                if (other.ethdev != wanted.ethdev) continue;
+                // A tagged frame of that size must fit as well.
+                settings.max_mtu = std::max(settings.max_mtu, other.mtu);
+                settings.queues = std::max(settings.queues, other.queues);
+            }
+            auto opened = Port::open(settings);
+            if (!opened) return tl::unexpected(opened.error());
+            ports_.push_back(std::move(*opened));
+            port = std::prev(ports_.end());
+        }
+        (*port)->addressing.link_of_vlan[wanted.vlan] = static_cast<std::uint8_t>(i);
+        Link& link = links_.emplace_back();
+        link.port = PortIndex{static_cast<std::uint8_t>(port - ports_.begin())};
+        link.vlan = wanted.vlan;
+        link.mtu = wanted.mtu;
+        link.mac = (*port)->mac();
+        link.rx_checksum_partial = wanted.rx_checksum_partial;
+        link.ping = wanted.ping;
+        link.addresses = wanted.addresses;
+    }
+    return {};
+}
+
+void Dataplane::create_workers(const DataplaneConfig& config) {
+    const auto count = static_cast<unsigned>(config.worker_lcores.size());
+    std::vector<Worker::Config> workers(count);
+    unsigned next = 0;
+    for (std::size_t p = 0; p < ports_.size(); ++p) {
+        // A port with fewer queues than workers is served by some of them; the next port starts with the next
+        // worker.
+        for (std::uint16_t q = 0; q < ports_[p]->rx_queues(); ++q) {
+            workers[next++ % count].rx_queues.push_back({PortIndex{static_cast<std::uint8_t>(p)}, q});
+        }
+        if (ports_[p]->rx_queues() == count) next = 0;
+    }
+    for (unsigned w = 0; w < count; ++w) {
+        workers[w].index = w;
+        workers[w].idle = config.idle;
+        workers[w].tx_queues.assign(ports_.size(), TxBuffer::kNoQueue);
+    }
+    for (std::size_t p = 0; p < ports_.size(); ++p) {
+        // Transmit queues go first to the workers that receive on the port.
+        std::vector<unsigned> order;
+        const auto receives = [&](unsigned w) {
+            return std::ranges::any_of(workers[w].rx_queues,
+                                       [&](const auto& rx) { return rx.port.value == p; });
+        };
+        for (unsigned w = 0; w < count; ++w) {
+            if (receives(w)) order.push_back(w);
+        }
+        for (unsigned w = 0; w < count; ++w) {
+            if (!receives(w)) order.push_back(w);
+        }
+        for (std::uint16_t q = 0; q < ports_[p]->tx_queues() && q < count; ++q)
+            workers[order[q]].tx_queues[p] = q;
+    }
+    for (const Worker::Config& worker : workers)
+        workers_.push_back(std::make_unique<Worker>(*shared_, worker));
+}
+
+Dataplane::~Dataplane() {
+    stop();
+    workers_.clear();
+    ports_.clear();
+    if (punts_ != nullptr) {
+        std::array<rte_mbuf*, kBurst> rest{};
+        while (const unsigned count = take_punts(rest)) rte_pktmbuf_free_bulk(rest.data(), count);
+        rte_ring_free(punts_);
+    }
+    rte_mempool_free(pool_);
+}
+
+Setup<void> Dataplane::start() {
+    for (std::size_t w = 0; w < workers_.size(); ++w) {
+        struct Launch {
+            Worker* worker;
+            const std::atomic<bool>* stop;
+        };
+        auto* launch = new Launch{workers_[w].get(), &stop_};
+        const auto run = [](void* argument) {
+            const std::unique_ptr<Launch> own{static_cast<Launch*>(argument)};
+            own->worker->run(*own->stop);
+            return 0;
+        };
+        if (const int rc = rte_eal_remote_launch(run, launch, worker_lcores_[w]); rc != 0) {
+            delete launch;
+            return tl::unexpected(SetupError{"a worker's lcore is busy", -rc});
+        }
+        running_ = true;
+    }
+    return {};
+}
+
+void Dataplane::stop() noexcept {
+    if (!running_) return;
+    stop_.store(true, std::memory_order_relaxed);
+    for (const unsigned lcore : worker_lcores_) rte_eal_wait_lcore(lcore);
+    running_ = false;
+}
+
+void Dataplane::publish(std::unique_ptr<const Policy> policy) noexcept {
+    policy_.store(policy.get(), std::memory_order_release);
+    wait_grace_period();
+    policy_owner_ = std::move(policy);
+}
+
+void Dataplane::wait_grace_period() noexcept {
+    rte_rcu_qsbr_synchronize(flows_->qsbr(), RTE_QSBR_THRID_INVALID);
+}
+
+unsigned Dataplane::take_punts(std::span<rte_mbuf*> packets) noexcept {
+    return rte_ring_dequeue_burst(punts_, reinterpret_cast<void**>(packets.data()),
+                                  static_cast<unsigned>(packets.size()), nullptr);
+}
+
+bool Dataplane::send(rte_mbuf* packet, LinkId egress) noexcept {
+    if (rte_ring_enqueue(port_of(egress).outbox(), packet) == 0) {
+        LinkCounters& link = control_counters_.links[egress.value];
+        link.tx_packets.add(1);
+        link.tx_bytes.add(packet->data_len);
+        return true;
+    }
+    rte_pktmbuf_free(packet);
+    return false;
+}
+
+Dataplane::ReadSection::ReadSection(Dataplane& dataplane) noexcept : dataplane_{dataplane} {
+    rte_rcu_qsbr_thread_online(dataplane_.flows_->qsbr(), static_cast<unsigned>(dataplane_.workers_.size()));
+}
+
+Dataplane::ReadSection::~ReadSection() {
+    rte_rcu_qsbr_thread_offline(dataplane_.flows_->qsbr(), static_cast<unsigned>(dataplane_.workers_.size()));
+}
+
+}  // namespace fwd::dataplane

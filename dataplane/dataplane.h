@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The data plane as control sees it: set up once, given policies, asked for counters, and a source and a sink
+// of the packets that control itself handles.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "dataplane/counter.h"
+#include "dataplane/shared_tables.h"
+#include "dataplane/worker.h"
+
+namespace fwd::dataplane {
+
+struct DataplaneConfig {
+    struct LinkConfig {
+        std::uint16_t ethdev = 0;  ///< DPDK's port id; links with different VLANs may share it
+        std::uint16_t vlan = 0;
+        std::uint16_t mtu = 1500;
+        std::uint16_t queues = 0;
+        bool rx_checksum_partial = false;
+        bool ping = false;
+        std::vector<net::InterfaceAddress> addresses;
+    };
+    std::vector<LinkConfig> links;
+    std::uint32_t sessions = 65536;
+    std::uint32_t rule_slots = 131072;
+    std::vector<unsigned> worker_lcores;  ///< one worker each
+    IdleMode idle = IdleMode::adaptive;
+    PortRange masquerade_ports;
+    FlowHash::Secret secret{};
+};
+
+class Dataplane {
+ public:
+    /// Memory that create() takes from EAL's heap, bytes.
+    static std::size_t memory_bytes(std::uint32_t sessions, unsigned ports, unsigned workers,
+                                    std::uint16_t mtu) noexcept;
+
+    /// `policy` is in force from the start.
+    static Setup<std::unique_ptr<Dataplane>> create(const DataplaneConfig& config,
+                                                    std::unique_ptr<const Policy> policy);
+    ~Dataplane();
+    Dataplane(const Dataplane&) = delete;
+    Dataplane& operator=(const Dataplane&) = delete;
+
+    /// Starts the workers on their lcores, which have to wait for it (rte_eal_remote_launch).
+    Setup<void> start();
+    /// Stops the workers and waits for them.
+    void stop() noexcept;
+
+    /// Puts a policy in force. When this returns, no worker uses the one before.
+    void publish(std::unique_ptr<const Policy> policy) noexcept;
+    const Policy& policy() const noexcept { return *policy_owner_; }
+
+    const FlowHash& hash() const noexcept { return flows_->hash(); }
+    FlowTable& flows() noexcept { return *flows_; }
+    NeighbourTable& neighbours() noexcept { return *neighbours_; }
+    RuleCounters& rule_counters() noexcept { return *rule_counters_; }
+    const std::vector<Link>& links() const noexcept { return links_; }
+    const Port& port_of(LinkId link) const noexcept { return *ports_[links_[link.value].port.value]; }
+    std::span<const std::unique_ptr<Worker>> workers() const noexcept { return workers_; }
+    const SharedTables& shared() const noexcept { return *shared_; }
+
+    /// Packets for control; the caller owns them afterwards.
+    unsigned take_punts(std::span<rte_mbuf*> packets) noexcept;
+    /// A buffer for a packet of control's own; nullptr when there is none.
+    rte_mbuf* allocate() noexcept { return rte_pktmbuf_alloc(pool_); }
+    /// Hands a finished frame to the link's port; frees it and returns false when there is no room.
+    bool send(rte_mbuf* packet, LinkId egress) noexcept;
+    /// Control's own counters.
+    ThreadCounters& control_counters() noexcept { return control_counters_; }
+
+    /// While one of these lives, positions that are live stay what they are, so control may look at records.
+    class ReadSection {
+     public:
+        explicit ReadSection(Dataplane& dataplane) noexcept;
+        ~ReadSection();
+        ReadSection(const ReadSection&) = delete;
+        ReadSection& operator=(const ReadSection&) = delete;
+
+     private:
+        Dataplane& dataplane_;
+    };
+
+    /// Waits until every worker has finished what it was doing.
+    void wait_grace_period() noexcept;
+
+ private:
+    Dataplane() = default;
+    Setup<void> open_ports(const DataplaneConfig& config);
+    void create_workers(const DataplaneConfig& config);
+
+    rte_mempool* pool_ = nullptr;
+    rte_ring* punts_ = nullptr;
+    std::unique_ptr<RuleCounters> rule_counters_;
+    std::unique_ptr<FlowTable> flows_;
+    std::unique_ptr<NeighbourTable> neighbours_;
+    std::vector<Link> links_;
+    std::vector<std::unique_ptr<Port>> ports_;
+    std::unique_ptr<const Policy> policy_owner_;
+    std::atomic<const Policy*> policy_{nullptr};
+    std::unique_ptr<const SharedTables> shared_;
+    std::vector<std::unique_ptr<Worker>> workers_;
+    std::vector<unsigned> worker_lcores_;
+    ThreadCounters control_counters_;
+    std::atomic<bool> stop_{false};
+    bool running_ = false;
+};
+
+}  // namespace fwd::dataplane

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What a flow is looked up by, and the hash that picks its bucket.
+//
+// The key's bytes lie as they lie in an IPv4 packet without options, from the TTL on, so that a worker gets
+// it with one load, one AND and one OR:
+//
+//     packet:  TTL   protocol  checksum  source  destination  source port  destination port
+//     key:     link  protocol  0         source  destination  source port  destination port
+#pragma once
+
+#include <emmintrin.h>
+#include <wmmintrin.h>
+
+#include <cstdint>
+#include <type_traits>
+
+#include "dataplane/net/address.h"
+
+namespace fwd::dataplane {
+
+/// Index of a link, 0 to kMaxLinks - 1.
+struct LinkId {
+    std::uint8_t value = 0;
+    friend constexpr auto operator<=>(LinkId, LinkId) noexcept = default;
+};
+inline constexpr std::size_t kMaxLinks = 32;
+
+struct alignas(16) FlowKey {
+    LinkId ingress;  ///< the link by which the flow's packets arrive: another link's look-alikes do not match
+    net::Protocol protocol = net::Protocol::tcp;
+    std::uint16_t zero = 0;
+    net::Ipv4Address source;
+    net::Ipv4Address destination;
+    net::be16 source_port;
+    net::be16 destination_port;
+
+    /// From a parsed packet without IP options whose L4 header has its ports in front; `ip` is its IP header.
+    static FlowKey from_packet(LinkId ingress, const std::uint8_t* ip) noexcept {
+        const __m128i mask = _mm_set_epi32(-1, -1, -1, 0x0000ff00);
+        const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(ip + 8));
+        FlowKey key;
+        _mm_store_si128(reinterpret_cast<__m128i*>(&key),
+                        _mm_or_si128(_mm_and_si128(bytes, mask), _mm_cvtsi32_si128(ingress.value)));
+        return key;
+    }
+    net::Endpoint source_endpoint() const noexcept { return {source, source_port}; }
+    net::Endpoint destination_endpoint() const noexcept { return {destination, destination_port}; }
+    friend constexpr bool operator==(const FlowKey&, const FlowKey&) noexcept = default;
+};
+static_assert(sizeof(FlowKey) == 16 && std::has_unique_object_representations_v<FlowKey>);
+
+/// Keyed, non-linear hash of 16 bytes: two AES rounds mix every byte of the key into every byte of the result
+/// under a secret that is drawn at start, so a stranger can't choose packets that share a bucket.
+class FlowHash {
+ public:
+    struct Secret {
+        alignas(16) std::uint8_t bytes[48];
+    };
+    explicit FlowHash(const Secret& secret) noexcept
+        : k0_{load(secret.bytes)}, k1_{load(secret.bytes + 16)}, k2_{load(secret.bytes + 32)} {}
+
+    std::uint32_t operator()(const FlowKey& key) const noexcept {
+        return static_cast<std::uint32_t>(
+            _mm_cvtsi128_si32(mix(_mm_load_si128(reinterpret_cast<const __m128i*>(&key)))));
+    }
+    /// 64 bits that nobody without the secret can foresee, for a counter that never repeats.
+    std::uint64_t random(std::uint64_t counter) const noexcept {
+        const __m128i block = mix(_mm_set_epi64x(0x66776472616e646f, static_cast<std::int64_t>(counter)));
+        return static_cast<std::uint64_t>(
+            _mm_cvtsi128_si64(_mm_aesenc_si128(_mm_aesenc_si128(block, k0_), k1_)));
+    }
+
+ private:
+    static __m128i load(const std::uint8_t* bytes) noexcept {
+        return _mm_load_si128(reinterpret_cast<const __m128i*>(bytes));
+    }
+    __m128i mix(__m128i block) const noexcept {
+        return _mm_aesenc_si128(_mm_aesenc_si128(_mm_xor_si128(block, k0_), k1_), k2_);
+    }
+
+    __m128i k0_, k1_, k2_;
+};
+
+}  // namespace fwd::dataplane

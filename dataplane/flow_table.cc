@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/flow_table.h"
+
+#include <rte_debug.h>
+#include <rte_errno.h>
+#include <rte_lcore.h>
+#include <rte_malloc.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <new>
+#include <utility>
+
+namespace fwd::dataplane {
+namespace {
+
+/// rte_hash keeps up to 63 free positions for itself on each lcore; it adds that many.
+constexpr std::size_t kCachedPositions = (RTE_MAX_LCORE - 1) * std::size_t{63} + 1;
+
+/// A broken invariant here would hand one session's packets to another.
+void check(bool condition, const char* why) noexcept {
+    if (!condition) rte_panic("flow table: %s\n", why);
+}
+
+/// For rte_hash's own use; fwd passes hashes itself.
+std::uint32_t hash_never_called(const void*, std::uint32_t, std::uint32_t) {
+    return 0;
+}
+
+}  // namespace
+
+std::uint32_t FlowTable::key_count(std::uint32_t sessions) noexcept {
+    return static_cast<std::uint32_t>(
+        std::min<std::uint64_t>(std::uint64_t{sessions} * 5 / 2 + 16, 1U << 30U));
+}
+
+std::size_t FlowTable::memory_bytes(std::uint32_t sessions) noexcept {
+    const std::size_t positions = key_count(sessions) + kCachedPositions;
+    constexpr std::size_t kBucketEntries = 8;
+    std::size_t buckets = 1;
+    while (buckets * kBucketEntries < key_count(sessions)) buckets *= 2;
+    constexpr std::size_t kKeyEntryBytes = 32;
+    return positions * (sizeof(Flow) + sizeof(Session) + sizeof(std::uint32_t) + kKeyEntryBytes +
+                        sizeof(std::uint32_t)) +
+           buckets * 64;
+}
+
+Setup<std::unique_ptr<FlowTable>> FlowTable::create(std::uint32_t sessions, const FlowHash& hash,
+                                                    unsigned threads, RuleCounters& rule_counters) {
+    std::unique_ptr<FlowTable> table{new FlowTable{hash, rule_counters}};
+    static std::atomic<unsigned> tables{0};
+    char name[RTE_HASH_NAMESIZE];
+    std::snprintf(name, sizeof name, "fwd_flows_%u", tables.fetch_add(1));
+    rte_hash_parameters params{};
+    params.name = name;
+    params.entries = key_count(sessions);
+    params.key_len = sizeof(FlowKey);
+    params.hash_func = hash_never_called;
+    params.socket_id = SOCKET_ID_ANY;
+    params.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF | RTE_HASH_EXTRA_FLAGS_MULTI_WRITER_ADD;
+    table->hash_table_ = rte_hash_create(&params);
+    if (table->hash_table_ == nullptr)
+        return tl::unexpected(SetupError{"no memory for the flow table", rte_errno});
+
+    // Positions go beyond the number of entries, since lcores cache some.
+    table->position_count_ = static_cast<std::uint32_t>(rte_hash_max_key_id(table->hash_table_)) + 1;
+    table->capacity_ = sessions;
+    const std::size_t n = table->position_count_;
+    const auto take = [n](std::size_t each) {
+        return rte_zmalloc("fwd_flows", n * each, RTE_CACHE_LINE_SIZE);
+    };
+    // All-zero bytes are what the constructors would write: free records of generation 0.
+    table->flows_ = static_cast<Flow*>(take(sizeof(Flow)));
+    table->sessions_ = static_cast<Session*>(take(sizeof(Session)));
+    table->deadlines_ = static_cast<std::atomic<std::uint32_t>*>(take(sizeof(std::uint32_t)));
+    const std::size_t qsbr_bytes = rte_rcu_qsbr_get_memsize(threads);
+    table->qsbr_ = static_cast<rte_rcu_qsbr*>(rte_zmalloc("fwd_qsbr", qsbr_bytes, RTE_CACHE_LINE_SIZE));
+    if (table->flows_ == nullptr || table->sessions_ == nullptr || table->deadlines_ == nullptr ||
+        table->qsbr_ == nullptr) {
+        return tl::unexpected(SetupError{"no memory for the session records", ENOMEM});
+    }
+    rte_rcu_qsbr_init(table->qsbr_, threads);
+    return table;
+}
+
+FlowTable::~FlowTable() {
+    rte_hash_free(hash_table_);
+    rte_free(flows_);
+    rte_free(sessions_);
+    rte_free(deadlines_);
+    rte_free(qsbr_);
+}
+
+FlowKey FlowTable::key(FlowPosition position) const noexcept {
+    void* key = nullptr;
+    rte_hash_get_key_with_position(hash_table_, static_cast<std::int32_t>(position.value), &key);
+    return *static_cast<const FlowKey*>(key);
+}
+
+FlowTable::Claim FlowTable::claim(const FlowKey& key, std::uint32_t hash) noexcept {
+    const std::int32_t added = rte_hash_add_key_with_hash(hash_table_, &key, hash);
+    if (added < 0) return {Claim::Outcome::full, {}};
+    const FlowPosition position{static_cast<std::uint32_t>(added)};
+    Flow& record = flow(position);
+    StateWord word = record.load_state();
+    if (word.state() == RecordState::free &&
+        record.state.compare_exchange_strong(word, word.with(RecordState::opening),
+                                             std::memory_order_acq_rel)) {
+        return {Claim::Outcome::won, position};
+    }
+    return {Claim::Outcome::taken, position};
+}
+
+void FlowTable::abandon(FlowPosition position, Reclaimer& reclaimer) noexcept {
+    Flow& record = flow(position);
+    record.state.store(record.load_state().with(RecordState::dead), std::memory_order_release);
+    delete_key(position);
+    reclaimer.bury(position);
+}
+
+void FlowTable::publish(const NewSession& n) noexcept {
+    const auto fill = [&](FlowPosition position, Direction direction, const Translation& translation) {
+        Flow& record = flow(position);
+        record.translation = translation;
+        record.next_hop.store(direction == Direction::forward ? n.forward_next_hop : NextHopRef{},
+                              std::memory_order_relaxed);
+        record.session = n.forward;
+        record.direction = direction;
+        // The client's UDP changes nothing, whatever state its session is in.
+        record.settled.store(direction == Direction::forward && n.protocol == net::Protocol::udp,
+                             std::memory_order_relaxed);
+        record.last_seen.store(n.now.value, std::memory_order_relaxed);
+        record.packets.store(0, std::memory_order_relaxed);
+        record.bytes.store(0, std::memory_order_relaxed);
+    };
+    fill(n.forward, Direction::forward, n.forward_translation);
+    fill(n.reverse, Direction::reverse, n.reverse_translation);
+    Session& shared = session(n.forward);
+    shared.state.store(first_state(n.protocol), std::memory_order_relaxed);
+    shared.protocol = n.protocol;
+    shared.rule = n.rule;
+    shared.reverse = n.reverse;
+    shared.opened = n.now;
+    unanswered_count_.fetch_add(1, std::memory_order_relaxed);
+    rule_counters_.session_opened(n.rule);
+
+    const auto go_live = [this](FlowPosition position) {
+        Flow& record = flow(position);
+        record.state.store(record.state.load(std::memory_order_relaxed).with(RecordState::live),
+                           std::memory_order_release);
+    };
+    deadline(n.forward).store((n.now + n.timeout).value | 1U, std::memory_order_relaxed);
+    go_live(n.reverse);
+    go_live(n.forward);
+}
+
+bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer) noexcept {
+    Flow& forward = flow(id);
+    if (!forward.state.compare_exchange_strong(expected, expected.with(RecordState::dead),
+                                               std::memory_order_acq_rel)) {
+        return false;
+    }
+    Session& shared = session(id);
+    Flow& reverse = flow(shared.reverse);
+    reverse.state.store(reverse.load_state().with(RecordState::dead), std::memory_order_release);
+    deadline(id).store(kNoSession, std::memory_order_relaxed);
+    delete_key(id);
+    delete_key(shared.reverse);
+    // From dead on nobody changes the state; an advance() that is still under way counts for itself.
+    const SessionState last = shared.state.exchange(SessionState::count_, std::memory_order_acq_rel);
+    if (is_unanswered(last)) unanswered_count_.fetch_sub(1, std::memory_order_relaxed);
+    rule_counters_.session_closed(
+        shared.rule,
+        forward.packets.load(std::memory_order_relaxed) + reverse.packets.load(std::memory_order_relaxed),
+        forward.bytes.load(std::memory_order_relaxed) + reverse.bytes.load(std::memory_order_relaxed));
+    release_session();
+    reclaimer.bury(id);
+    reclaimer.bury(shared.reverse);
+    return true;
+}
+
+bool FlowTable::condemn(FlowPosition id, StateWord expected) noexcept {
+    const StateWord live = expected.with(RecordState::live);
+    StateWord word = live;
+    if (!flow(id).state.compare_exchange_strong(word, live.with(RecordState::condemned),
+                                                std::memory_order_acq_rel)) {
+        return false;
+    }
+    // The answers' record may be retired under our hands: then it is not live any more, and stays as it is.
+    Flow& reverse = flow(session(id).reverse);
+    StateWord reverse_word = reverse.load_state();
+    if (reverse_word.state() == RecordState::live) {
+        reverse.state.compare_exchange_strong(reverse_word, reverse_word.with(RecordState::condemned),
+                                              std::memory_order_acq_rel);
+    }
+    std::uint32_t due = deadline(id).load(std::memory_order_relaxed);
+    while (due != kNoSession &&
+           !deadline(id).compare_exchange_weak(due, kDueAtOnce, std::memory_order_relaxed)) {
+    }
+    return true;
+}
+
+bool FlowTable::advance(FlowPosition id, Direction direction, TcpFlags flags, Tick now,
+                        const std::array<Tick, kSessionStateCount>& timeouts) noexcept {
+    Session& shared = session(id);
+    SessionState before = shared.state.load(std::memory_order_relaxed);
+    SessionState after;
+    do {
+        if (before == SessionState::count_) return false;  // just retired
+        after = next_state(before, direction, flags);
+        if (after == before) return false;
+    } while (!shared.state.compare_exchange_weak(before, after, std::memory_order_acq_rel));
+    if (is_unanswered(before) && !is_unanswered(after))
+        unanswered_count_.fetch_sub(1, std::memory_order_relaxed);
+    if (!is_unanswered(before) && is_unanswered(after))
+        unanswered_count_.fetch_add(1, std::memory_order_relaxed);
+    if (!is_settled(after)) {
+        flow(id).settled.store(false, std::memory_order_relaxed);
+        flow(shared.reverse).settled.store(false, std::memory_order_relaxed);
+    }
+    // The new state may end sooner than the sweep would look again.
+    const Tick timeout = timeouts[static_cast<std::size_t>(after)];
+    std::uint32_t due = deadline(id).load(std::memory_order_relaxed);
+    while (due != kNoSession && due != kDueAtOnce &&
+           !deadline(id).compare_exchange_weak(due, (now + timeout).value | 1U, std::memory_order_relaxed)) {
+    }
+    return true;
+}
+
+bool FlowTable::reserve_session() noexcept {
+    if (session_count_.fetch_add(1, std::memory_order_relaxed) < capacity_) return true;
+    session_count_.fetch_sub(1, std::memory_order_relaxed);
+    return false;
+}
+
+void FlowTable::delete_key(FlowPosition position) noexcept {
+    const FlowKey key_there = key(position);
+    const std::int32_t deleted = rte_hash_del_key_with_hash(hash_table_, &key_there, hash_(key_there));
+    check(deleted >= 0 && static_cast<std::uint32_t>(deleted) == position.value,
+          "a key was not where its record is");
+}
+
+void FlowTable::free_position(FlowPosition position) noexcept {
+    Flow& record = flow(position);
+    const StateWord word = record.state.load(std::memory_order_relaxed);
+    record.state.store(StateWord::make(word.generation() + 1, RecordState::free), std::memory_order_release);
+    rte_hash_free_key_with_position(hash_table_, static_cast<std::int32_t>(position.value));
+}
+
+Reclaimer::Reclaimer(FlowTable& table, std::uint32_t capacity)
+    : table_{table},
+      capacity_{capacity},
+      collecting_{std::make_unique<FlowPosition[]>(capacity)},
+      waiting_{std::make_unique<FlowPosition[]>(capacity)} {}
+
+void Reclaimer::drain(unsigned limit) noexcept {
+    if (waiting_.count != 0) {
+        passed_ = passed_ || rte_rcu_qsbr_check(table_.qsbr(), token_, false) == 1;
+        if (!passed_) return;
+        for (; limit != 0 && waiting_.count != 0; --limit) {
+            table_.free_position(waiting_.positions[--waiting_.count]);
+        }
+    }
+    if (waiting_.count == 0 && collecting_.count != 0) {
+        std::swap(waiting_, collecting_);
+        token_ = rte_rcu_qsbr_start(table_.qsbr());
+        passed_ = false;
+    }
+}
+
+}  // namespace fwd::dataplane

@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// All flows of all workers: one rte_hash that everybody reads without a lock, and beside it, indexed by the
+// position that rte_hash gives a key, one record for each flow.
+//
+// rte_hash has no insert-if-absent: two workers that add the same key both succeed and get the same position.
+// So a key belongs to whoever moves the record at its position from free to opening:
+//
+//        claim()            publish()            condemn()
+//     free ----> opening ------------> live -----------------> condemned
+//      ^            | abandon()          |  retire()              |  retire()
+//      |            v                    v                        |
+//      +--------- dead <-----------------+------------------------+
+//       reclaim, a grace period later
+//
+// - A session has two keys. Its forward flow's position is the session's id; the state there is the
+// session's.
+// - A reader uses a record only if an acquire load of its state says live: everything else in it was written
+// before.
+// - Whoever moves the forward record to dead deletes both keys; no one else does. The generation in the state
+// word
+//   keeps a late comer from taking the next session at the same position for the one it meant.
+// - A position goes back to rte_hash only when every worker has been quiescent since its key was deleted
+// (Reclaimer).
+#pragma once
+
+#include <rte_hash.h>
+#include <rte_rcu_qsbr.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "dataplane/flow_key.h"
+#include "dataplane/rule_counters.h"
+#include "dataplane/session.h"
+#include "dataplane/setup_error.h"
+#include "dataplane/translation.h"
+#include "dataplane/tsc.h"
+
+namespace fwd::dataplane {
+
+/// Index of a key in the flow table and of the record that belongs to it.
+struct FlowPosition {
+    std::uint32_t value = 0;
+    friend constexpr auto operator<=>(FlowPosition, FlowPosition) noexcept = default;
+};
+
+enum class RecordState : std::uint8_t { free, opening, live, condemned, dead };
+
+/// A record's state and how often its position has been used.
+struct StateWord {
+    std::uint32_t bits = 0;
+
+    static constexpr StateWord make(std::uint32_t generation, RecordState state) noexcept {
+        return {generation << 8U | static_cast<std::uint32_t>(state)};
+    }
+    constexpr RecordState state() const noexcept { return static_cast<RecordState>(bits & 0xffU); }
+    constexpr std::uint32_t generation() const noexcept { return bits >> 8U; }
+    constexpr StateWord with(RecordState state) const noexcept { return make(generation(), state); }
+    friend constexpr bool operator==(StateWord, StateWord) noexcept = default;
+};
+
+/// Which adjacency a flow's packets leave by, and the routes' generation when it was looked up.
+struct NextHopRef {
+    std::uint16_t adjacency = 0;
+    std::uint16_t route_generation = 0;
+};
+
+/// What a packet of one direction needs, in one cache line. Counters may lose a packet when two workers carry
+/// the same flow at the same moment.
+struct alignas(64) Flow {
+    std::atomic<StateWord> state{};
+    Translation translation;
+    std::atomic<NextHopRef> next_hop{};
+    FlowPosition session;  ///< where the session's shared part lies: the forward flow's position
+    Direction direction = Direction::forward;
+    /// Packets without SYN, FIN and RST need not look at the session.
+    std::atomic<bool> settled{false};
+    std::atomic<std::uint32_t> last_seen{0};  ///< Tick
+    std::atomic<std::uint64_t> packets{0};
+    std::atomic<std::uint64_t> bytes{0};  ///< of IP packets
+
+    StateWord load_state() const noexcept { return state.load(std::memory_order_acquire); }
+    void touch(Tick now) noexcept {
+        if (last_seen.load(std::memory_order_relaxed) != now.value) {
+            last_seen.store(now.value, std::memory_order_relaxed);
+        }
+    }
+    void count(std::uint16_t ip_bytes) noexcept {
+        packets.store(packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        bytes.store(bytes.load(std::memory_order_relaxed) + ip_bytes, std::memory_order_relaxed);
+    }
+};
+static_assert(sizeof(Flow) == 64);
+static_assert(std::atomic<NextHopRef>::is_always_lock_free && std::atomic<StateWord>::is_always_lock_free);
+
+/// What both directions share; touched only when it changes.
+struct alignas(32) Session {
+    std::atomic<SessionState> state{SessionState::udp_unanswered};
+    net::Protocol protocol = net::Protocol::udp;
+    RuleId rule;
+    FlowPosition reverse;
+    Tick opened;
+};
+static_assert(sizeof(Session) == 32);
+
+class Reclaimer;
+
+inline constexpr std::uint32_t kNoSession = 0;
+inline constexpr std::uint32_t kDueAtOnce = 2;
+
+class FlowTable {
+ public:
+    /// How many positions a table for that many sessions has: two keys each, at 80 % load.
+    static std::uint32_t key_count(std::uint32_t sessions) noexcept;
+    /// Memory that create() takes, bytes.
+    static std::size_t memory_bytes(std::uint32_t sessions) noexcept;
+
+    /// @param sessions capacity, at least 1
+    /// @param threads QSBR ids that may be used: 0 to threads - 1
+    static Setup<std::unique_ptr<FlowTable>> create(std::uint32_t sessions, const FlowHash& hash,
+                                                    unsigned threads, RuleCounters& rule_counters);
+    ~FlowTable();
+    FlowTable(const FlowTable&) = delete;
+    FlowTable& operator=(const FlowTable&) = delete;
+
+    const FlowHash& hash() const noexcept { return hash_; }
+    rte_rcu_qsbr* qsbr() const noexcept { return qsbr_; }
+    std::uint32_t position_count() const noexcept { return position_count_; }
+    std::uint32_t capacity() const noexcept { return capacity_; }
+    std::uint32_t session_count() const noexcept { return session_count_.load(std::memory_order_relaxed); }
+    std::uint32_t unanswered_count() const noexcept {
+        return unanswered_count_.load(std::memory_order_relaxed);
+    }
+
+    /// Up to RTE_HASH_LOOKUP_BULK_MAX keys; a position is negative where the key is not there.
+    void lookup_bulk(const void** keys, std::uint32_t* hashes, unsigned count,
+                     std::int32_t* positions) const noexcept {
+        rte_hash_lookup_with_hash_bulk(hash_table_, keys, hashes, count, positions);
+    }
+    /// Negative when the key is not there.
+    std::int32_t lookup(const FlowKey& key, std::uint32_t hash) const noexcept {
+        return rte_hash_lookup_with_hash(hash_table_, &key, hash);
+    }
+
+    Flow& flow(FlowPosition position) noexcept { return flows_[position.value]; }
+    Session& session(FlowPosition id) noexcept { return sessions_[id.value]; }
+    /// The key at a position. Valid while the caller holds a claim to it, or while it is not quiescent and
+    /// the record is live.
+    FlowKey key(FlowPosition position) const noexcept;
+    /// When the session at a position has to be looked at next: a Tick that is made odd, kNoSession or
+    /// kDueAtOnce. A hint for sweeping: it may be too early, or as late as the timeout of the session's first
+    /// state.
+    std::atomic<std::uint32_t>& deadline(FlowPosition id) noexcept { return deadlines_[id.value]; }
+    void prefetch_deadlines(FlowPosition id) const noexcept { __builtin_prefetch(&deadlines_[id.value]); }
+
+    /// The position of a key that the caller has just made its own. Needs an lcore id.
+    struct Claim {
+        enum class Outcome : std::uint8_t {
+            won,
+            taken,  ///< the key has an owner already: `position` is where
+            full,   ///< the table has no place for it
+        };
+        Outcome outcome = Outcome::full;
+        FlowPosition position;
+    };
+    Claim claim(const FlowKey& key, std::uint32_t hash) noexcept;
+
+    /// Gives up a claim that was not published.
+    void abandon(FlowPosition position, Reclaimer& reclaimer) noexcept;
+
+    struct NewSession {
+        FlowPosition forward;
+        FlowPosition reverse;
+        Translation forward_translation;
+        Translation reverse_translation;
+        NextHopRef forward_next_hop;
+        net::Protocol protocol = net::Protocol::udp;
+        RuleId rule;
+        Tick now;
+        Tick timeout;  ///< in its first state
+    };
+    /// Makes two claimed records one live session.
+    void publish(const NewSession& session) noexcept;
+
+    /// Ends a session: deletes both keys and gives the positions to the reclaimer. Only if its state word is
+    /// still `expected` (live or condemned); false when somebody else was first.
+    bool retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer) noexcept;
+
+    /// Marks a session to be retired by the next sweep; its packets are dropped from now on. Any thread that
+    /// is online in QSBR; false when the session is not live any more.
+    bool condemn(FlowPosition id, StateWord expected) noexcept;
+
+    /// Moves a session on after a packet; true when the state changed.
+    bool advance(FlowPosition id, Direction direction, TcpFlags flags, Tick now,
+                 const std::array<Tick, kSessionStateCount>& timeouts) noexcept;
+
+    /// True while one more session fits; counts it.
+    bool reserve_session() noexcept;
+    void release_session() noexcept { session_count_.fetch_sub(1, std::memory_order_relaxed); }
+
+ private:
+    friend class Reclaimer;
+    FlowTable(const FlowHash& hash, RuleCounters& rule_counters) noexcept
+        : hash_{hash}, rule_counters_{rule_counters} {}
+    void delete_key(FlowPosition position) noexcept;
+    void free_position(FlowPosition position) noexcept;
+
+    FlowHash hash_;
+    RuleCounters& rule_counters_;
+    rte_hash* hash_table_ = nullptr;
+    rte_rcu_qsbr* qsbr_ = nullptr;
+    Flow* flows_ = nullptr;
+    Session* sessions_ = nullptr;
+    std::atomic<std::uint32_t>* deadlines_ = nullptr;
+    std::uint32_t position_count_ = 0;
+    std::uint32_t capacity_ = 0;
+    // Written at the opening and the end of sessions by all workers.
+    alignas(64) std::atomic<std::uint32_t> session_count_{0};
+    std::atomic<std::uint32_t> unanswered_count_{0};
+};
+
+/// One worker's positions that wait for their grace period: deleted keys that some other worker may still be
+/// looking at. They share grace periods in batches, and batches move on with time alone.
+class Reclaimer {
+ public:
+    Reclaimer(FlowTable& table, std::uint32_t capacity);
+
+    /// Room for one more session's keys.
+    bool has_room() const noexcept { return collecting_.count + 2 <= capacity_; }
+    void bury(FlowPosition position) noexcept { collecting_.positions[collecting_.count++] = position; }
+
+    /// Frees up to `limit` positions whose grace period is over, and starts the next one. Never waits.
+    void drain(unsigned limit) noexcept;
+    bool empty() const noexcept { return collecting_.count == 0 && waiting_.count == 0; }
+
+ private:
+    struct Batch {
+        std::unique_ptr<FlowPosition[]> positions;
+        std::uint32_t count = 0;
+    };
+    FlowTable& table_;
+    std::uint32_t capacity_;
+    Batch collecting_;
+    Batch waiting_;
+    std::uint64_t token_ = 0;
+    bool passed_ = false;
+};
+
+}  // namespace fwd::dataplane

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/icmp_error.h"
+
+#include <rte_icmp.h>
+#include <rte_ip.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+
+#include <cstring>
+
+#include "dataplane/net/checksum.h"
+#include "dataplane/packet.h"
+
+namespace fwd::dataplane {
+namespace {
+
+constexpr std::size_t kEmbeddedOffset = kIpv4Bytes + sizeof(rte_icmp_hdr);
+constexpr std::size_t kLeastL4Bytes = 8;  ///< of the packet inside, RFC 792
+constexpr std::size_t kTcpChecksumOffset = 16;
+constexpr std::size_t kUdpChecksumOffset = 6;
+
+std::uint16_t load16(const std::uint8_t* at) noexcept {
+    std::uint16_t value;
+    std::memcpy(&value, at, sizeof value);
+    return value;
+}
+void store16(std::uint8_t* at, std::uint16_t value) noexcept {
+    std::memcpy(at, &value, sizeof value);
+}
+
+/// The tuple of a packet as it lies behind byte 12 of the IP header.
+struct Tuple {
+    net::Ipv4Address source, destination;
+    net::be16 source_port, destination_port;
+};
+static_assert(sizeof(Tuple) == 12);
+
+}  // namespace
+
+bool icmp_checksum_good(const std::uint8_t* ip, std::uint16_t ip_bytes) noexcept {
+    return net::checksum(ip + kIpv4Bytes, ip_bytes - kIpv4Bytes) == 0;
+}
+
+std::optional<FlowKey> parse_icmp_error(const std::uint8_t* ip, std::uint16_t ip_bytes,
+                                        LinkId ingress) noexcept {
+    if (ip_bytes < kEmbeddedOffset + kIpv4Bytes + kLeastL4Bytes) return std::nullopt;
+    const std::uint8_t* inner = ip + kEmbeddedOffset;
+    const auto protocol = static_cast<net::Protocol>(inner[9]);
+    // fwd sends neither options nor later fragments, so an honest error has none inside.
+    const bool plain_header =
+        inner[0] == 0x45 && (net::be16::from_wire(load16(inner + 6)).host() & 0x1fffU) == 0;
+    const bool translated = protocol == net::Protocol::tcp || protocol == net::Protocol::udp;
+    if (!plain_header || !translated || net::checksum(inner, kIpv4Bytes) != 0) return std::nullopt;
+    Tuple sent;
+    std::memcpy(&sent, inner + 12, sizeof sent);
+    FlowKey key;
+    key.ingress = ingress;
+    key.protocol = protocol;
+    key.source = sent.destination;
+    key.destination = sent.source;
+    key.source_port = sent.destination_port;
+    key.destination_port = sent.source_port;
+    return key;
+}
+
+void rewrite_icmp_error(std::uint8_t* ip, std::uint16_t ip_bytes, const FlowKey& key,
+                        const Translation& answers, bool hide_source) noexcept {
+    std::uint8_t* inner = ip + kEmbeddedOffset;
+    const std::size_t inner_bytes = ip_bytes - kEmbeddedOffset;
+    const bool udp = key.protocol == net::Protocol::udp;
+
+    // The packet inside runs against the flow `answers`: its source is that flow's destination.
+    net::ChecksumDelta addresses;
+    addresses.replace32(key.destination.value.wire(), answers.destination.value.wire())
+        .replace32(key.source.value.wire(), answers.source.value.wire());
+    net::ChecksumDelta l4 = addresses;
+    l4.replace16(key.destination_port.wire(), answers.destination_port.wire())
+        .replace16(key.source_port.wire(), answers.source_port.wire());
+    const Tuple received{answers.destination, answers.source, answers.destination_port, answers.source_port};
+    std::memcpy(inner + 12, &received, sizeof received);
+    store16(inner + 10, addresses.apply(load16(inner + 10)));
+    const std::size_t field_offset = kIpv4Bytes + (udp ? kUdpChecksumOffset : kTcpChecksumOffset);
+    if (field_offset + 2 <= inner_bytes) {
+        const std::uint16_t before = load16(inner + field_offset);
+        const std::uint16_t after = l4.apply(before);
+        if (!udp) {
+            store16(inner + field_offset, after);
+        } else if (before != 0) {
+            store16(inner + field_offset, after == 0 ? 0xffff : after);
+        }
+    }
+
+    std::memcpy(ip + 16, &answers.destination, 4);
+    net::Ipv4Address outer_source;
+    std::memcpy(&outer_source, ip + 12, 4);
+    if (hide_source || outer_source == key.source) std::memcpy(ip + 12, &answers.source, 4);
+    --ip[8];
+    store16(ip + 10, 0);
+    store16(ip + 10, net::checksum(ip, kIpv4Bytes));
+    store16(ip + kIpv4Bytes + 2, 0);
+    store16(ip + kIpv4Bytes + 2, net::checksum(ip + kIpv4Bytes, ip_bytes - kIpv4Bytes));
+}
+
+}  // namespace fwd::dataplane

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/link.h"
+
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+namespace fwd::dataplane {
+namespace {
+
+constexpr unsigned kOutboxPackets = 2048;
+constexpr std::uint16_t kRxDescriptors = 1024;
+constexpr std::uint16_t kTxDescriptors = 1024;
+constexpr int kTransmitTries = 4;
+
+}  // namespace
+
+Setup<std::unique_ptr<Port>> Port::open(const Config& config) {
+    const auto fail = [](const char* what, int code) {
+        return tl::unexpected(SetupError{what, code < 0 ? -code : code});
+    };
+    std::unique_ptr<Port> port{new Port};
+    port->ethdev_ = config.ethdev;
+
+    rte_eth_dev_info info{};
+    if (const int rc = rte_eth_dev_info_get(config.ethdev, &info); rc != 0)
+        return fail("can't ask the device", rc);
+    const unsigned wanted = config.queues != 0 ? config.queues : config.workers;
+    port->rx_queues_ =
+        static_cast<std::uint16_t>(std::clamp(wanted, 1U, std::max<unsigned>(info.max_rx_queues, 1)));
+    port->tx_queues_ =
+        static_cast<std::uint16_t>(std::clamp(config.workers, 1U, std::max<unsigned>(info.max_tx_queues, 1)));
+    port->rx_queues_ = std::min<std::uint16_t>(port->rx_queues_, static_cast<std::uint16_t>(config.workers));
+
+    rte_eth_conf conf{};
+    if (port->rx_queues_ > 1) {
+        conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+        conf.rx_adv_conf.rss_conf.rss_hf =
+            (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP) &
+            info.flow_type_rss_offloads;
+        if (conf.rx_adv_conf.rss_conf.rss_hf == 0) conf.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE;
+    }
+    conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
+    if (config.max_mtu > 1500) conf.rxmode.mtu = config.max_mtu;
+    if (const int rc = rte_eth_dev_configure(config.ethdev, port->rx_queues_, port->tx_queues_, &conf);
+        rc != 0) {
+        return fail("can't configure the device", rc);
+    }
+    std::uint16_t rx_descriptors = kRxDescriptors;
+    std::uint16_t tx_descriptors = kTxDescriptors;
+    rte_eth_dev_adjust_nb_rx_tx_desc(config.ethdev, &rx_descriptors, &tx_descriptors);
+    const int socket = rte_eth_dev_socket_id(config.ethdev);
+    for (std::uint16_t q = 0; q < port->rx_queues_; ++q) {
+        if (const int rc =
+                rte_eth_rx_queue_setup(config.ethdev, q, rx_descriptors, socket, nullptr, config.pool);
+            rc != 0) {
+            return fail("can't set up a receive queue", rc);
+        }
+    }
+    for (std::uint16_t q = 0; q < port->tx_queues_; ++q) {
+        if (const int rc = rte_eth_tx_queue_setup(config.ethdev, q, tx_descriptors, socket, nullptr);
+            rc != 0) {
+            return fail("can't set up a transmit queue", rc);
+        }
+    }
+    if (config.max_mtu != 1500) {
+        const int rc = rte_eth_dev_set_mtu(config.ethdev, config.max_mtu);
+        if (rc != 0 && rc != -ENOTSUP) return fail("the device does not take the mtu", rc);
+    }
+    rte_ether_addr mac{};
+    if (const int rc = rte_eth_macaddr_get(config.ethdev, &mac); rc != 0)
+        return fail("the device has no MAC address", rc);
+    std::copy_n(mac.addr_bytes, 6, port->addressing.mac.bytes.begin());
+
+    char name[RTE_RING_NAMESIZE];
+    std::snprintf(name, sizeof name, "fwd_outbox_%u", config.ethdev);
+    port->outbox_ = rte_ring_create(name, kOutboxPackets, SOCKET_ID_ANY, RING_F_SC_DEQ);
+    if (port->outbox_ == nullptr) return fail("no memory for an outbox", rte_errno);
+
+    if (const int rc = rte_eth_dev_start(config.ethdev); rc != 0) return fail("can't start the device", rc);
+    port->started_ = true;
+    // External addresses are answered for with the port's own MAC address, so it need not see anybody else's
+    // frames.
+    rte_eth_promiscuous_disable(config.ethdev);
+    return port;
+}
+
+Port::~Port() {
+    if (started_) {
+        rte_eth_dev_stop(ethdev_);
+        rte_eth_dev_close(ethdev_);
+    }
+    if (outbox_ != nullptr) {
+        void* packet = nullptr;
+        while (rte_ring_dequeue(outbox_, &packet) == 0) rte_pktmbuf_free(static_cast<rte_mbuf*>(packet));
+        rte_ring_free(outbox_);
+    }
+}
+
+bool write_l2(rte_mbuf& packet, std::uint8_t* l3, std::uint16_t l3_bytes, const Link& egress,
+              net::MacAddress destination, std::uint16_t ether_type) noexcept {
+    const std::size_t l2_bytes = egress.l2_bytes();
+    const auto room = static_cast<std::size_t>(l3 - static_cast<std::uint8_t*>(packet.buf_addr));
+    if (room < l2_bytes) return false;
+    std::uint8_t* frame = l3 - l2_bytes;
+    std::memcpy(frame, destination.bytes.data(), 6);
+    std::memcpy(frame + 6, egress.mac.bytes.data(), 6);
+    std::uint8_t* at = frame + 12;
+    const auto put = [&at](std::uint16_t value) {
+        const std::uint16_t wire = net::be16::from_host(value).wire();
+        std::memcpy(at, &wire, sizeof wire);
+        at += sizeof wire;
+    };
+    if (egress.vlan != 0) {
+        put(RTE_ETHER_TYPE_VLAN);
+        put(egress.vlan);
+    }
+    put(ether_type);
+    packet.data_off = static_cast<std::uint16_t>(room - l2_bytes);
+    packet.data_len = static_cast<std::uint16_t>(l2_bytes + l3_bytes);
+    packet.pkt_len = packet.data_len;
+    // What the receiving device said of the packet is no longer true, and must not look like a wish to the
+    // sending one.
+    packet.ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
+    return true;
+}
+
+TxBuffer::Flushed TxBuffer::flush() noexcept {
+    Flushed result;
+    if (queue_ == kNoQueue) {
+        const unsigned taken = rte_ring_enqueue_burst(
+            port_->outbox(), reinterpret_cast<void* const*>(packets_.data()), count_, nullptr);
+        result.dropped = count_ - taken;
+        rte_pktmbuf_free_bulk(packets_.data() + taken, result.dropped);
+        count_ = 0;
+        return result;
+    }
+    std::uint64_t bytes = 0;  // taken before sending: afterwards the packets are the device's
+    std::array<std::uint16_t, 2 * kBurst> lengths;
+    for (unsigned i = 0; i < count_; ++i) {
+        lengths[i] = packets_[i]->data_len;
+        bytes += lengths[i];
+    }
+    for (int tries = 0; tries < kTransmitTries && result.sent < count_; ++tries) {
+        result.sent += rte_eth_tx_burst(port_->ethdev(), queue_, packets_.data() + result.sent,
+                                        static_cast<std::uint16_t>(count_ - result.sent));
+    }
+    for (unsigned i = result.sent; i < count_; ++i) bytes -= lengths[i];
+    result.sent_bytes = bytes;
+    result.dropped = count_ - result.sent;
+    if (result.dropped != 0) rte_pktmbuf_free_bulk(packets_.data() + result.sent, result.dropped);
+    count_ = 0;
+    return result;
+}
+
+void TxBuffer::take_from_outbox() noexcept {
+    const unsigned room = static_cast<unsigned>(packets_.size()) - count_;
+    count_ += rte_ring_dequeue_burst(port_->outbox(), reinterpret_cast<void**>(packets_.data() + count_),
+                                     room, nullptr);
+}
+
+}  // namespace fwd::dataplane

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "dataplane/flow_key.h"
+#include "dataplane/net/address.h"
+#include "dataplane/packet.h"
+#include "dataplane/setup_error.h"
+
+namespace fwd::dataplane {
+
+inline constexpr unsigned kBurst = 64;
+inline constexpr std::size_t kMaxOwnAddresses = 64;  ///< on one link
+
+/// Index of a port (one DPDK device), 0 to kMaxLinks - 1.
+struct PortIndex {
+    std::uint8_t value = 0;
+    friend constexpr auto operator<=>(PortIndex, PortIndex) noexcept = default;
+};
+
+/// A port's traffic of one VLAN, or its untagged traffic: what an operator calls a link.
+struct Link {
+    PortIndex port;
+    std::uint16_t vlan = 0;  ///< 0: untagged
+    std::uint16_t mtu = 1500;
+    net::MacAddress mac;
+    bool rx_checksum_partial = false;  ///< requirement P8
+    bool ping = false;
+    std::vector<net::InterfaceAddress> addresses;
+
+    std::size_t l2_bytes() const noexcept { return kEthernetBytes + (vlan != 0 ? kVlanTagBytes : 0); }
+};
+
+/// A DPDK device with its queues.
+class Port {
+ public:
+    struct Config {
+        std::uint16_t ethdev = 0;      ///< DPDK's port id
+        std::uint16_t max_mtu = 1500;  ///< of the links on it
+        std::uint16_t queues = 0;      ///< wanted; 0: one per worker
+        unsigned workers = 1;
+        rte_mempool* pool = nullptr;  ///< packets are received into it
+    };
+    /// Configures and starts the device.
+    static Setup<std::unique_ptr<Port>> open(const Config& config);
+    ~Port();
+    Port(const Port&) = delete;
+    Port& operator=(const Port&) = delete;
+
+    std::uint16_t ethdev() const noexcept { return ethdev_; }
+    std::uint16_t rx_queues() const noexcept { return rx_queues_; }
+    std::uint16_t tx_queues() const noexcept { return tx_queues_; }
+    net::MacAddress mac() const noexcept { return addressing.mac; }
+    /// Packets from threads without a transmit queue of their own; drained by the worker of queue 0.
+    rte_ring* outbox() const noexcept { return outbox_; }
+
+    PortAddressing addressing;
+
+ private:
+    Port() = default;
+    std::uint16_t ethdev_ = 0;
+    std::uint16_t rx_queues_ = 0;
+    std::uint16_t tx_queues_ = 0;
+    rte_ring* outbox_ = nullptr;
+    bool started_ = false;
+};
+
+/// Puts the Ethernet header (and the link's VLAN tag) in front of an IP or ARP packet and cuts off what lies
+/// behind it.
+/// @param l3 where the packet begins, inside the buffer
+/// @return false when the buffer has no room in front
+bool write_l2(rte_mbuf& packet, std::uint8_t* l3, std::uint16_t l3_bytes, const Link& egress,
+              net::MacAddress destination, std::uint16_t ether_type) noexcept;
+
+/// Packets for one port that a worker has gathered.
+class TxBuffer {
+ public:
+    /// @param queue the worker's own transmit queue; kNoQueue: packets go through the port's outbox
+    TxBuffer(const Port& port, std::uint16_t queue) noexcept : port_{&port}, queue_{queue} {}
+    static constexpr std::uint16_t kNoQueue = 0xffff;
+
+    struct Flushed {
+        unsigned sent = 0;
+        std::uint64_t sent_bytes = 0;
+        unsigned dropped = 0;
+    };
+    bool full() const noexcept { return count_ == packets_.size(); }
+    bool empty() const noexcept { return count_ == 0; }
+    void push(rte_mbuf* packet) noexcept { packets_[count_++] = packet; }
+    /// Transmits everything; what the device or the outbox does not take is freed and counted as dropped.
+    /// Packets that went to the outbox are counted by the worker that sends them.
+    Flushed flush() noexcept;
+    /// Fills up with packets from the port's outbox; only the worker of queue 0.
+    void take_from_outbox() noexcept;
+
+ private:
+    const Port* port_;
+    std::uint16_t queue_;
+    unsigned count_ = 0;
+    std::array<rte_mbuf*, 2 * kBurst> packets_{};
+};
+
+}  // namespace fwd::dataplane

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+
+#include "dataplane/routes.h"
+#include "dataplane/rule_set.h"
+#include "dataplane/session.h"
+#include "dataplane/tsc.h"
+
+namespace fwd::dataplane {
+
+/// What control has decided, as one immutable whole: a worker reads the pointer to it once a burst, so a
+/// packet sees the old policy or the new one, never both. Parts that do not change are shared with the policy
+/// before.
+struct Policy {
+    std::shared_ptr<const RuleSet> rules;
+    std::shared_ptr<const Routes> routes;
+    std::array<Tick, kSessionStateCount> timeouts{};
+    /// Changes with the routes, and whenever an adjacency is taken away: flows then look up their next hop
+    /// again.
+    std::uint16_t route_generation = 1;
+
+    Tick timeout(SessionState state) const noexcept { return timeouts[static_cast<std::size_t>(state)]; }
+};
+
+}  // namespace fwd::dataplane

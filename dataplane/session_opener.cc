@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/session_opener.h"
+
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "dataplane/packet.h"
+
+namespace fwd::dataplane {
+namespace {
+
+constexpr int kPortProbes = 64;
+constexpr int kEvictionTries = 16;
+constexpr std::size_t kTtlOffset = 8;
+
+// Requirement R18: above this share of the capacity new sessions make room for themselves ...
+constexpr std::uint32_t kPressurePercent = 80;
+// ... as long as so many sessions are unanswered that a real client among them still has time for its
+// handshake.
+constexpr std::uint32_t kUnansweredPercent = 10;
+
+/// Addresses that no packet on a network can come from or go to (RFC 1812, section 5.3.7; RFC 6890).
+bool is_martian(net::Ipv4Address address) noexcept {
+    const std::uint32_t host = address.value.host();
+    const std::uint32_t first_byte = host >> 24U;
+    return first_byte == 0 || first_byte == 127 || first_byte >= 224;
+}
+
+/// All ones in the host part of a network that the address belongs to.
+bool is_directed_broadcast(net::Ipv4Address address, const net::InterfaceAddress& own) noexcept {
+    return own.length <= 30 && own.prefix().contains(address) &&
+           (address.value.host() | own.prefix().mask()) == 0xffffffffU;
+}
+
+}  // namespace
+
+SessionOpener::SessionOpener(const SharedTables& shared, Reclaimer& reclaimer, ThreadCounters& counters,
+                             unsigned worker)
+    : shared_{shared},
+      reclaimer_{reclaimer},
+      counters_{counters},
+      unanswered_{shared.flows.capacity()},
+      closing_{shared.flows.capacity()},
+      // Workers count in ranges of their own.
+      random_counter_{std::uint64_t{worker} << 56U} {}
+
+bool SessionOpener::is_own_address(net::Ipv4Address address) const noexcept {
+    return std::ranges::any_of(shared_.links, [address](const Link& link) {
+        return std::ranges::any_of(link.addresses,
+                                   [address](const auto& own) { return own.address == address; });
+    });
+}
+
+bool SessionOpener::evict_from(EvictionQueue& queue) noexcept {
+    for (int tries = 0; tries < kEvictionTries && !queue.empty(); ++tries) {
+        const EvictionQueue::Entry oldest = queue.pop();
+        if (shared_.flows.flow(oldest.session).load_state() != oldest.word) continue;
+        const SessionState state =
+            shared_.flows.session(oldest.session).state.load(std::memory_order_relaxed);
+        if (state == SessionState::count_ || !is_evictable(state)) continue;
+        if (shared_.flows.retire(oldest.session, oldest.word, reclaimer_)) {
+            counters_.sessions_closed.add(1);
+            counters_.sessions_evicted.add(1);
+            return true;
+        }
+    }
+    return false;
+}
+
+bool SessionOpener::make_room() noexcept {
+    const std::uint64_t capacity = shared_.flows.capacity();
+    const std::uint64_t live = shared_.flows.session_count();
+    const bool pressure = live * 100 >= capacity * kPressurePercent;
+    const bool many_unanswered =
+        std::uint64_t{shared_.flows.unanswered_count()} * 100 > capacity * kUnansweredPercent;
+    if (pressure && reclaimer_.has_room() && (many_unanswered || live >= capacity)) {
+        if (!evict_from(unanswered_)) evict_from(closing_);
+    }
+    return reclaimer_.has_room() && shared_.flows.reserve_session();
+}
+
+FlowTable::Claim SessionOpener::claim_reverse(const FlowKey& key, LinkId egress,
+                                              const Translation& forward) noexcept {
+    const FlowKey reverse = forward.reverse_key(egress, key.protocol);
+    return shared_.flows.claim(reverse, shared_.flows.hash()(reverse));
+}
+
+FlowTable::Claim SessionOpener::claim_masqueraded(const Policy& policy, const FlowKey& key,
+                                                  const ForwardingRule& rule, NextHop next_hop,
+                                                  Translation& forward) noexcept {
+    const auto& own = shared_.links[next_hop.egress.value].addresses;
+    std::array<net::Ipv4Address, kMaxOwnAddresses> candidates;
+    std::uint32_t count = 0;
+    for (const auto& address : own) {
+        if (address.prefix().contains(next_hop.address)) candidates[count++] = address.address;
+    }
+    if (count == 0) {
+        for (const auto& address : own) candidates[count++] = address.address;
+    }
+    FlowTable::Claim claim{FlowTable::Claim::Outcome::taken, {}};
+    for (int probe = 0; probe < kPortProbes && claim.outcome == FlowTable::Claim::Outcome::taken; ++probe) {
+        const std::uint64_t random = shared_.flows.hash().random(random_counter_++);
+        const std::uint64_t low = random & 0xffffffffU;
+        const PortRange& range = shared_.masquerade_ports;
+        const net::Endpoint source{
+            candidates[((random >> 32U) * count) >> 32U],
+            net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
+        // Rules come first in the port plan: an answer to such a port would look like a request.
+        if (policy.rules->find(next_hop.egress, key.protocol, source) != nullptr) continue;
+        forward = Translation::between(key, source, rule.target);
+        claim = claim_reverse(key, next_hop.egress, forward);
+    }
+    return claim;
+}
+
+SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
+                                          const std::uint8_t* ip, Tick now) noexcept {
+    if (is_martian(key.source) || is_martian(key.destination)) return {Verdict::drop_martian};
+    if (is_own_address(key.source)) return {Verdict::drop_spoofed_own_address};
+    for (const auto& own : shared_.links[key.ingress.value].addresses) {
+        if (is_directed_broadcast(key.source, own)) return {Verdict::drop_martian};
+    }
+    const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
+    if (rule == nullptr) return {Verdict::drop_no_rule};
+    if (!rule->allows(key.source)) return {Verdict::drop_source_denied};
+    if (key.protocol == net::Protocol::tcp && !TcpFlags{ip[kTcpFlagsOffset]}.opens())
+        return {Verdict::drop_not_syn};
+    const std::optional<NextHop> next_hop = policy.routes->find(rule->target.address);
+    if (!next_hop) return {Verdict::drop_no_route};
+    if (ip[kTtlOffset] <= 1) return {Verdict::punt_ttl_expired};
+    if (!make_room()) return {Verdict::drop_sessions_full};
+
+    const FlowTable::Claim forward = shared_.flows.claim(key, hash);
+    if (forward.outcome != FlowTable::Claim::Outcome::won) {
+        shared_.flows.release_session();
+        if (forward.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
+        Flow& winner = shared_.flows.flow(forward.position);
+        switch (winner.load_state().state()) {
+            case RecordState::live:
+                return {Verdict::forward, &winner};
+            case RecordState::free:
+            case RecordState::opening:
+                return {Verdict::drop_session_opening};
+            default:
+                return {Verdict::drop_session_ending};
+        }
+    }
+
+    const bool masquerade = rule->source == SourceTranslation::masquerade ||
+                            (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
+    Translation translation = Translation::between(key, key.source_endpoint(), rule->target);
+    const FlowTable::Claim reverse = masquerade
+                                         ? claim_masqueraded(policy, key, *rule, *next_hop, translation)
+                                         : claim_reverse(key, next_hop->egress, translation);
+    if (reverse.outcome != FlowTable::Claim::Outcome::won) {
+        shared_.flows.abandon(forward.position, reclaimer_);
+        shared_.flows.release_session();
+        if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
+        return {masquerade ? Verdict::drop_ports_used_up : Verdict::drop_tuple_in_use};
+    }
+
+    const FlowKey answers = translation.reverse_key(next_hop->egress, key.protocol);
+    NextHopRef ref{};
+    if (const auto adjacency = shared_.neighbours.find(*next_hop))
+        ref = {adjacency->value, policy.route_generation};
+    shared_.flows.publish({
+        .forward = forward.position,
+        .reverse = reverse.position,
+        .forward_translation = translation,
+        .reverse_translation =
+            Translation::between(answers, key.destination_endpoint(), key.source_endpoint()),
+        .forward_next_hop = ref,
+        .protocol = key.protocol,
+        .rule = rule->id,
+        .now = now,
+        .timeout = policy.timeout(first_state(key.protocol)),
+    });
+    Flow& flow = shared_.flows.flow(forward.position);
+    unanswered_.push({forward.position, flow.load_state()});
+    counters_.sessions_opened.add(1);
+    return {Verdict::forward, &flow};
+}
+
+}  // namespace fwd::dataplane

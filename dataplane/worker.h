@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The way of a packet. A burst goes through stages, each over all of its packets and each prefetching for the
+// next:
+//
+//     receive -> parse -> look up flows in bulk -> forward (rewrite, next hop) -> transmit
+//                  |            |
+//                  |            +-- no flow: a rule matches and a session is opened (SessionOpener), or a
+//                  drop
+//                  +-- ARP, ICMP: handed to control, or an error about a session; malformed: a drop
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "dataplane/ageing.h"
+#include "dataplane/counter.h"
+#include "dataplane/punt_limiter.h"
+#include "dataplane/session_opener.h"
+#include "dataplane/shared_tables.h"
+
+namespace fwd::dataplane {
+
+/// What a worker does while no packet comes.
+enum class IdleMode : std::uint8_t {
+    poll,      ///< asks on, without a pause
+    adaptive,  ///< sleeps for a moment, longer the longer nothing comes
+};
+
+class Worker {
+ public:
+    struct RxQueue {
+        PortIndex port;
+        std::uint16_t queue = 0;
+    };
+    struct Config {
+        unsigned index = 0;  ///< 0 to worker_count - 1; also its QSBR id
+        std::vector<RxQueue> rx_queues;
+        std::vector<std::uint16_t> tx_queues;  ///< by PortIndex; TxBuffer::kNoQueue where it has none
+        IdleMode idle = IdleMode::poll;
+    };
+    Worker(const SharedTables& shared, const Config& config);
+
+    /// Registers with QSBR and works until told to stop. The thread needs an lcore id.
+    void run(const std::atomic<bool>& stop) noexcept;
+
+    /// One round over all queues, and a share of the housekeeping; returns how many packets it met. The
+    /// thread needs an lcore id and to be online in QSBR under this worker's id: for tests, which bring their
+    /// own time.
+    unsigned poll(Tsc now) noexcept;
+
+    /// The same, for packets that somebody else has received by a port.
+    void process(std::span<rte_mbuf*> packets, PortIndex port, Tsc now) noexcept;
+
+    const ThreadCounters& counters() const noexcept { return counters_; }
+
+ private:
+    /// TCP and UDP packets of a burst, as arrays that the bulk lookup takes.
+    struct Burst;
+    struct Parsed {
+        rte_mbuf* packet;
+        std::uint8_t* ip;
+        std::uint16_t ip_bytes;
+        LinkId ingress;
+    };
+
+    void parse_burst(std::span<rte_mbuf*> packets, const Port& port, Burst& burst, Tsc now) noexcept;
+    void forward_burst(Burst& burst, Tsc now) noexcept;
+    /// The flow of a packet, or what else becomes of it.
+    SessionOpener::Result find_or_open(const FlowKey& key, std::uint32_t hash, std::int32_t position,
+                                       const std::uint8_t* ip, Tick now) noexcept;
+    void forward(const Parsed& parsed, const FlowKey& key, Flow& flow, Tsc now) noexcept;
+    void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
+    void update_session(Flow& flow, TcpFlags flags, Tick now) noexcept;
+    /// Sends a translated packet to its next hop, or gives it to control to wait for it.
+    void emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination, Tsc now) noexcept;
+    /// The adjacency of a flow, looked up again when routes have changed.
+    std::optional<NextHop> find_next_hop(Flow& flow, net::Ipv4Address destination, NextHopRef& ref) noexcept;
+    void transmit(rte_mbuf* packet, LinkId egress) noexcept;
+    void drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept;
+    void punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept;
+    void flush() noexcept;
+    void sleep(unsigned empty_rounds) noexcept;
+
+    const SharedTables& shared_;
+    const Config config_;
+    const Policy* policy_ = nullptr;  // of this round
+    ThreadCounters counters_;
+    Reclaimer reclaimer_;
+    SessionOpener opener_;
+    Sweeper sweeper_;
+    std::vector<TxBuffer> tx_;  // by PortIndex
+    PuntLimiter arp_limiter_;
+    PuntLimiter icmp_limiter_;
+    PuntLimiter hold_limiter_;
+};
+
+}  // namespace fwd::dataplane

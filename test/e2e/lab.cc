@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "test/e2e/lab.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <utility>
+
+namespace fwd::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+std::string environment(const char* name, const std::string& otherwise) {
+    const char* value = std::getenv(name);
+    return value != nullptr ? value : otherwise;
+}
+
+std::string lab_name() {
+    return environment("FWD_LAB", "lab");
+}
+
+constexpr const char* kNginxConfig = R"(
+daemon off;
+pid {0}/nginx.pid;
+error_log {0}/error.log;
+worker_processes 1;
+events {{ worker_connections 4096; }}
+http {{
+    access_log {0}/access.log;
+    client_body_temp_path {0}/body; proxy_temp_path {0}/proxy; fastcgi_temp_path {0}/fastcgi;
+    uwsgi_temp_path {0}/uwsgi; scgi_temp_path {0}/scgi;
+    sendfile on;
+    client_max_body_size 0;
+    server {{
+        listen 8080;
+        root {0}/www;
+        location /upload {{ return 200 "received\n"; }}
+    }}
+}}
+)";
+
+}  // namespace
+
+std::vector<WirePacket> Capture::stop() {
+    std::this_thread::sleep_for(200ms);  // tcpdump's buffer
+    tcpdump_.stop(SIGINT);
+    return read_capture(file_);
+}
+
+void LabTest::SetUp() {
+    if (geteuid() != 0) GTEST_SKIP() << "makes network namespaces, which needs root";
+}
+
+void LabTest::TearDown() {
+    if (!is_up_) return;
+    const std::filesystem::path log = fmt::format("/run/fwd-lab-{}/fwdd.log", lab_name());
+    const bool was_alive = lab({"status"}).status == 0;
+    EXPECT_TRUE(was_alive) << "fwdd was not alive at the end";
+    if (HasFailure()) std::cerr << "--- fwdd's log\n" << read_file(log) << "---\n";
+    lab({"down"});
+}
+
+void LabTest::up(const LabOptions& options) {
+    lab({"down"});
+    Command command{"up",        "--topology", options.topology,
+                    "--device",  options.device,
+                    "--workers", std::to_string(options.workers),
+                    "--offload", options.offload ? "on" : "off",
+                    "--mtu",     std::to_string(options.mtu)};
+    if (!options.config.empty()) {
+        write_file(files_ / "lab.conf", options.config);
+        command.insert(command.end(), {"--config", files_ / "lab.conf"});
+    }
+    const Finished done = lab(command);
+    ASSERT_EQ(done.status, 0) << done.output;
+    is_up_ = true;
+}
+
+Finished LabTest::lab(Command arguments) {
+    arguments.insert(arguments.begin(), source_file("tools/lab"));
+    return run(arguments);
+}
+
+Command LabTest::host_command(const std::string& host, const std::string& command) const {
+    return {"ip", "netns", "exec", fmt::format("fwd-lab-{}-{}", lab_name(), host), "sh", "-c", command};
+}
+
+Finished LabTest::exec(const std::string& host, const std::string& command) {
+    return run(host_command(host, command));
+}
+
+Process LabTest::start(const std::string& host, const std::string& command) {
+    return Process{host_command(host, "exec " + command)};
+}
+
+Capture LabTest::capture(const std::string& host, const std::string& filter) {
+    const std::filesystem::path file = files_ / fmt::format("{}-{}.pcap", host, ++captures_);
+    Process tcpdump = start(host, fmt::format("tcpdump -Z root -U --immediate-mode -B 65536 -i eth0 -w {} '{}'",
+                                              file.string(), filter));
+    EXPECT_TRUE(tcpdump.says("listening on")) << tcpdump.output();
+    return {std::move(tcpdump), file};
+}
+
+Json LabTest::fwdctl(const std::string& words) {
+    const Finished done = run({"sh", "-c", fmt::format("exec {} --socket /run/fwd-lab-{}/fwd.sock --json {}",
+                                                       build_file("tools/fwdctl/fwdctl").string(), lab_name(),
+                                                       words)});
+    EXPECT_EQ(done.status, 0) << "fwdctl " << words << ": " << done.output;
+    return done.status == 0 ? Json::parse(done.output, nullptr, false) : Json{};
+}
+
+int LabTest::fwdctl_status(const std::string& words) {
+    return run({"sh", "-c", fmt::format("exec {} --socket /run/fwd-lab-{}/fwd.sock {}",
+                                        build_file("tools/fwdctl/fwdctl").string(), lab_name(), words)})
+        .status;
+}
+
+void LabTest::start_web_server() {
+    std::filesystem::create_directories(files_ / "www");
+    write_file(files_ / "www/index.html", kPage);
+    write_file(files_ / "nginx.conf", fmt::format(kNginxConfig, files_.path().string()));
+    web_server_.clear();
+    web_server_.push_back(
+        start("server", fmt::format("nginx -p {0} -e {0}/error.log -c {0}/nginx.conf", files_.path().string())));
+    ASSERT_TRUE(eventually([&] {
+        return exec("server", "ss -Htln").output.find(":8080") != std::string::npos;
+    })) << web_server_.front().output();
+}
+
+Finished LabTest::get(const std::string& url, const std::string& options) {
+    return exec("client", fmt::format("curl -sS --max-time 20 {} {}", options, url));
+}
+
+std::uint64_t LabTest::dropped(const std::string& reason) {
+    for (const Json& row : fwdctl("stats")["drops"]) {
+        if (row["reason"] == reason) return row["packets"];
+    }
+    return 0;
+}
+
+void LabTest::expect_every_packet_accounted_for() {
+    Json packets;
+    const auto sum = [&](std::initializer_list<const char*> names) {
+        std::uint64_t total = 0;
+        for (const char* name : names) total += packets.value(name, std::uint64_t{0});
+        return total;
+    };
+    // A packet may be under way while its counters are read.
+    EXPECT_TRUE(eventually([&] {
+        packets = fwdctl("stats")["packets"];
+        return sum({"received"}) > 0 &&
+               sum({"received", "originated"}) == sum({"sent", "punted", "dropped", "held"});
+    })) << packets;
+}
+
+bool is_full_run() {
+    return !environment("FWD_TEST_FULL", "").empty();
+}
+
+std::filesystem::path source_file(const std::string& name) {
+    return std::filesystem::path{environment("FWD_SOURCE", ".")} / name;
+}
+
+std::filesystem::path build_file(const std::string& name) {
+    return std::filesystem::path{environment("FWD_BUILD", "build")} / name;
+}
+
+}  // namespace fwd::test

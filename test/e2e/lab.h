@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The network of tools/lab as a fixture.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "test/e2e/capture.h"
+#include "test/e2e/process.h"
+
+namespace fwd::test {
+
+using Json = nlohmann::json;
+
+struct LabOptions {
+    std::string topology = "one-arm";
+    std::string device = "af_packet";
+    unsigned workers = 1;
+    bool offload = false;  ///< the hosts leave checksums to their interfaces
+    unsigned mtu = 1500;
+    std::string config;    ///< rules and the like, in the configuration's syntax
+};
+
+/// All that a host saw, until stop().
+class Capture {
+ public:
+    Capture(Process tcpdump, std::filesystem::path file) : tcpdump_{std::move(tcpdump)}, file_{std::move(file)} {}
+    std::vector<WirePacket> stop();
+
+ private:
+    Process tcpdump_;
+    std::filesystem::path file_;
+};
+
+/// Each test has a network of its own. Hosts are called as tools/lab calls them.
+class LabTest : public ::testing::Test {
+ protected:
+    void SetUp() override;
+    void TearDown() override;
+
+    void up(const LabOptions& options = {});
+    Finished lab(Command arguments);
+
+    /// Runs a shell command in a host.
+    Finished exec(const std::string& host, const std::string& command);
+    Process start(const std::string& host, const std::string& command);
+    /// tcpdump with this filter on a host's interface; whole frames.
+    Capture capture(const std::string& host, const std::string& filter);
+
+    /// Runs `fwdctl --json` with these words and expects it to succeed.
+    Json fwdctl(const std::string& words);
+    int fwdctl_status(const std::string& words);
+    void add_rule(const std::string& words) { fwdctl("add-rule " + words); }
+
+    /// nginx on the server, port 8080 of every address there. Its files lie in files()/www.
+    void start_web_server();
+    void stop_web_server() { web_server_.clear(); }
+    std::string access_log() const { return read_file(files_ / "access.log"); }
+    /// curl's output in the client: the page, or what went wrong.
+    Finished get(const std::string& url, const std::string& options = "");
+
+    /// Packets dropped for a reason.
+    std::uint64_t dropped(const std::string& reason);
+    /// received + originated = sent + punted + dropped + held, once traffic has stopped.
+    void expect_every_packet_accounted_for();
+
+    const TemporaryDirectory& files() const { return files_; }
+    Command host_command(const std::string& host, const std::string& command) const;
+
+ private:
+    TemporaryDirectory files_;
+    std::vector<Process> web_server_;
+    bool is_up_ = false;
+    unsigned captures_ = 0;
+};
+
+/// The page that start_web_server() serves as "/".
+inline constexpr const char* kPage = "It works.\n";
+
+/// More of everything, when time does not matter.
+bool is_full_run();
+/// A file of the source or build tree.
+std::filesystem::path source_file(const std::string& name);
+std::filesystem::path build_file(const std::string& name);
+
+/// Waits for a condition; false if it does not come true within the time.
+template <typename Condition>
+bool eventually(Condition condition, std::chrono::milliseconds time = std::chrono::seconds{10}) {
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > end) return false;
+        std::this_thread::sleep_for(std::chrono::milliseconds{20});
+    }
+    return true;
+}
+
+}  // namespace fwd::test

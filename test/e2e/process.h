@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <csignal>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace fwd::test {
+
+using Command = std::vector<std::string>;
+
+/// How a program ended, and all it said.
+struct Finished {
+    int status = 0;  ///< its exit status; 128 and the signal if one ended it
+    std::string output;
+};
+
+/// A program that runs beside the test, and no longer than this object or the test lives.
+class Process {
+ public:
+    explicit Process(const Command& command);
+    Process(Process&& other) noexcept;
+    Process& operator=(Process&& other) = delete;
+    ~Process();
+
+    /// What it has said so far.
+    std::string output() const;
+    /// Waits for this text in what it says; false after 10 seconds without.
+    bool says(const std::string& text) const;
+    bool is_running();
+
+    Finished wait();
+    Finished stop(int signal = SIGTERM);
+
+ private:
+    pid_t pid_ = -1;
+    int output_ = -1;  ///< an unnamed file
+    int status_ = 0;
+};
+
+Finished run(const Command& command);
+
+std::string read_file(const std::filesystem::path& file);
+void write_file(const std::filesystem::path& file, const std::string& text);
+
+/// A directory that goes with the object. Everybody may read it.
+class TemporaryDirectory {
+ public:
+    TemporaryDirectory();
+    TemporaryDirectory(const TemporaryDirectory&) = delete;
+    TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+    ~TemporaryDirectory();
+
+    std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
+    const std::filesystem::path& path() const { return path_; }
+
+ private:
+    std::filesystem::path path_;
+};
+
+}  // namespace fwd::test

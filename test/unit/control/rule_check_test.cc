@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/rule_check.h"
+
+#include <gtest/gtest.h>
+
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+LinkSettings link(const std::string& name, const std::string& address) {
+    LinkSettings settings;
+    settings.name = name;
+    settings.addresses.push_back(*parse_interface_address(address));
+    return settings;
+}
+
+Rule rule(const std::string& protocols, const std::string& external, const std::string& target) {
+    Rule result;
+    result.external = *parse_endpoint(external);
+    result.target = *parse_endpoint(target);
+    EXPECT_TRUE(parse_protocols(protocols, result));
+    result.name = default_name(result);
+    return result;
+}
+
+std::string outcome(const Result<void>& result) {
+    return result ? "good" : result.error().text();
+}
+
+class RuleCheck : public testing::Test {
+ protected:
+    const Topology topology_{{link("wan", "203.0.113.2/24"), link("lan", "10.0.0.2/24")},
+                             {{*parse_prefix("172.16.0.0/12"), *parse_address("10.0.0.9"), "lan"}}};
+
+    std::string check(const std::string& external, const std::string& target,
+                      std::optional<std::string> on_link = {}) const {
+        Rule checked = rule("tcp", external, target);
+        checked.link = std::move(on_link);
+        return outcome(check_rule(checked, topology_));
+    }
+};
+
+TEST_F(RuleCheck, UsualRulesAreGood) {
+    EXPECT_EQ(check("10.0.0.3:80", "10.0.0.4:8080"), "good");
+    EXPECT_EQ(check("10.0.0.3:80", "10.0.0.4:80", "lan"), "good");
+    EXPECT_EQ(check("203.0.113.9:80", "172.16.5.5:80", "wan"), "good");
+    EXPECT_EQ(check("10.0.0.2:80", "10.0.0.4:8080"), "good") << "fwd's own address may be forwarded";
+    EXPECT_EQ(check("192.0.2.1:80", "10.0.0.4:8080"), "good") << "an address that routers send to fwd";
+}
+
+TEST_F(RuleCheck, UnknownLinkIsRefusedWithTheNamesThereAre) {
+    EXPECT_EQ(check("10.0.0.3:80", "10.0.0.4:8080", "lna"),
+              "link: got 'lna', which is no link; there is wan, lan");
+}
+
+TEST_F(RuleCheck, ExternalAddressMustBeOneToConnectTo) {
+    const std::string wanted = "; want an address that clients can connect to";
+    EXPECT_EQ(check("0.0.0.0:80", "10.0.0.4:80"),
+              "external: got 0.0.0.0:80, the unspecified address" + wanted);
+    EXPECT_EQ(check("127.0.0.1:80", "10.0.0.4:80"),
+              "external: got 127.0.0.1:80, a loopback address" + wanted);
+    EXPECT_EQ(check("224.0.0.1:80", "10.0.0.4:80"),
+              "external: got 224.0.0.1:80, a multicast address" + wanted);
+    EXPECT_EQ(check("255.255.255.255:80", "10.0.0.4:80"),
+              "external: got 255.255.255.255:80, the broadcast address" + wanted);
+    EXPECT_EQ(check("10.0.0.255:80", "10.0.0.4:80"),
+              "external: got 10.0.0.255:80, the broadcast address of 10.0.0.0/24" + wanted);
+    EXPECT_EQ(check("10.0.0.0:80", "10.0.0.4:80"),
+              "external: got 10.0.0.0:80, the network address of 10.0.0.0/24" + wanted);
+}
+
+TEST_F(RuleCheck, TargetMustBeAHostThatFwdReaches) {
+    EXPECT_EQ(check("10.0.0.3:80", "224.0.0.1:80"),
+              "target: got 224.0.0.1:80, a multicast address; want the address of a host");
+    EXPECT_EQ(check("10.0.0.3:80", "10.0.0.255:80"),
+              "target: got 10.0.0.255:80, the broadcast address of 10.0.0.0/24; want the address of a host");
+    EXPECT_EQ(
+        check("10.0.0.3:80", "8.8.8.8:80"),
+        "target: got 8.8.8.8:80, to which there is no route; want an address in a link's network, or a route "
+        "to it in the configuration");
+}
+
+TEST_F(RuleCheck, TargetMayNotBeFwdItself) {
+    EXPECT_EQ(check("10.0.0.3:80", "203.0.113.2:80"),
+              "target: got 203.0.113.2:80, fwd's own address on link wan; want the address of another host");
+}
+
+TEST_F(RuleCheck, TargetMayHaveTheExternalAddressOnAnotherLinkOnly) {
+    EXPECT_EQ(check("10.0.0.4:80", "10.0.0.4:8080", "wan"), "good");
+    const std::string refused =
+        "target: got 10.0.0.4:8080, the external address itself, reached through link lan; want another "
+        "host, or a "
+        "rule for another link";
+    EXPECT_EQ(check("10.0.0.4:80", "10.0.0.4:8080", "lan"), refused);
+    EXPECT_EQ(check("10.0.0.4:80", "10.0.0.4:8080"), refused);
+}
+
+TEST_F(RuleCheck, ErrorsHaveTheirKind) {
+    Rule unknown_link = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
+    unknown_link.link = "dmz";
+    EXPECT_EQ(check_rule(unknown_link, topology_).error().kind, ErrorKind::not_found);
+    EXPECT_EQ(check_rule(rule("tcp", "10.0.0.3:80", "8.8.8.8:80"), topology_).error().kind,
+              ErrorKind::refused);
+}
+
+TEST(RuleClaims, SameExternalEndpointIsRefusedWithBothNames) {
+    Rule first = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
+    first.name = "web";
+    first.origin_text = "fwd.conf:12";
+    Rule second = rule("tcp", "10.0.0.3:80", "10.0.0.5:8080");
+    second.name = "shop";
+    RuleClaims claims;
+    EXPECT_EQ(outcome(claims.add(first)), "good");
+    EXPECT_EQ(outcome(claims.add(second)),
+              "external: got tcp 10.0.0.3:80 on any link for rule 'shop', but rule 'web' (fwd.conf:12) has "
+              "it; want "
+              "another address, port, protocol or link");
+    EXPECT_EQ(claims.add(second).error().kind, ErrorKind::refused);
+}
+
+TEST(RuleClaims, EachProtocolIsTakenByItself) {
+    RuleClaims claims;
+    EXPECT_EQ(outcome(claims.add(rule("tcp", "10.0.0.3:53", "10.0.0.4:53"))), "good");
+    EXPECT_EQ(outcome(claims.add(rule("tcp+udp", "10.0.0.3:53", "10.0.0.4:53"))),
+              "external: got tcp 10.0.0.3:53 on any link for rule 'tcp-udp-10.0.0.3-53', but rule "
+              "'tcp-10.0.0.3-53' "
+              "has it; want another address, port, protocol or link");
+    EXPECT_EQ(outcome(claims.add(rule("udp", "10.0.0.3:53", "10.0.0.4:53"))), "good")
+        << "a refused rule must not keep anything";
+}
+
+TEST(RuleClaims, RulesOfDifferentLinksStandBesideEachOther) {
+    Rule any = rule("udp", "10.0.0.3:53", "10.0.0.4:53");
+    Rule lan = any;
+    lan.link = "lan";
+    lan.name = default_name(lan);
+    Rule lan_again = lan;
+    lan_again.name = "again";
+    RuleClaims claims;
+    EXPECT_EQ(outcome(claims.add(any)), "good");
+    EXPECT_EQ(outcome(claims.add(lan)), "good");
+    EXPECT_EQ(
+        outcome(claims.add(lan_again)),
+        "external: got udp 10.0.0.3:53 on link lan for rule 'again', but rule 'udp-10.0.0.3-53-lan' has it; "
+        "want another address, port, protocol or link");
+}
+
+TEST(RuleClaims, NamesAreUnique) {
+    Rule first = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
+    first.name = "web";
+    first.origin_text = "fwd.conf:12";
+    Rule second = rule("tcp", "10.0.0.3:81", "10.0.0.4:8080");
+    second.name = "web";
+    RuleClaims claims;
+    EXPECT_EQ(outcome(claims.add(first)), "good");
+    EXPECT_EQ(outcome(claims.add(second)),
+              "name: got 'web', the name of another rule (fwd.conf:12); want a name of its own");
+    second.name = "web2";
+    EXPECT_EQ(outcome(claims.add(second)), "good");
+}
+
+TEST(RuleClaims, RemovedRuleGivesEverythingBack) {
+    const Rule both = rule("tcp+udp", "10.0.0.3:53", "10.0.0.4:53");
+    RuleClaims claims;
+    EXPECT_EQ(outcome(claims.add(both)), "good");
+    claims.remove(both);
+    EXPECT_EQ(outcome(claims.add(both)), "good");
+}
+
+}  // namespace
+}  // namespace fwd::control

@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/text.h"
+
+#include <gtest/gtest.h>
+
+#include <array>
+#include <string>
+#include <vector>
+
+namespace fwd::control {
+namespace {
+
+using namespace std::string_literals;
+
+/// What a parse function makes of a text: written out again, or the error.
+template <typename T>
+std::string outcome(const Result<T>& result) {
+    if (!result) {
+        EXPECT_EQ(result.error().field, "");
+        return result.error().message;
+    }
+    if constexpr (std::is_same_v<T, std::string>) {
+        return *result;
+    } else if constexpr (std::is_same_v<T, std::uint16_t>) {
+        return std::to_string(*result);
+    } else {
+        return to_text(*result);
+    }
+}
+
+struct Row {
+    std::string text;
+    std::string outcome;
+};
+
+template <typename Parse>
+void expect_outcomes(Parse parse, const std::vector<Row>& rows) {
+    for (const Row& row : rows) EXPECT_EQ(outcome(parse(row.text)), row.outcome) << "for " << row.text;
+}
+
+TEST(Text, AddressIsFourDecimalNumbers) {
+    expect_outcomes(parse_address,
+                    {
+                        {"10.0.0.3", "10.0.0.3"},
+                        {"0.0.0.0", "0.0.0.0"},
+                        {"255.255.255.255", "255.255.255.255"},
+                        {"", "got '', want an IPv4 address such as 10.0.0.3"},
+                        {"10.0.0", "got '10.0.0', want an IPv4 address such as 10.0.0.3"},
+                        {"10.0.0.3.1", "got '10.0.0.3.1', want an IPv4 address such as 10.0.0.3"},
+                        {"10.0.0.256", "got '10.0.0.256', want an IPv4 address such as 10.0.0.3"},
+                        {"10.0.0.03", "got '10.0.0.03', want an IPv4 address such as 10.0.0.3"},
+                        {"0x0a.0.0.3", "got '0x0a.0.0.3', want an IPv4 address such as 10.0.0.3"},
+                        {"167772163", "got '167772163', want an IPv4 address such as 10.0.0.3"},
+                        {" 10.0.0.3", "got ' 10.0.0.3', want an IPv4 address such as 10.0.0.3"},
+                        {"10.0.0.3 ", "got '10.0.0.3 ', want an IPv4 address such as 10.0.0.3"},
+                        {"10.0.0.3\0junk"s, "got '10.0.0.3\\x00junk', want an IPv4 address such as 10.0.0.3"},
+                        {"example.org", "got 'example.org', want an IPv4 address such as 10.0.0.3"},
+                        {"::1", "got '::1', want an IPv4 address such as 10.0.0.3"},
+                    });
+}
+
+TEST(Text, AddressIsKeptInWireOrder) {
+    EXPECT_EQ(parse_address("10.0.0.3")->value.host(), 0x0a000003U);
+    EXPECT_EQ(parse_endpoint("10.0.0.3:80")->port.host(), 80);
+}
+
+TEST(Text, EndpointNeedsAddressAndPort) {
+    expect_outcomes(
+        parse_endpoint,
+        {
+            {"10.0.0.3:80", "10.0.0.3:80"},
+            {"10.0.0.3:1", "10.0.0.3:1"},
+            {"10.0.0.3:65535", "10.0.0.3:65535"},
+            {"10.0.0.3", "got '10.0.0.3', want a port as well, such as 10.0.0.3:80"},
+            {"80", "got '80', want an address and a port such as 10.0.0.3:80"},
+            {"", "got '', want an address and a port such as 10.0.0.3:80"},
+            {"10.0.0.3:", "got '10.0.0.3:', want a port of 1 to 65535 behind the colon"},
+            {"10.0.0.3:0", "got '10.0.0.3:0', want a port of 1 to 65535 behind the colon"},
+            {"10.0.0.3:65536", "got '10.0.0.3:65536', want a port of 1 to 65535 behind the colon"},
+            {"10.0.0.3:080", "got '10.0.0.3:080', want a port of 1 to 65535 behind the colon"},
+            {"10.0.0.3:-80", "got '10.0.0.3:-80', want a port of 1 to 65535 behind the colon"},
+            {"10.0.0.3:+80", "got '10.0.0.3:+80', want a port of 1 to 65535 behind the colon"},
+            {"10.0.0.3:http", "got '10.0.0.3:http', want a port of 1 to 65535 behind the colon"},
+            {"10.0.0.3:80-90", "got '10.0.0.3:80-90', want a port of 1 to 65535 behind the colon"},
+            {"10.0.0.3:99999999999",
+             "got '10.0.0.3:99999999999', want a port of 1 to 65535 behind the colon"},
+            {":80", "got ':80', want an IPv4 address before the port, such as 10.0.0.3:80"},
+            {"10.0.0:80", "got '10.0.0:80', want an IPv4 address before the port, such as 10.0.0.3:80"},
+            {"10.0.0.3:80:80",
+             "got '10.0.0.3:80:80', want an IPv4 address before the port, such as 10.0.0.3:80"},
+        });
+}
+
+TEST(Text, PortIs1To65535) {
+    expect_outcomes(parse_port, {
+                                    {"1", "1"},
+                                    {"65535", "65535"},
+                                    {"0", "got '0', want a port of 1 to 65535"},
+                                    {"65536", "got '65536', want a port of 1 to 65535"},
+                                    {"", "got '', want a port of 1 to 65535"},
+                                });
+}
+
+TEST(Text, PrefixHasNoHostBits) {
+    expect_outcomes(
+        parse_prefix,
+        {
+            {"10.0.0.0/24", "10.0.0.0/24"},
+            {"0.0.0.0/0", "0.0.0.0/0"},
+            {"10.0.0.3/32", "10.0.0.3/32"},
+            {"10.0.0.3/24", "got '10.0.0.3/24', want no bits set behind the prefix length: 10.0.0.0/24"},
+            {"10.0.0.0/0", "got '10.0.0.0/0', want no bits set behind the prefix length: 0.0.0.0/0"},
+            {"10.0.0.0", "got '10.0.0.0', want a prefix such as 10.0.0.0/24"},
+            {"10.0.0.0/", "got '10.0.0.0/', want a prefix such as 10.0.0.0/24"},
+            {"10.0.0.0/33", "got '10.0.0.0/33', want a prefix such as 10.0.0.0/24"},
+            {"10.0.0.0/024", "got '10.0.0.0/024', want a prefix such as 10.0.0.0/24"},
+            {"10.0.0.0/255.255.255.0", "got '10.0.0.0/255.255.255.0', want a prefix such as 10.0.0.0/24"},
+            {"/24", "got '/24', want a prefix such as 10.0.0.0/24"},
+            {"", "got '', want a prefix such as 10.0.0.0/24"},
+        });
+}
+
+TEST(Text, InterfaceAddressKeepsItsHostBits) {
+    const std::string wanted = "want an address with its prefix length (1 to 32) such as 10.0.0.2/24";
+    expect_outcomes(parse_interface_address, {
+                                                 {"10.0.0.2/24", "10.0.0.2/24"},
+                                                 {"10.0.0.2/32", "10.0.0.2/32"},
+                                                 {"10.0.0.2/0", "got '10.0.0.2/0', " + wanted},
+                                                 {"10.0.0.2", "got '10.0.0.2', " + wanted},
+                                                 {"10.0.0.2/33", "got '10.0.0.2/33', " + wanted},
+                                             });
+}
+
+TEST(Text, MacAddressIsSixHexadecimalPairs) {
+    const std::string wanted = "want a MAC address such as 02:00:00:00:00:01";
+    expect_outcomes(parse_mac, {
+                                   {"02:00:00:00:00:01", "02:00:00:00:00:01"},
+                                   {"AB:cd:EF:01:23:45", "ab:cd:ef:01:23:45"},
+                                   {"", "got '', " + wanted},
+                                   {"02:00:00:00:00", "got '02:00:00:00:00', " + wanted},
+                                   {"02:00:00:00:00:01:02", "got '02:00:00:00:00:01:02', " + wanted},
+                                   {"02:00:00:00:00:0g", "got '02:00:00:00:00:0g', " + wanted},
+                                   {"02-00-00-00-00-01", "got '02-00-00-00-00-01', " + wanted},
+                                   {"2:0:0:0:0:1", "got '2:0:0:0:0:1', " + wanted},
+                                   {"02:00:00:00:00: 1", "got '02:00:00:00:00: 1', " + wanted},
+                                   {"02:00:00:00:0:001", "got '02:00:00:00:0:001', " + wanted},
+                               });
+}
+
+TEST(Text, NamesAreShortAndPlain) {
+    const std::string wanted = "letters, digits, dots, dashes or underscores";
+    const std::string long63(63, 'x');
+    expect_outcomes(parse_name, {
+                                    {"web", "web"},
+                                    {"Web_1.example-org", "Web_1.example-org"},
+                                    {long63, long63},
+                                    {long63 + "x", "got '" + long63 + "x', want 1 to 63 " + wanted},
+                                    {"", "got '', want 1 to 63 " + wanted},
+                                    {"a b", "got 'a b', want 1 to 63 " + wanted},
+                                    {"a\"b", "got 'a\"b', want 1 to 63 " + wanted},
+                                    {"stra\xc3\x9f"s, "got 'stra\\xc3\\x9f', want 1 to 63 " + wanted},
+                                });
+    const std::string long31(31, 'x');
+    expect_outcomes(parse_link_name, {
+                                         {"lan", "lan"},
+                                         {long31, long31},
+                                         {long31 + "x", "got '" + long31 + "x', want 1 to 31 " + wanted},
+                                         {"", "got '', want 1 to 31 " + wanted},
+                                     });
+}
+
+TEST(Text, SourceModeIsOneOfThreeWords) {
+    expect_outcomes(parse_source_mode, {
+                                           {"auto", "auto"},
+                                           {"masquerade", "masquerade"},
+                                           {"preserve", "preserve"},
+                                           {"nat", "got 'nat', want 'auto', 'masquerade' or 'preserve'"},
+                                           {"Auto", "got 'Auto', want 'auto', 'masquerade' or 'preserve'"},
+                                       });
+}
+
+TEST(Text, ProtocolsAreTcpUdpOrBoth) {
+    for (const std::string text : {"tcp", "udp", "tcp+udp"}) {
+        Rule rule;
+        ASSERT_TRUE(parse_protocols(text, rule));
+        EXPECT_EQ(protocols_text(rule), text);
+        EXPECT_EQ(rule.tcp, text != "udp");
+        EXPECT_EQ(rule.udp, text != "tcp");
+    }
+    for (const std::string text : {"", "TCP", "icmp", "udp+tcp", "tcp,udp", "tcp "}) {
+        Rule rule;
+        const Result<void> parsed = parse_protocols(text, rule);
+        ASSERT_FALSE(parsed);
+        EXPECT_EQ(parsed.error().message, "got '" + text + "', want 'tcp', 'udp' or 'tcp+udp'");
+        EXPECT_FALSE(rule.tcp || rule.udp);
+    }
+}
+
+TEST(Text, OriginsHaveNames) {
+    EXPECT_EQ(to_text(RuleOrigin::config_file), "config");
+    EXPECT_EQ(to_text(RuleOrigin::database), "database");
+    EXPECT_EQ(to_text(RuleOrigin::runtime), "runtime");
+}
+
+TEST(Text, UnknownTextIsQuotedHarmlessly) {
+    EXPECT_EQ(in_quotes(""), "''");
+    EXPECT_EQ(in_quotes("plain text ~"), "'plain text ~'");
+    EXPECT_EQ(in_quotes("\x1b[31m\n\0\x7f\xff"s), "'\\x1b[31m\\x0a\\x00\\x7f\\xff'");
+    EXPECT_EQ(in_quotes(std::string(64, 'x')), "'" + std::string(64, 'x') + "'");
+    EXPECT_EQ(in_quotes(std::string(1'000'000, 'x')), "'" + std::string(64, 'x') + "...'");
+}
+
+TEST(Text, RuleWithoutNameGetsOneThatIsAName) {
+    Rule rule;
+    rule.external = *parse_endpoint("255.255.255.255:65535");
+    rule.tcp = true;
+    EXPECT_EQ(default_name(rule), "tcp-255.255.255.255-65535");
+    rule.udp = true;
+    EXPECT_EQ(default_name(rule), "tcp-udp-255.255.255.255-65535");
+    rule.tcp = false;
+    EXPECT_EQ(default_name(rule), "udp-255.255.255.255-65535");
+    rule.tcp = true;
+    rule.link = std::string(31, 'x');
+    EXPECT_TRUE(parse_name(default_name(rule))) << default_name(rule);
+}
+
+TEST(Text, NearestWordIsFoundForSmallMistakesOnly) {
+    constexpr std::array<std::string_view, 5> kWords{"name", "addresses", "mtu", "vlan", "rx_checksum"};
+    const auto near = [&](std::string_view word) {
+        return nearest(word, kWords.data(), kWords.data() + kWords.size());
+    };
+    EXPECT_EQ(near("name"), "name");
+    EXPECT_EQ(near("nmae"), "name");
+    EXPECT_EQ(near("names"), "name");
+    EXPECT_EQ(near("adresses"), "addresses");
+    EXPECT_EQ(near("address"), "addresses");
+    EXPECT_EQ(near("mut"), "mtu");
+    EXPECT_EQ(near("rx_checksums"), "rx_checksum");
+    EXPECT_EQ(near("rxchecksum"), "rx_checksum");
+    EXPECT_EQ(near("colour"), "");
+    EXPECT_EQ(near(""), "");
+    EXPECT_EQ(near(std::string(1'000'000, 'n')), "");
+    EXPECT_EQ(nearest("name", nullptr, nullptr), "");
+}
+
+}  // namespace
+}  // namespace fwd::control

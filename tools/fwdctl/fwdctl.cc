@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "tools/fwdctl/fwdctl.h"
+
+#include <fmt/format.h>
+#include <fmt/ostream.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "control/text.h"
+#include "tools/fwdctl/arguments.h"
+#include "tools/fwdctl/client.h"
+#include "tools/fwdctl/report.h"
+#include "tools/fwdctl/rule_file.h"
+
+namespace fwd::fwdctl {
+namespace {
+
+using control::Error;
+using control::Method;
+
+constexpr std::uint64_t kDefaultSessions = 100;
+constexpr std::uint64_t kSessionsPerPage = 1000;
+
+/// The command line as CLI11 knows it, made from the table of methods.
+class CommandLine {
+ public:
+    CommandLine() : app_{"Controls fwdd, the port-forwarding daemon.", "fwdctl"} {
+        app_.fallthrough();
+        app_.require_subcommand(1);
+        app_.add_option("--socket", socket_, "where fwdd listens")
+            ->envname("FWD_SOCKET")
+            ->capture_default_str();
+        app_.add_flag("--json", json_, "print the result as JSON");
+        app_.footer(
+            "Exit status: 0 done, 1 refused, 2 wrong usage, 3 fwdd cannot be reached.\n"
+            "More on a command: fwdctl COMMAND --help");
+        for (const Method& method : control::methods()) {
+            CLI::App* command = app_.add_subcommand(std::string{method.command}, std::string{method.help});
+            if (!method.example.empty()) command->footer(fmt::format("Example:\n  {}", method.example));
+            commands_.push_back({&method, command, Arguments{*command, method.params}});
+            if (method.name == "stats") command->add_flag("--watch", watch_, "once a second, with rates");
+        }
+    }
+
+    /// None when there is something to do, otherwise the exit status.
+    std::optional<int> parse(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+        try {
+            app_.parse(argc, argv);
+            return {};
+        } catch (const CLI::ParseError& error) {
+            const bool is_help = app_.exit(error, out, err) == 0;
+            if (!is_help) suggest_command(argc, argv, err);
+            return is_help ? kDone : kUsage;
+        }
+    }
+
+    const Method& method() const { return *chosen().method; }
+    Json params() const { return chosen().arguments.params(); }
+    const std::string& socket() const { return socket_; }
+    bool json() const { return json_; }
+    bool watch() const { return watch_; }
+
+ private:
+    struct Command {
+        const Method* method;
+        CLI::App* app;
+        Arguments arguments;
+    };
+
+    const Command& chosen() const {
+        return *std::ranges::find_if(commands_, [](const Command& command) { return command.app->parsed(); });
+    }
+
+    void suggest_command(int argc, const char* const* argv, std::ostream& err) const {
+        std::vector<std::string_view> known;
+        for (const Command& command : commands_) {
+            if (command.app->parsed()) return;
+            known.push_back(command.method->command);
+        }
+        for (int i = 1; i < argc; ++i) {
+            const auto near = control::nearest(argv[i], known.data(), known.data() + known.size());
+            if (near.empty()) continue;
+            fmt::print(err, "Did you mean {}?\n", near);
+            return;
+        }
+    }
+
+    CLI::App app_;
+    std::vector<Command> commands_;
+    std::string socket_ = "/run/fwd/fwd.sock";
+    bool json_ = false;
+    bool watch_ = false;
+};
+
+/// One command, its connection and where its output goes.
+class Run {
+ public:
+    Run(const CommandLine& line, std::ostream& out, std::ostream& err) : line_{line}, out_{out}, err_{err} {}
+
+    int operator()() {
+        Json params = line_.params();
+        std::optional<RuleFile> file;
+        if (line_.method().name == "rules.add") {
+            auto read = read_rule_file(params.at("rules").get<std::string>());
+            if (!read) return fail(read.error(), kRefused);
+            file = std::move(*read);
+            params["rules"] = std::move(file->rules);
+        }
+        auto client = Client::connect(line_.socket());
+        if (!client) return fail(client.error());
+        if (line_.method().name == "session.list") return list_sessions(*client, params);
+        if (line_.watch()) return watch_stats(*client, params);
+
+        auto result = client->call(line_.method().name, params);
+        if (!result) {
+            if (file) result.error().error = at_place(std::move(result.error().error), *file);
+            return fail(result.error());
+        }
+        if (line_.json()) {
+            print(*result);
+        } else {
+            out_ << report(line_.method().name, *result);
+        }
+        return kDone;
+    }
+
+ private:
+    void print(const Json& result) {
+        out_ << result.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+    }
+
+    int fail(const Error& error, int status) {
+        fmt::print(err_, "fwdctl: {}\n", error.text());
+        return status;
+    }
+    int fail(const CallError& error) { return fail(error.error, error.answered ? kRefused : kUnreachable); }
+
+    /// Page after page: as text at once, as JSON in one piece.
+    int list_sessions(Client& client, Json params) {
+        std::uint64_t wanted = params.value("limit", kDefaultSessions);
+        SessionReport text;
+        Json all{{"sessions", Json::array()}, {"cursor", nullptr}};
+        while (true) {
+            params["limit"] = std::min(wanted, kSessionsPerPage);
+            const auto page = client.call("session.list", params);
+            if (!page) return fail(page.error());
+            const Json sessions = page->value("sessions", Json::array());
+            all["cursor"] = page->value("cursor", Json{});
+            if (line_.json()) {
+                for (const Json& session : sessions) all["sessions"].push_back(session);
+            } else {
+                out_ << text.page(*page);
+            }
+            wanted -= std::min<std::uint64_t>(wanted, sessions.size());
+            if (wanted == 0 || all["cursor"].is_null()) break;
+            params["cursor"] = all["cursor"];
+        }
+        if (line_.json()) print(all);
+        return kDone;
+    }
+
+    /// Until it is interrupted, or fwdd goes away.
+    int watch_stats(Client& client, const Json& params) {
+        using Clock = std::chrono::steady_clock;
+        const char* const beginning =
+            ::isatty(STDOUT_FILENO) == 1 ? "\033[H\033[2J" : "\n";  // clears the screen
+        std::optional<EarlierStats> earlier;
+        for (auto next = Clock::now();; std::this_thread::sleep_until(next)) {
+            const auto start = Clock::now();
+            next += std::chrono::seconds{1};
+            auto result = client.call("stats", params);
+            if (!result) return fail(result.error());
+            if (line_.json()) {
+                out_ << result->dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+            } else {
+                if (earlier) earlier->age = start - last_;
+                out_ << beginning << report_stats(*result, earlier) << std::flush;
+            }
+            if (!out_) return kDone;
+            earlier = EarlierStats{std::move(*result), {}};
+            last_ = start;
+        }
+    }
+
+    const CommandLine& line_;
+    std::ostream& out_;
+    std::ostream& err_;
+    std::chrono::steady_clock::time_point last_;
+};
+
+}  // namespace
+
+int run(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
+    CommandLine line;
+    if (const auto status = line.parse(argc, argv, out, err)) return *status;
+    return Run{line, out, err}();
+}
+
+}  // namespace fwd::fwdctl

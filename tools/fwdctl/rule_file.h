@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "control/methods.h"
+
+namespace fwd::fwdctl {
+
+/// Rules as the parameter `rules` of rules.add, and where each one stood ("rules.txt:12").
+struct RuleFile {
+    control::Json rules = control::Json::array();
+    std::vector<std::string> places;
+};
+
+/// Reads rules in libconfig syntax (`rules = ( ... );`, as `fwdctl export` writes it), or one on each line
+/// with the arguments of add-rule. `name` stands for the text in messages. An error's field is FILE:LINE.
+control::Result<RuleFile> parse_rule_file(const std::string& text, const std::string& name);
+
+/// The same from a file, or from standard input if its name is "-".
+control::Result<RuleFile> read_rule_file(const std::string& name);
+
+/// An answer about "rules[3].external" as one about "rules.txt:12: external".
+control::Error at_place(control::Error error, const RuleFile& file);
+
+}  // namespace fwd::fwdctl
