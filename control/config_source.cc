@@ -105,22 +105,23 @@ bool has_escaped_nul(std::string_view string) {
 }
 
 Result<std::string> read_whole(const std::filesystem::path& file) {
+    const std::string name = printable(file.string());
     std::error_code error;
     const std::filesystem::file_status status = std::filesystem::status(file, error);
     if (status.type() == std::filesystem::file_type::not_found) {
-        return not_found(file.string(), "no such file; want a configuration file");
+        return not_found(name, "no such file; want a configuration file");
     }
-    if (error) return invalid(file.string(), error.message());
-    if (!std::filesystem::is_regular_file(status)) return invalid(file.string(), "not a regular file");
+    if (error) return invalid(name, error.message());
+    if (!std::filesystem::is_regular_file(status)) return invalid(name, "not a regular file");
     std::ifstream stream{file, std::ios::binary};
-    if (!stream) return invalid(file.string(), std::strerror(errno));
+    if (!stream) return invalid(name, std::strerror(errno));
     std::string text;
     std::array<char, 65536> chunk;
     while (stream && text.size() <= kLargestBytes) {  // one chunk more is refused by its size
         stream.read(chunk.data(), chunk.size());
         text.append(chunk.data(), static_cast<std::size_t>(stream.gcount()));
     }
-    if (stream.bad()) return invalid(file.string(), "reading failed");
+    if (stream.bad()) return invalid(name, "reading failed");
     return text;
 }
 
@@ -151,7 +152,7 @@ std::string_view ConfigSource::line_text(std::size_t line) const {
 Result<void> ConfigSource::add_file(const std::filesystem::path& file, unsigned depth) {
     return read_whole(file).and_then([&](const std::string& text) {
         const Place place{file.parent_path(), depth};
-        return add_text(text, file.string(), &place);
+        return add_text(text, printable(file.string()), &place);
     });
 }
 

@@ -18,27 +18,28 @@ namespace fwd::control {
 /// How far a link's frames can be believed to carry complete TCP and UDP checksums (requirement P8).
 enum class RxChecksum {
     trusted,  ///< complete, as on every wire: updated incrementally, nothing is looked at
-    partial,  ///< a virtual link may hand over sums of the pseudo-header alone: recognised and computed in full
+    partial,  ///< a virtual link may hand over sums of the pseudo-header alone: recognised and computed in
+              ///< full
 };
 
 /// What a worker does while no packet comes.
 enum class IdleMode { poll, adaptive };
 
 struct LinkSettings {
-    std::string name;                              ///< 1 to 31 of [A-Za-z0-9._-]
-    std::string device;                            ///< PCI address or DPDK vdev string; may be shared by VLAN links
+    std::string name;    ///< 1 to 31 of [A-Za-z0-9._-]
+    std::string device;  ///< PCI address or DPDK vdev string; may be shared by VLAN links
     std::vector<net::InterfaceAddress> addresses;  ///< own addresses; at least one
     std::optional<std::uint16_t> vlan;             ///< 802.1Q tag, 1 to 4094; untagged when absent
     std::uint16_t mtu = 1500;                      ///< of IP packets, bytes; 68 to 9600
-    std::uint16_t queues = 0;                      ///< rx and tx queues; 0: one for each worker if the device can
+    std::uint16_t queues = 0;  ///< rx and tx queues; 0: one for each worker if the device can
     RxChecksum rx_checksum = RxChecksum::trusted;
     bool ping = false;  ///< answer ICMP echo requests to own addresses
 };
 
 struct RouteSettings {
-    net::Ipv4Prefix prefix;         ///< 0.0.0.0/0 for the default gateway
-    net::Ipv4Address via;           ///< inside a connected prefix of `link`
-    std::optional<std::string> link;  ///< found from `via` when absent
+    net::Ipv4Prefix prefix;           ///< 0.0.0.0/0 for the default gateway
+    net::Ipv4Address via;             ///< inside a connected prefix of `link`
+    std::optional<std::string> link;  ///< load_settings() finds it from `via` when absent
 };
 
 struct NeighbourSettings {
@@ -47,7 +48,8 @@ struct NeighbourSettings {
     net::MacAddress mac;
 };
 
-/// Idle times after which a session ends. Sources: RFC 5382 REQ-5, RFC 4787 REQ-5.
+/// Idle times after which a session ends. Defaults: RFC 5382 REQ-5, RFC 4787 REQ-5. Any from one second to a
+/// week is accepted: shorter ones than the RFCs' are for tests and floods.
 struct TimeoutSettings {
     std::chrono::seconds tcp_opening{240};
     std::chrono::seconds tcp_established{7440};
@@ -59,13 +61,13 @@ struct TimeoutSettings {
 /// Everything that fwdd's configuration file says. Checked for form and for references between its parts.
 struct Settings {
     std::variant<unsigned, std::vector<unsigned>> workers = 1U;  ///< how many, or on which cores
-    std::uint32_t sessions = 65536;                              ///< capacity; memory follows from it
+    std::uint32_t sessions = 65536;  ///< capacity, 16 to 100000000; memory follows from it
     IdleMode idle = IdleMode::adaptive;
     bool hugepages = true;  ///< false: never; true: when enough are free, with a warning otherwise
-    std::filesystem::path socket = "/run/fwd/fwd.sock";
-    std::filesystem::path state_directory = "/var/lib/fwd";
-    std::string log_level = "info";  ///< error, warning, info or debug
-    std::uint16_t masquerade_port_first = 1024;  ///< source ports for full NAT on own addresses
+    std::filesystem::path socket = "/run/fwd/fwd.sock";      ///< absolute, at most 107 bytes
+    std::filesystem::path state_directory = "/var/lib/fwd";  ///< absolute
+    std::string log_level = "info";                          ///< error, warning, info or debug
+    std::uint16_t masquerade_port_first = 1024;              ///< source ports for full NAT on own addresses
     std::uint16_t masquerade_port_last = 65535;
     TimeoutSettings timeouts;
     std::vector<LinkSettings> links;  ///< at least one
@@ -74,8 +76,8 @@ struct Settings {
     std::vector<Rule> rules;  ///< origin config_file
 };
 
-/// Reads a configuration file in libconfig syntax (`@include` works, relative to the file). The error names file,
-/// line and key; an unknown key gets the nearest known one as a suggestion.
+/// Reads a configuration file in libconfig syntax (`@include` works, relative to the file). The error names
+/// file, line and key; an unknown key gets the nearest known one as a suggestion.
 Result<Settings> load_settings(const std::filesystem::path& file);
 
 /// Reads rules in libconfig syntax: `rules = ( {...}, ... );` and nothing else. `name` stands for the text in

@@ -196,18 +196,21 @@ std::string to_text(RuleOrigin origin) {
     return "runtime";
 }
 
-std::string in_quotes(std::string_view text) {
-    constexpr std::size_t kLongest = 64;
-    std::string result = "'";
-    for (const char c : text.substr(0, kLongest)) {
+std::string printable(std::string_view text) {
+    std::string result;
+    for (const char c : text) {
         if (c >= ' ' && c <= '~') {
             result += c;
         } else {
             result += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
         }
     }
-    result += text.size() > kLongest ? "...'" : "'";
     return result;
+}
+
+std::string in_quotes(std::string_view text) {
+    constexpr std::size_t kLongest = 64;
+    return fmt::format("'{}{}'", printable(text.substr(0, kLongest)), text.size() > kLongest ? "..." : "");
 }
 
 std::string default_name(const Rule& rule) {

@@ -31,7 +31,11 @@ std::string to_text(const net::MacAddress& mac);
 std::string to_text(SourceMode mode);
 std::string to_text(RuleOrigin origin);  ///< "config", "database" or "runtime"
 
-/// Text of unknown origin for a message: in single quotes, printable ASCII only, cut short when it is long.
+/// Text of unknown origin with everything but printable ASCII written as "\x1b", harmless to a terminal and
+/// to JSON.
+std::string printable(std::string_view text);
+
+/// The same in single quotes and cut short when it is long, for messages.
 std::string in_quotes(std::string_view text);
 
 /// The name of a rule that was given none: "tcp-10.0.0.3-80", and "-wan" behind it for a rule of one link.

@@ -102,6 +102,13 @@ TEST_F(ConfigSourceTest, FilesThatAreNoneAreRefused) {
     EXPECT_EQ(lines_of_text("@include \"/dev/zero\"\n"), "a.conf:1: @include: /dev/zero: not a regular file");
 }
 
+TEST_F(ConfigSourceTest, StrangeFileNamesAreWrittenHarmlessly) {
+    EXPECT_EQ(lines_of_text("@include \"\x1b[2J\xff\"\n"),
+              "a.conf:1: @include: \\x1b[2J\\xff: no such file; want a configuration file");
+    directory_.write("b\x1b.conf", "b1\n");
+    EXPECT_EQ(lines_of_text("@include \"b\x1b.conf\"\n"), "b\\x1b.conf:1|b1\n");
+}
+
 TEST_F(ConfigSourceTest, ErrorInIncludedFileNamesThatFile) {
     directory_.write("b.conf", "\n\n\"open\n");
     EXPECT_EQ(lines_of_text("@include \"b.conf\"\n"),

@@ -128,6 +128,12 @@ TEST(RuleClaims, EachProtocolIsTakenByItself) {
               "has it; want another address, port, protocol or link");
     EXPECT_EQ(outcome(claims.add(rule("udp", "10.0.0.3:53", "10.0.0.4:53"))), "good")
         << "a refused rule must not keep anything";
+
+    RuleClaims udp_first;
+    EXPECT_EQ(outcome(udp_first.add(rule("udp", "10.0.0.3:53", "10.0.0.4:53"))), "good");
+    EXPECT_EQ(outcome(udp_first.add(rule("tcp+udp", "10.0.0.3:53", "10.0.0.4:53"))),
+              "external: got udp 10.0.0.3:53 on any link for rule 'tcp-udp-10.0.0.3-53', but rule "
+              "'udp-10.0.0.3-53' has it; want another address, port, protocol or link");
 }
 
 TEST(RuleClaims, RulesOfDifferentLinksStandBesideEachOther) {

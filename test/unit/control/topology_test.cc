@@ -36,8 +36,9 @@ class TopologyTest : public testing::Test {
         return topology_.not_a_host(*parse_address(address));
     }
 
-    const Topology topology_{{link("wan", {"203.0.113.2/24", "203.0.113.3/24"}), link("lan", {"10.0.0.2/8"}),
-                              link("dmz", {"10.1.0.2/31"})},
+    // A narrower network before the wide one and another behind it: neither the first nor the last must win.
+    const Topology topology_{{link("wan", {"203.0.113.2/24", "203.0.113.3/24"}), link("dmz", {"10.1.0.2/31"}),
+                              link("lan", {"10.0.0.2/8"}), link("lab", {"10.3.0.2/16"})},
                              {route("0.0.0.0/0", "203.0.113.1"), route("172.16.0.0/12", "10.0.0.9"),
                               route("172.16.1.0/24", "10.1.0.3"), route("10.2.0.0/16", "203.0.113.1")}};
 };
@@ -47,6 +48,7 @@ TEST_F(TopologyTest, LongestPrefixDecidesTheEgress) {
     EXPECT_EQ(egress("10.0.0.77"), "lan");
     EXPECT_EQ(egress("10.1.0.3"), "dmz");
     EXPECT_EQ(egress("10.1.0.4"), "lan");
+    EXPECT_EQ(egress("10.3.0.4"), "lab");
     EXPECT_EQ(egress("172.16.0.1"), "lan");
     EXPECT_EQ(egress("172.16.1.1"), "dmz");
     EXPECT_EQ(egress("10.2.0.1"), "wan");
@@ -86,7 +88,7 @@ TEST_F(TopologyTest, LinksAreFoundByName) {
     const Result<void> checked = topology_.check_link("LAN");
     ASSERT_FALSE(checked);
     EXPECT_EQ(checked.error().kind, ErrorKind::not_found);
-    EXPECT_EQ(checked.error().text(), "got 'LAN', which is no link; there is wan, lan, dmz");
+    EXPECT_EQ(checked.error().text(), "got 'LAN', which is no link; there is wan, dmz, lan, lab");
 }
 
 TEST_F(TopologyTest, AddressesThatAreNoHostsAreTold) {

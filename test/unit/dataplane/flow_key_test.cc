@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/flow_key.h"
 
+#include <cstring>
 #include <gtest/gtest.h>
 #include <rte_hash_crc.h>
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
 #include <random>
 #include <set>
 #include <vector>
