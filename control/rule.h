@@ -11,7 +11,8 @@ namespace fwd::control {
 
 /// Whose address the target sees as the source of a forwarded packet.
 enum class SourceMode {
-    automatic,   ///< masquerade when the target is reached through the link the packet came in by, else preserve
+    automatic,   ///< masquerade when the target is reached through the link the packet came in by, else
+                 ///< preserve
     masquerade,  ///< fwd's own address and a port of its own (full NAT)
     preserve,    ///< the client's own
 };

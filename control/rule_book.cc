@@ -151,7 +151,9 @@ Result<void> RuleBook::commit() {
     return {};
 }
 
-void RuleBook::roll_back() { undo_to(0); }
+void RuleBook::roll_back() {
+    undo_to(0);
+}
 
 std::optional<RuleId> RuleBook::find(std::string_view name) const {
     const auto found = names_.find(name);

@@ -233,8 +233,7 @@ Result<std::vector<Rule>> RuleStore::load() {
     int step = SQLITE_DONE;
     while ((step = row.next()) == SQLITE_ROW) {
         auto rule = read_rule(row);
-        if (!rule)
-            return damaged(fmt::format("rule {}: {}", in_quotes(row.text(0)), rule.error().text()));
+        if (!rule) return damaged(fmt::format("rule {}: {}", in_quotes(row.text(0)), rule.error().text()));
         rules.push_back(std::move(*rule));
     }
     if (step != SQLITE_DONE) return failure(step);

@@ -49,8 +49,9 @@ std::optional<FlowKey> parse_icmp_error(const std::uint8_t* ip, std::uint16_t ip
     // fwd sends neither options nor later fragments, so an honest error has none inside.
     const bool plain_header =
         inner[0] == 0x45 && (net::be16::from_wire(load16(inner + 6)).host() & 0x1fffU) == 0;
+    const bool whole = net::be16::from_wire(load16(inner + 2)).host() >= kIpv4Bytes + kLeastL4Bytes;
     const bool translated = protocol == net::Protocol::tcp || protocol == net::Protocol::udp;
-    if (!plain_header || !translated || net::checksum(inner, kIpv4Bytes) != 0) return std::nullopt;
+    if (!plain_header || !whole || !translated || net::checksum(inner, kIpv4Bytes) != 0) return std::nullopt;
     Tuple sent;
     std::memcpy(&sent, inner + 12, sizeof sent);
     FlowKey key;

@@ -55,8 +55,8 @@ WirePacket parse(Bytes ip) {
     packet.source_port = read_be16(l4, 0);
     packet.destination_port = packet.protocol == kIcmp ? std::uint16_t{0} : read_be16(l4, 2);
     packet.bytes = ip.size();
-    packet.checksums_right = sum(ip.first(header_bytes)) == 0xffff &&
-                             l4_checksum_right(packet.protocol, ip.subspan(12, 8), l4);
+    packet.checksums_right =
+        sum(ip.first(header_bytes)) == 0xffff && l4_checksum_right(packet.protocol, ip.subspan(12, 8), l4);
     return packet;
 }
 

@@ -64,11 +64,17 @@ void LabTest::TearDown() {
 
 void LabTest::up(const LabOptions& options) {
     lab({"down"});
-    Command command{"up",        "--topology", options.topology,
-                    "--device",  options.device,
-                    "--workers", std::to_string(options.workers),
-                    "--offload", options.offload ? "on" : "off",
-                    "--mtu",     std::to_string(options.mtu)};
+    Command command{"up",
+                    "--topology",
+                    options.topology,
+                    "--device",
+                    options.device,
+                    "--workers",
+                    std::to_string(options.workers),
+                    "--offload",
+                    options.offload ? "on" : "off",
+                    "--mtu",
+                    std::to_string(options.mtu)};
     if (!options.config.empty()) {
         write_file(files_ / "lab.conf", options.config);
         command.insert(command.end(), {"--config", files_ / "lab.conf"});
@@ -97,23 +103,25 @@ Process LabTest::start(const std::string& host, const std::string& command) {
 
 Capture LabTest::capture(const std::string& host, const std::string& filter) {
     const std::filesystem::path file = files_ / fmt::format("{}-{}.pcap", host, ++captures_);
-    Process tcpdump = start(host, fmt::format("tcpdump -Z root -U --immediate-mode -B 65536 -i eth0 -w {} '{}'",
-                                              file.string(), filter));
+    Process tcpdump =
+        start(host, fmt::format("tcpdump -Z root -U --immediate-mode -B 65536 -i eth0 -w {} '{}'",
+                                file.string(), filter));
     EXPECT_TRUE(tcpdump.says("listening on")) << tcpdump.output();
     return {std::move(tcpdump), file};
 }
 
 Json LabTest::fwdctl(const std::string& words) {
-    const Finished done = run({"sh", "-c", fmt::format("exec {} --socket /run/fwd-lab-{}/fwd.sock --json {}",
-                                                       build_file("tools/fwdctl/fwdctl").string(), lab_name(),
-                                                       words)});
+    const Finished done = run({"sh", "-c",
+                               fmt::format("exec {} --socket /run/fwd-lab-{}/fwd.sock --json {}",
+                                           build_file("tools/fwdctl/fwdctl").string(), lab_name(), words)});
     EXPECT_EQ(done.status, 0) << "fwdctl " << words << ": " << done.output;
     return done.status == 0 ? Json::parse(done.output, nullptr, false) : Json{};
 }
 
 int LabTest::fwdctl_status(const std::string& words) {
-    return run({"sh", "-c", fmt::format("exec {} --socket /run/fwd-lab-{}/fwd.sock {}",
-                                        build_file("tools/fwdctl/fwdctl").string(), lab_name(), words)})
+    return run({"sh", "-c",
+                fmt::format("exec {} --socket /run/fwd-lab-{}/fwd.sock {}",
+                            build_file("tools/fwdctl/fwdctl").string(), lab_name(), words)})
         .status;
 }
 
@@ -122,8 +130,8 @@ void LabTest::start_web_server() {
     write_file(files_ / "www/index.html", kPage);
     write_file(files_ / "nginx.conf", fmt::format(kNginxConfig, files_.path().string()));
     web_server_.clear();
-    web_server_.push_back(
-        start("server", fmt::format("nginx -p {0} -e {0}/error.log -c {0}/nginx.conf", files_.path().string())));
+    web_server_.push_back(start(
+        "server", fmt::format("nginx -p {0} -e {0}/error.log -c {0}/nginx.conf", files_.path().string())));
     ASSERT_TRUE(eventually([&] {
         return exec("server", "ss -Htln").output.find(":8080") != std::string::npos;
     })) << web_server_.front().output();

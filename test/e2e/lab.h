@@ -24,13 +24,14 @@ struct LabOptions {
     unsigned workers = 1;
     bool offload = false;  ///< the hosts leave checksums to their interfaces
     unsigned mtu = 1500;
-    std::string config;    ///< rules and the like, in the configuration's syntax
+    std::string config;  ///< rules and the like, in the configuration's syntax
 };
 
 /// All that a host saw, until stop().
 class Capture {
  public:
-    Capture(Process tcpdump, std::filesystem::path file) : tcpdump_{std::move(tcpdump)}, file_{std::move(file)} {}
+    Capture(Process tcpdump, std::filesystem::path file)
+        : tcpdump_{std::move(tcpdump)}, file_{std::move(file)} {}
     std::vector<WirePacket> stop();
 
  private:

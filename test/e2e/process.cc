@@ -45,7 +45,9 @@ Process::Process(const Command& command) : output_{memfd_create("output", MFD_CL
 }
 
 Process::Process(Process&& other) noexcept
-    : pid_{std::exchange(other.pid_, -1)}, output_{std::exchange(other.output_, -1)}, status_{other.status_} {}
+    : pid_{std::exchange(other.pid_, -1)},
+      output_{std::exchange(other.output_, -1)},
+      status_{other.status_} {}
 
 Process::~Process() {
     if (pid_ > 0) stop(SIGKILL);

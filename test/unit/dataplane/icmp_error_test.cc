@@ -82,7 +82,6 @@ INSTANTIATE_TEST_SUITE_P(Quotes, IcmpError,
                                            Quote{"UdpHeaderOnly", net::Protocol::udp, 28},
                                            Quote{"WholeTcp", net::Protocol::tcp, 9999},
                                            Quote{"TcpPortsAndSequenceNumber", net::Protocol::tcp, 28},
-                                           Quote{"TcpUpToHalfItsChecksum", net::Protocol::tcp, 20 + 17},
                                            Quote{"TcpUpToItsChecksum", net::Protocol::tcp, 20 + 18}),
                          [](const auto& row) { return row.param.name; });
 
@@ -144,7 +143,8 @@ TEST(IcmpErrorRewrite, RandomSessionsAreRestored) {
         key.source_port = target.port;
         key.destination = own.address;
         key.destination_port = own.port;
-        const std::size_t quoted = 28 + random() % 24;
+        // Even: half a checksum can't be updated.
+        const std::size_t quoted = 28 + random() % 12 * 2;
         const Bytes in = error(11, 0, test::first(inner(protocol, own, target).ip_bytes(), quoted))
                              .ipv4("192.0.2.1"_ip, own.address)
                              .ip_bytes();

@@ -45,6 +45,13 @@ ParsedPacket parse_guarded(const Bytes& frame, std::uint16_t hardware_vlan = 0, 
 PacketBuilder to_us() {
     return packet().to(kOwnMac).ipv4("10.0.0.1"_ip, "10.0.0.3"_ip);
 }
+/// An ARP request of nobody for nothing, well formed.
+Bytes arp_request() {
+    Bytes bytes{0, 1, 8, 0, 6, 4, 0, 1};
+    bytes.resize(28);
+    return bytes;
+}
+
 PacketBuilder udp() {
     return to_us().udp(40000, 53).payload("query");
 }
@@ -175,11 +182,11 @@ INSTANTIATE_TEST_SUITE_P(
         Good{"TagWithPriority", udp().vlan(0xe000 | kVlan), PacketKind::tcp_or_udp, kTagged, 18, 33},
         Good{"PriorityTagWithoutVlan", udp().vlan(0xe000), PacketKind::tcp_or_udp, kUntagged, 18, 33},
         Good{"Jumbo", to_us().udp(1, 2).payload_bytes(8972), PacketKind::tcp_or_udp, kUntagged, 14, 9000},
-        Good{"Arp", packet().to(kOwnMac).ether_type(0x0806).raw(Bytes(28, 1)), PacketKind::arp, kUntagged, 14,
-             0},
-        Good{"BroadcastArp", packet().to(net::kBroadcastMac).ether_type(0x0806).raw(Bytes(28, 1)),
+        Good{"Arp", packet().to(kOwnMac).ether_type(0x0806).raw(arp_request()), PacketKind::arp, kUntagged,
+             14, 0},
+        Good{"BroadcastArp", packet().to(net::kBroadcastMac).ether_type(0x0806).raw(arp_request()),
              PacketKind::arp, kUntagged, 14, 0},
-        Good{"TaggedArp", packet().to(net::kBroadcastMac).vlan(kVlan).ether_type(0x0806).raw(Bytes(28, 1)),
+        Good{"TaggedArp", packet().to(net::kBroadcastMac).vlan(kVlan).ether_type(0x0806).raw(arp_request()),
              PacketKind::arp, kTagged, 18, 0}),
     [](const auto& row) { return row.param.name; });
 
@@ -240,7 +247,7 @@ TEST(GuardedBytesDeathTest, OneByteTooFarIsCaught) {
 }
 
 TEST(GuardedBytesDeathTest, ParserThatBelievesAWrongLengthIsCaught) {
-    const test::GuardedBytes guarded{udp().truncated_to(33).bytes()};
+    const test::GuardedBytes guarded{udp().ip_total_bytes(20).truncated_to(33).bytes()};
     EXPECT_EQ(parse(guarded.data(), guarded.size(), port(), 0, false).verdict, Verdict::drop_truncated);
     EXPECT_DEATH((void)parse(guarded.data(), guarded.size() + 1, port(), 0, false), "");
 }
