@@ -29,6 +29,8 @@ class TemporaryDirectory {
     std::filesystem::path write(const std::filesystem::path& name, const std::string& text) const {
         std::filesystem::path file = path_ / name;
         std::filesystem::create_directories(file.parent_path());
+        std::filesystem::remove(
+            file);  // ext4 writes a file that is truncated and filled again to the disk at once
         std::ofstream{file, std::ios::binary} << text;
         return file;
     }
