@@ -39,15 +39,6 @@ rte_ether_addr to_arp(const net::MacAddress& mac) {
     return address;
 }
 
-/// The worker notes use in steps of 2^(24+8) cycles; see Worker::emit().
-std::uint32_t use_now() {
-    return dataplane::Tick::of(dataplane::Tsc::read()).value >> 8U;
-}
-std::chrono::seconds use_age(std::uint32_t last) {
-    const dataplane::Tick ticks{(use_now() - last) << 8U};
-    return std::chrono::duration_cast<std::chrono::seconds>(ticks.to_duration());
-}
-
 const char* state_name(AdjacencyState state) {
     switch (state) {
         case AdjacencyState::reachable:
@@ -81,6 +72,7 @@ void Neighbours::set_state(const NextHop& next_hop, Entry& entry, AdjacencyState
                            Clock::time_point now) {
     entry.state = state;
     entry.changed = now;
+    entry.used_before = dataplane_.neighbours().last_used(entry.adjacency);
     dataplane_.neighbours().set(entry.adjacency,
                                 {.mac = entry.mac, .state = state, .egress = next_hop.egress});
 }
@@ -95,7 +87,6 @@ void Neighbours::hold(rte_mbuf* packet, Clock::time_point now) {
         found = entries_.emplace(next_hop, Entry{}).first;
         found->second.adjacency = *id;
         found->second.changed = now;
-        dataplane_.neighbours().use(*id, use_now());
     }
     Entry& entry = found->second;
     if (entry.state == AdjacencyState::reachable) {
@@ -219,7 +210,7 @@ void Neighbours::handle_arp(rte_mbuf* packet, Clock::time_point now) {
 }
 
 bool Neighbours::is_in_use(const Entry& entry) const {
-    return use_age(dataplane_.neighbours().last_used(entry.adjacency)) < kUnusedFor;
+    return dataplane_.neighbours().last_used(entry.adjacency) != entry.used_before;
 }
 
 void Neighbours::tick(Clock::time_point now) {

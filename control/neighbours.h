@@ -69,8 +69,9 @@ class Neighbours {
         bool fixed = false;
         dataplane::AdjacencyState state = dataplane::AdjacencyState::incomplete;
         net::MacAddress mac;
-        unsigned unanswered = 0;    ///< questions since the last answer
-        Clock::time_point changed;  ///< into this state, or last confirmed
+        unsigned unanswered = 0;        ///< questions since the last answer
+        Clock::time_point changed;      ///< into this state, or last confirmed
+        std::uint32_t used_before = 0;  ///< when packets had last left by it then
         Clock::time_point asked;
         std::deque<rte_mbuf*> held;
     };
@@ -90,6 +91,7 @@ class Neighbours {
     void send_arp(dataplane::LinkId link, std::uint16_t operation, net::MacAddress to,
                   net::Ipv4Address sender, net::MacAddress target_mac, net::Ipv4Address target);
     bool answers_for(dataplane::LinkId link, net::Ipv4Address address) const;
+    /// Whether packets have left by it since it changed.
     bool is_in_use(const Entry& entry) const;
     void drop(rte_mbuf* packet, dataplane::Verdict verdict);
 

@@ -70,6 +70,8 @@ class Dataplane {
     unsigned take_punts(std::span<rte_mbuf*> packets) noexcept;
     /// A buffer for a packet of control's own; nullptr when there is none.
     rte_mbuf* allocate() noexcept { return rte_pktmbuf_alloc(pool_); }
+    /// Packet buffers that are neither free nor in some thread's cache.
+    unsigned buffers_in_use() const noexcept { return rte_mempool_in_use_count(pool_); }
     /// Hands a finished frame to the link's port; frees it and returns false when there is no room.
     bool send(rte_mbuf* packet, LinkId egress) noexcept;
     /// Control's own counters.

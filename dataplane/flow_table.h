@@ -128,6 +128,10 @@ class FlowTable {
     rte_rcu_qsbr* qsbr() const noexcept { return qsbr_; }
     std::uint32_t position_count() const noexcept { return position_count_; }
     std::uint32_t capacity() const noexcept { return capacity_; }
+    /// Keys in the hash table: two for each session, once those of ended ones have been freed.
+    std::uint32_t key_count_in_use() const noexcept {
+        return static_cast<std::uint32_t>(rte_hash_count(hash_table_));
+    }
     std::uint32_t session_count() const noexcept { return session_count_.load(std::memory_order_relaxed); }
     std::uint32_t unanswered_count() const noexcept {
         return unanswered_count_.load(std::memory_order_relaxed);

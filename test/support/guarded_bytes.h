@@ -40,12 +40,16 @@ class GuardedMemory {
 /// A copy of some bytes that ends where its memory ends.
 class GuardedBytes {
  public:
-    explicit GuardedBytes(std::span<const std::uint8_t> bytes)
-        : memory_{bytes.size() + 1}, size_{bytes.size()} {
+    /// @param headroom that many bytes in front can be written, as in a packet buffer
+    explicit GuardedBytes(std::span<const std::uint8_t> bytes, std::size_t headroom = 0)
+        : memory_{headroom + bytes.size() + 1}, size_{bytes.size()} {
         std::ranges::copy(bytes, data());
     }
     std::uint8_t* data() const { return memory_.begin() + memory_.bytes() - size_; }
     std::size_t size() const { return size_; }
+    /// Where the memory begins.
+    std::uint8_t* buffer() const { return memory_.begin(); }
+    std::size_t buffer_bytes() const { return memory_.bytes(); }
     std::span<const std::uint8_t> span() const { return {data(), size_}; }
 
  private:

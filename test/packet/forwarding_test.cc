@@ -1,0 +1,279 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/packet/networks.h"
+
+namespace fwd::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+TEST(Forwarding, RequestGoesToTheTargetAndTheAnswerComesFromTheExternalAddress) {
+    Box box{kOneArm};
+    const auto request = box.exchange(
+        "lan", box.to("lan").from(kClientMac).ipv4(kClient, kExternal).tcp(40000, 80, kSyn).payload("hello"),
+        "lan");
+    ASSERT_THAT(request, SizeIs(1));
+    const std::uint16_t port = look_into(request[0]).source.port.host();
+    EXPECT_GE(port, 1024);
+    EXPECT_EQ(request[0], from_fwd(box, "lan", kServerMac)
+                              .ipv4(kFwd, kServer)
+                              .ttl(63)
+                              .tcp(port, 8080, kSyn)
+                              .payload("hello")
+                              .frame());
+
+    EXPECT_THAT(
+        box.exchange("lan", box.to("lan").from(kServerMac).ipv4(kServer, kFwd).tcp(8080, port, kSyn | kAck),
+                     "lan"),
+        ElementsAre(from_fwd(box, "lan", kClientMac)
+                        .ipv4(kExternal, kClient)
+                        .ttl(63)
+                        .tcp(80, 40000, kSyn | kAck)
+                        .frame()));
+    EXPECT_EQ(box.sessions(), 1);
+    box.expect_every_packet_accounted_for();
+    box.expect_no_record_lost();
+}
+
+TEST(Forwarding, UdpIsForwardedAndAChecksumOfZeroStaysZero) {
+    Box box{kOneArm};
+    const auto query = box.exchange(
+        "lan",
+        box.to("lan").from(kClientMac).ipv4(kClient, kExternal).udp(5000, 53).payload("q").l4_checksum(0),
+        "lan");
+    ASSERT_THAT(query, SizeIs(1));
+    const std::uint16_t port = look_into(query[0]).source.port.host();
+    EXPECT_EQ(query[0], from_fwd(box, "lan", kServerMac)
+                            .ipv4(kFwd, kServer)
+                            .ttl(63)
+                            .udp(port, 5353)
+                            .payload("q")
+                            .l4_checksum(0)
+                            .frame());
+    EXPECT_THAT(
+        box.exchange("lan",
+                     box.to("lan").from(kServerMac).ipv4(kServer, kFwd).udp(5353, port).payload("answer"),
+                     "lan"),
+        ElementsAre(from_fwd(box, "lan", kClientMac)
+                        .ipv4(kExternal, kClient)
+                        .ttl(63)
+                        .udp(53, 5000)
+                        .payload("answer")
+                        .frame()));
+}
+
+/// Between two links, plain or as VLANs of one device: the same tests.
+class TwoLinks : public ::testing::TestWithParam<const std::string*> {
+ protected:
+    Box box_{*GetParam()};
+    void expect_forwarded(const PacketBuilder& request, const PacketBuilder& forwarded) {
+        EXPECT_THAT(box_.exchange("wan", request, "lan"), ElementsAre(forwarded.frame()));
+        EXPECT_THAT(box_.take("wan"), IsEmpty());
+    }
+    PacketBuilder request() { return box_.to("wan").from(kRouterMac); }
+};
+INSTANTIATE_TEST_SUITE_P(Plain, TwoLinks, ::testing::Values(&kTwoArm));
+INSTANTIATE_TEST_SUITE_P(Vlan, TwoLinks, ::testing::Values(&kTwoVlans));
+
+TEST_P(TwoLinks, ServerSeesTheClientsOwnAddress) {
+    expect_forwarded(
+        request().ipv4(kFarClient, kPublic).tcp(40000, 80, kSyn),
+        from_fwd(box_, "lan", kServerMac).ipv4(kFarClient, kLanServer).ttl(63).tcp(40000, 8080, kSyn));
+    EXPECT_THAT(
+        box_.exchange(
+            "lan", box_.to("lan").from(kServerMac).ipv4(kLanServer, kFarClient).tcp(8080, 40000, kSyn | kAck),
+            "wan"),
+        ElementsAre(from_fwd(box_, "wan", kRouterMac)
+                        .ipv4(kPublic, kFarClient)
+                        .ttl(63)
+                        .tcp(80, 40000, kSyn | kAck)
+                        .frame()));
+    box_.expect_every_packet_accounted_for();
+}
+
+TEST_P(TwoLinks, SamePortOnAnotherAddress) {
+    expect_forwarded(
+        request().ipv4(kFarClient, kPublic).udp(40000, 27015).payload("x"),
+        from_fwd(box_, "lan", mac(5)).ipv4(kFarClient, "10.0.0.5"_ip).ttl(63).udp(40000, 27015).payload("x"));
+}
+
+TEST_P(TwoLinks, FwdsOwnAddressIsForwardedToAServerBehindIt) {
+    expect_forwarded(
+        request().ipv4(kFarClient, kWanAddress).tcp(40000, 2222, kSyn),
+        from_fwd(box_, "lan", mac(5)).ipv4(kFarClient, "10.0.0.5"_ip).ttl(63).tcp(40000, 22, kSyn));
+}
+
+TEST_P(TwoLinks, FrameOfTheLinksMtuPasses) {
+    box_.exchange("wan", request().ipv4(kFarClient, kPublic).udp(1, 27015), "lan");
+    expect_forwarded(request().ipv4(kFarClient, kPublic).udp(1, 27015).payload_bytes(1472),
+                     from_fwd(box_, "lan", mac(5))
+                         .ipv4(kFarClient, "10.0.0.5"_ip)
+                         .ttl(63)
+                         .udp(1, 27015)
+                         .payload_bytes(1472));
+}
+
+TEST_P(TwoLinks, EthernetPaddingIsCutOffAndNeverCountedIntoAChecksum) {
+    expect_forwarded(
+        request().ipv4(kFarClient, kPublic).udp(7, 27015).payload("x").padding(17),
+        from_fwd(box_, "lan", mac(5)).ipv4(kFarClient, "10.0.0.5"_ip).ttl(63).udp(7, 27015).payload("x"));
+}
+
+TEST_P(TwoLinks, RequestByTheWrongLinkIsNotTheSessions) {
+    expect_forwarded(
+        request().ipv4(kFarClient, kPublic).tcp(40000, 80, kSyn),
+        from_fwd(box_, "lan", kServerMac).ipv4(kFarClient, kLanServer).ttl(63).tcp(40000, 8080, kSyn));
+    const auto drops = box_.count(Verdict::drop_no_rule);
+    EXPECT_THAT(box_.exchange("wan", request().ipv4(kLanServer, kFarClient).tcp(8080, 40000, kAck), "wan"),
+                IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_no_rule), drops + 1);
+}
+
+TEST(Forwarding, FrameWithoutTheTagOfAnyLinkIsDropped) {
+    Box box{kTwoVlans};
+    box.put("wan", packet().to(box.mac_of("wan")).ipv4(kFarClient, kPublic).tcp(1, 80, kSyn));
+    box.put("wan", packet().to(box.mac_of("wan")).vlan(7).ipv4(kFarClient, kPublic).tcp(1, 80, kSyn));
+    box.settle();
+    EXPECT_EQ(box.count(Verdict::drop_unknown_vlan), 2);
+}
+
+TEST(Forwarding, JumboFramesPassWhereTheLinksAllowThem) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; mtu = 9000; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; mtu = 9000; } );
+    )" + kTwoArmRest};
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).udp(1, 27015).payload_bytes(8972), "lan"),
+        ElementsAre(from_fwd(box, "lan", mac(5))
+                        .ipv4(kFarClient, "10.0.0.5"_ip)
+                        .ttl(63)
+                        .udp(1, 27015)
+                        .payload_bytes(8972)
+                        .frame()));
+}
+
+TEST(Forwarding, LongestPrefixChoosesTheWay) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; } );
+        routes = ( { prefix = "0.0.0.0/0"; via = "192.0.2.254"; },
+                   { prefix = "172.16.0.0/12"; via = "10.0.0.4"; },
+                   { prefix = "172.16.9.0/24"; via = "10.0.0.5"; } );
+        neighbours = ( { link = "wan"; address = "192.0.2.254"; mac = "02:00:00:00:00:fe"; },
+                       { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; },
+                       { link = "lan"; address = "10.0.0.5"; mac = "02:00:00:00:00:05"; } );
+        rules = ( { name = "far"; protocol = "tcp"; external = "192.0.2.3:80"; target = "172.16.8.1:80"; },
+                  { name = "nearer"; protocol = "tcp"; external = "192.0.2.3:81"; target = "172.16.9.1:80"; } );
+    )"};
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).tcp(1, 80, kSyn), "lan"),
+        ElementsAre(
+            from_fwd(box, "lan", mac(4)).ipv4(kFarClient, "172.16.8.1"_ip).ttl(63).tcp(1, 80, kSyn).frame()));
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).tcp(1, 81, kSyn), "lan"),
+        ElementsAre(
+            from_fwd(box, "lan", mac(5)).ipv4(kFarClient, "172.16.9.1"_ip).ttl(63).tcp(1, 80, kSyn).frame()));
+}
+
+/// Requirement P8: what virtual links hand over never leads to a wrong checksum on the wire.
+TEST(Forwarding, PartialChecksumIsCompleted) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ];
+                    rx_checksum = "partial"; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ];
+                    rx_checksum = "partial"; } );
+    )" + kTwoArmRest};
+    for (int length = 0; length < 300; ++length) {
+        const auto bytes = static_cast<std::size_t>(length);
+        const auto request = box.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic);
+        EXPECT_THAT(
+            box.exchange("wan",
+                         PacketBuilder{request}.udp(1, 27015).payload_bytes(bytes).partial_l4_checksum(),
+                         "lan"),
+            ElementsAre(from_fwd(box, "lan", mac(5))
+                            .ipv4(kFarClient, "10.0.0.5"_ip)
+                            .ttl(63)
+                            .udp(1, 27015)
+                            .payload_bytes(bytes)
+                            .frame()));
+        EXPECT_THAT(
+            box.exchange("wan",
+                         PacketBuilder{request}.tcp(1, 80, kSyn).payload_bytes(bytes).partial_l4_checksum(),
+                         "lan"),
+            ElementsAre(from_fwd(box, "lan", mac(4))
+                            .ipv4(kFarClient, kLanServer)
+                            .ttl(63)
+                            .tcp(1, 8080, kSyn)
+                            .payload_bytes(bytes)
+                            .frame()));
+    }
+    // A complete one passes as well.
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).udp(2, 27015).payload("x"), "lan"),
+        ElementsAre(from_fwd(box, "lan", mac(5))
+                        .ipv4(kFarClient, "10.0.0.5"_ip)
+                        .ttl(63)
+                        .udp(2, 27015)
+                        .payload("x")
+                        .frame()));
+}
+
+TEST(Forwarding, AnswerMayArriveOnAnyWorkersQueue) {
+    Box box{kOneArm, 2};
+    for (std::uint16_t client_port = 1000; client_port < 1100; ++client_port) {
+        const unsigned asked = client_port % 2;
+        const std::uint16_t port = open_example(box, client_port, asked);
+        EXPECT_THAT(box.exchange("lan", box.to("lan").ipv4(kServer, kFwd).tcp(8080, port, kSyn | kAck), "lan",
+                                 1 - asked),
+                    ElementsAre(from_fwd(box, "lan", kClientMac)
+                                    .ipv4(kExternal, kClient)
+                                    .ttl(63)
+                                    .tcp(80, client_port, kSyn | kAck)
+                                    .frame()));
+    }
+    EXPECT_EQ(box.sessions(), 100);
+    box.expect_no_record_lost();
+}
+
+TEST(Forwarding, DeviceWithFewerQueuesThanWorkersCarriesAllTraffic) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; queues = 1; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; queues = 1; } );
+    )" + kTwoArmRest,
+            3};
+    for (std::uint16_t port = 1; port < 200; ++port) {
+        EXPECT_THAT(box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).tcp(port, 80, kSyn), "lan"),
+                    SizeIs(1));
+        EXPECT_THAT(
+            box.exchange("lan", box.to("lan").ipv4(kLanServer, kFarClient).tcp(8080, port, kAck), "wan"),
+            SizeIs(1));
+    }
+    box.expect_every_packet_accounted_for();
+}
+
+TEST(Forwarding, WhatADeviceDoesNotTakeIsCountedAndFreed) {
+    Box box{kTwoArm};
+    box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).udp(1, 27015), "lan");
+    box.refuse_transmit("lan", 1000);
+    for (int i = 0; i < 100; ++i) box.put("wan", box.to("wan").ipv4(kFarClient, kPublic).udp(1, 27015));
+    box.settle();
+    EXPECT_EQ(box.count(Verdict::drop_tx_full), 100);
+    box.refuse_transmit("lan", 0);
+    box.expect_every_packet_accounted_for();
+}
+
+TEST(Forwarding, WorkersSendThroughTheOneThatHasTheQueue) {
+    Box box{kTwoArm, 2};
+    // Control has no queue at all: its answers leave as well.
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic).ttl(1).tcp(1, 80, kSyn),
+                     "wan", 1),
+        SizeIs(1));
+}
+
+}  // namespace
+}  // namespace fwd::test
