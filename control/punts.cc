@@ -110,6 +110,8 @@ void Punts::send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, st
     rte_ipv4_hdr ip{};
     ip.version_ihl = RTE_IPV4_VHL_DEF;
     ip.total_length = net::be16::from_host(total).wire();
+    // One that must not be fragmented needs no identification (RFC 6864).
+    ip.fragment_offset = net::be16::from_host(RTE_IPV4_HDR_DF_FLAG).wire();
     ip.time_to_live = kTtl;
     ip.next_proto_id = IPPROTO_ICMP;
     ip.src_addr = from.value.wire();

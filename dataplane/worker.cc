@@ -239,6 +239,14 @@ SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t has
         case RecordState::free:
         case RecordState::opening:
             return {Verdict::drop_session_opening};
+        case RecordState::condemned:
+            // Its key is free by the time that this packet is put through once more.
+            if (const StateWord word = shared_.flows.flow(flow.session).load_state();
+                word.state() == RecordState::condemned && reclaimer_.has_room() &&
+                shared_.flows.retire(flow.session, word, reclaimer_)) {
+                counters_.sessions_closed.add(1);
+            }
+            return {Verdict::drop_session_ending};
         default:
             return {Verdict::drop_session_ending};
     }

@@ -186,11 +186,11 @@ std::uint16_t Box::transmit(std::uint16_t, std::uint16_t, rte_mbuf** packets, st
     return count;
 }
 
-void Box::put(const std::string& link, const PacketBuilder& frame, unsigned worker) {
+void Box::put(const std::string& link, const Bytes& frame, unsigned worker) {
     Device& device = device_of(link);
     rte_mbuf* packet = dataplane_->allocate();
     if (packet == nullptr) fail("no packet buffer left");
-    auto* external = new External{frame.bytes()};
+    auto* external = new External{frame};
     const auto buffer_bytes = static_cast<std::uint16_t>(external->bytes.buffer_bytes());
     rte_pktmbuf_attach_extbuf(packet, external->bytes.buffer(), RTE_BAD_IOVA, buffer_bytes,
                               &external->shared);

@@ -36,7 +36,10 @@ class Box {
     std::optional<std::uint16_t> vlan_of(const std::string& link) const;
 
     /// Puts a frame into a device's queue: it lies in front of a page that can't be read.
-    void put(const std::string& link, const PacketBuilder& frame, unsigned worker = 0);
+    void put(const std::string& link, const Bytes& frame, unsigned worker = 0);
+    void put(const std::string& link, const PacketBuilder& frame, unsigned worker = 0) {
+        put(link, frame.bytes(), worker);
+    }
     /// One round of a worker, at the box's time.
     void poll(unsigned worker = 0);
     /// All workers and control, until nobody has anything left to do.

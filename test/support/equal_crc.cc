@@ -23,10 +23,6 @@ dataplane::FlowKey key_of(std::uint64_t client, std::uint16_t destination_port) 
     return key;
 }
 
-std::uint32_t crc(const dataplane::FlowKey& key) {
-    return rte_hash_crc(&key, sizeof key, 0);
-}
-
 /// CRC is linear: crc(a ^ b) = crc(a) ^ crc(b) ^ crc(0). So by Gaussian elimination over the 48 bits of the
 /// client one finds what changes the CRC by a given value, and what does not change it at all.
 struct LinearCrc {
@@ -61,6 +57,12 @@ struct LinearCrc {
 };
 
 }  // namespace
+
+std::uint32_t crc(const dataplane::FlowKey& key) {
+    // rte_hash_crc() reads words, so words is what it has to get.
+    const auto words = std::bit_cast<std::array<std::uint64_t, 2>>(key);
+    return rte_hash_crc(words.data(), sizeof words, 0);
+}
 
 std::vector<dataplane::FlowKey> keys_of_equal_crc(std::size_t count) {
     const LinearCrc linear;

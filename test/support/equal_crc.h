@@ -11,4 +11,7 @@ namespace fwd::test {
 /// a stranger can send to fill one bucket of a table that trusts a CRC. About 110 000 at most.
 std::vector<dataplane::FlowKey> keys_of_equal_crc(std::size_t count);
 
+/// CRC32C of a key's bytes.
+std::uint32_t crc(const dataplane::FlowKey& key);
+
 }  // namespace fwd::test

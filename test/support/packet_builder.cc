@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <ostream>
 #include <stdexcept>
-#include <utility>
 
 namespace fwd::test {
 namespace {
@@ -84,6 +83,10 @@ PacketBuilder& PacketBuilder::dont_fragment() {
     fragment_ |= 0x4000;
     return *this;
 }
+PacketBuilder& PacketBuilder::identification(std::uint16_t id) {
+    identification_ = id;
+    return *this;
+}
 PacketBuilder& PacketBuilder::udp(std::uint16_t source_port, std::uint16_t destination_port) {
     protocol_ = 17;
     source_port_ = source_port;
@@ -104,6 +107,21 @@ PacketBuilder& PacketBuilder::icmp(std::uint8_t type, std::uint8_t code, std::ui
     icmp_code_ = code;
     icmp_rest_ = rest;
     return *this;
+}
+PacketBuilder& PacketBuilder::arp(std::uint16_t operation, net::MacAddress sender_mac,
+                                  net::Ipv4Address sender, net::MacAddress target_mac,
+                                  net::Ipv4Address target) {
+    Bytes arp;
+    put16(arp, 1);
+    put16(arp, 0x0800);
+    put8(arp, 6);
+    put8(arp, 4);
+    put16(arp, operation);
+    for (const auto& [mac, ip] : {std::pair{sender_mac, sender}, std::pair{target_mac, target}}) {
+        arp.insert(arp.end(), mac.bytes.begin(), mac.bytes.end());
+        put32(arp, ip.value.host());
+    }
+    return ether_type(0x0806).raw(std::move(arp));
 }
 PacketBuilder& PacketBuilder::payload(std::string_view text) {
     payload_.assign(text.begin(), text.end());
@@ -243,7 +261,7 @@ Bytes PacketBuilder::ip_bytes() const {
                                        header_words_.value_or(static_cast<std::uint8_t>(header_bytes / 4))));
     put8(ip, 0);
     put16(ip, total_bytes_.value_or(static_cast<std::uint16_t>(header_bytes + content.size())));
-    put16(ip, 0x1234);
+    put16(ip, identification_);
     put16(ip, fragment_);
     put8(ip, ttl_);
     put8(ip, protocol_);

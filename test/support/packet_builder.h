@@ -66,10 +66,14 @@ class PacketBuilder {
     PacketBuilder& ipv4(net::Ipv4Address source, net::Ipv4Address destination);
     PacketBuilder& ttl(std::uint8_t hops);
     PacketBuilder& dont_fragment();
+    PacketBuilder& identification(std::uint16_t id);
     PacketBuilder& udp(std::uint16_t source_port, std::uint16_t destination_port);
     PacketBuilder& tcp(std::uint16_t source_port, std::uint16_t destination_port, std::uint8_t flags);
     /// `rest`: the 4 bytes behind the checksum; the payload follows
     PacketBuilder& icmp(std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0);
+    /// An ARP packet for Ethernet and IPv4 (RFC 826); operation 1: request, 2: reply
+    PacketBuilder& arp(std::uint16_t operation, net::MacAddress sender_mac, net::Ipv4Address sender,
+                       net::MacAddress target_mac, net::Ipv4Address target);
     PacketBuilder& payload(std::string_view text);
     PacketBuilder& payload(Bytes bytes);
     PacketBuilder& payload_bytes(std::size_t count);
@@ -106,7 +110,7 @@ class PacketBuilder {
     std::optional<std::uint16_t> vlan_, ether_type_;
     net::Ipv4Address ip_source_, ip_destination_;
     std::uint8_t ttl_ = 64, protocol_ = 17, version_ = 4;
-    std::uint16_t fragment_ = 0;
+    std::uint16_t fragment_ = 0, identification_ = 0x1234;
     std::optional<std::uint8_t> header_words_, tcp_words_;
     std::optional<std::uint16_t> total_bytes_, ip_checksum_, udp_bytes_, l4_checksum_;
     bool partial_ = false;

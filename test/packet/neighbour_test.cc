@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// ARP (RFC 826, RFC 5227): who fwd answers for, how it asks, what waits meanwhile.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/packet/networks.h"
+
+namespace fwd::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+using namespace std::chrono_literals;
+
+constexpr std::uint16_t kRequest = 1, kReply = 2;
+
+const std::string kNobodyKnown = R"(
+    links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.2/24" ]; } );
+    rules = ( { name = "web"; protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; },
+              { name = "dns"; protocol = "udp"; external = "10.0.0.3:53"; target = "10.0.0.4:5353"; } );
+)";
+
+class Arp : public ::testing::Test {
+ protected:
+    Box box_{kNobodyKnown};
+
+    Frame question(net::Ipv4Address about) {
+        return from_fwd(box_, "lan", net::kBroadcastMac)
+            .arp(kRequest, box_.mac_of("lan"), kFwd, {}, about)
+            .frame();
+    }
+    Frame announcement(net::Ipv4Address address) {
+        return from_fwd(box_, "lan", net::kBroadcastMac)
+            .arp(kRequest, box_.mac_of("lan"), address, {}, address)
+            .frame();
+    }
+    PacketBuilder answer(net::Ipv4Address who, net::MacAddress where) {
+        return box_.to("lan").from(where).arp(kReply, where, who, box_.mac_of("lan"), kFwd);
+    }
+    PacketBuilder query(std::uint16_t port = 5000) {
+        return box_.to("lan").from(kClientMac).ipv4(kClient, kExternal).udp(port, 53).payload("q");
+    }
+};
+
+TEST_F(Arp, AnswersForItsOwnAndForExternalAddressesAndForNothingElse) {
+    const auto ask = [&](net::Ipv4Address about, net::MacAddress to) {
+        return box_.exchange(
+            "lan", packet().to(to).from(kClientMac).arp(kRequest, kClientMac, kClient, {}, about), "lan");
+    };
+    for (const auto address : {kFwd, kExternal}) {
+        for (const auto to : {net::kBroadcastMac, box_.mac_of("lan")}) {
+            EXPECT_THAT(ask(address, to),
+                        ElementsAre(from_fwd(box_, "lan", kClientMac)
+                                        .arp(kReply, box_.mac_of("lan"), address, kClientMac, kClient)
+                                        .frame()));
+        }
+    }
+    EXPECT_THAT(ask(kServer, net::kBroadcastMac), IsEmpty());
+    EXPECT_THAT(ask("10.0.0.99"_ip, net::kBroadcastMac), IsEmpty());
+    box_.expect_every_packet_accounted_for();
+}
+
+TEST_F(Arp, NewExternalAddressIsAnnounced) {
+    box_.set_rules(
+        R"(rules = ( { name = "web"; protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; },
+                               { name = "new"; protocol = "tcp"; external = "10.0.0.9:80"; target = "10.0.0.4:80"; } );)");
+    box_.settle();
+    EXPECT_THAT(box_.take("lan"), ElementsAre(announcement("10.0.0.9"_ip)));
+}
+
+TEST_F(Arp, PacketsWaitForTheAnswerAndThenGoInOrder) {
+    EXPECT_THAT(box_.exchange("lan", query(1), "lan"), ElementsAre(question(kServer)));
+    EXPECT_THAT(box_.exchange("lan", query(2), "lan"), IsEmpty());
+    EXPECT_THAT(box_.exchange("lan", query(3), "lan"), IsEmpty());
+    box_.expect_every_packet_accounted_for();
+    const auto sent = box_.exchange("lan", answer(kServer, kServerMac), "lan");
+    ASSERT_THAT(sent, SizeIs(3));
+    for (const Frame& frame : sent) EXPECT_EQ(look_into(frame).destination, endpoint(kServer, 5353));
+    EXPECT_THAT(box_.exchange("lan", query(1), "lan"), SizeIs(1));
+    box_.expect_every_packet_accounted_for();
+}
+
+TEST_F(Arp, FewPacketsWaitTheOthersAreDropped) {
+    for (std::uint16_t port = 1; port <= 50; ++port) box_.put("lan", query(port));
+    box_.settle();
+    EXPECT_EQ(box_.count(Verdict::drop_hold_limited), 50 - 16);
+    box_.expect_every_packet_accounted_for();
+}
+
+TEST_F(Arp, UnansweredItAsksThreeTimesThenDropsWhatWaits) {
+    box_.put("lan", query());
+    box_.settle();
+    box_.pass(10s);
+    EXPECT_THAT(box_.take("lan"), ElementsAre(question(kServer), question(kServer), question(kServer)));
+    EXPECT_EQ(box_.count(Verdict::drop_hold_expired), 1);
+    // After a pause the next packet starts over.
+    EXPECT_THAT(box_.exchange("lan", query(), "lan"), ElementsAre(question(kServer)));
+    EXPECT_THAT(box_.exchange("lan", answer(kServer, kServerMac), "lan"), SizeIs(1));
+    box_.expect_every_packet_accounted_for();
+}
+
+TEST_F(Arp, WhileANextHopDoesNotAnswerItsPacketsAreDroppedAtOnce) {
+    box_.put("lan", query());
+    box_.settle();
+    box_.pass(3100ms);
+    EXPECT_THAT(box_.exchange("lan", query(), "lan"), SizeIs(3)) << "three questions, no fourth";
+    EXPECT_EQ(box_.count(Verdict::drop_neighbour_failed), 1);
+}
+
+TEST_F(Arp, ANeighbourInUseIsAskedAgainBeforeItIsForgotten) {
+    box_.exchange("lan", query(), "lan");
+    box_.exchange("lan", answer(kServer, kServerMac), "lan");
+    for (int i = 0; i < 7; ++i) {
+        box_.pass(10s);
+        box_.put("lan", query());
+        box_.settle();
+    }
+    const auto sent = box_.take("lan");
+    EXPECT_THAT(
+        sent,
+        ::testing::Contains(
+            from_fwd(box_, "lan", kServerMac).arp(kRequest, box_.mac_of("lan"), kFwd, {}, kServer).frame()));
+    // Nobody answers: from some time on packets wait again instead of leaving for a machine that has gone.
+    box_.pass(10s);
+    EXPECT_THAT(box_.exchange("lan", query(), "lan"), ::testing::Each(question(kServer)));
+}
+
+TEST_F(Arp, ANeighbourThatNobodyUsesIsForgotten) {
+    box_.exchange("lan", query(), "lan");
+    box_.exchange("lan", answer(kServer, kServerMac), "lan");
+    EXPECT_EQ(box_.neighbour_count(), 1);
+    box_.pass(65s);
+    EXPECT_EQ(box_.neighbour_count(), 0);
+    // The session lives on and asks anew.
+    EXPECT_EQ(box_.sessions(), 1);
+    EXPECT_THAT(box_.exchange("lan", query(), "lan"), ElementsAre(question(kServer)));
+}
+
+TEST_F(Arp, ANewMacAddressIsTakenOverAtOnce) {
+    box_.exchange("lan", query(), "lan");
+    box_.exchange("lan", answer(kServer, kServerMac), "lan");
+    // Another machine takes over the address and says so.
+    box_.exchange(
+        "lan", packet().to(net::kBroadcastMac).from(mac(0x44)).arp(kRequest, mac(0x44), kServer, {}, kServer),
+        "lan");
+    const auto sent = box_.exchange("lan", query(), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    EXPECT_TRUE(std::equal(sent[0].bytes.begin(), sent[0].bytes.begin() + 6, mac(0x44).bytes.begin()));
+}
+
+TEST_F(Arp, NobodyCanTakeFwdsOwnOrExternalAddresses) {
+    box_.exchange("lan", query(), "lan");
+    for (const auto address : {kFwd, kExternal}) box_.exchange("lan", answer(address, mac(0x66)), "lan");
+    EXPECT_EQ(box_.neighbour_count(), 1);
+    EXPECT_THAT(box_.exchange("lan", answer(kServer, {{0x01, 0, 0, 0, 0, 1}}), "lan"), IsEmpty())
+        << "a multicast address is nobody's";
+    EXPECT_THAT(box_.exchange("lan", answer(kServer, kServerMac), "lan"), SizeIs(1));
+}
+
+TEST_F(Arp, FloodOfArpIsLimitedAndCounted) {
+    for (int i = 0; i < 20'000; ++i) {
+        box_.put("lan", packet()
+                            .to(net::kBroadcastMac)
+                            .from(kClientMac)
+                            .arp(kRequest, kClientMac, kClient, {}, kExternal));
+        if (i % 500 == 0) box_.settle();
+    }
+    box_.settle();
+    EXPECT_LE(box_.take("lan").size(), 2000);
+    EXPECT_GE(box_.count(Verdict::drop_punt_limited), 18'000);
+    box_.expect_every_packet_accounted_for();
+}
+
+TEST(Neighbour, StaticOnesNeverChange) {
+    Box box{kOneArm};
+    box.exchange(
+        "lan", box.to("lan").from(mac(0x66)).arp(kReply, mac(0x66), kServer, box.mac_of("lan"), kFwd), "lan");
+    box.pass(300s);
+    const auto sent = box.exchange("lan", box.to("lan").ipv4(kClient, kExternal).udp(1, 53), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    EXPECT_TRUE(std::equal(sent[0].bytes.begin(), sent[0].bytes.begin() + 6, kServerMac.bytes.begin()));
+}
+
+TEST(Neighbour, ArpAndHeldPacketsCarryTheLinksTag) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_trunk"; vlan = 100; addresses = [ "192.0.2.1/24" ]; },
+                  { name = "lan"; device = "net_null_trunk"; vlan = 200; addresses = [ "10.0.0.1/24" ]; } );
+        rules = ( { name = "web"; protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:80"; } );
+    )"};
+    const auto question = from_fwd(box, "lan", net::kBroadcastMac)
+                              .arp(kRequest, box.mac_of("lan"), kLanAddress, {}, kLanServer);
+    EXPECT_THAT(box.exchange("wan", box.to("wan").ipv4("192.0.2.9"_ip, kPublic).tcp(1, 80, kSyn), "lan"),
+                ElementsAre(question.frame()));
+    EXPECT_THAT(
+        box.exchange("lan", box.to("lan").arp(kReply, kServerMac, kLanServer, box.mac_of("lan"), kLanAddress),
+                     "lan"),
+        ElementsAre(from_fwd(box, "lan", kServerMac)
+                        .ipv4("192.0.2.9"_ip, kLanServer)
+                        .ttl(63)
+                        .tcp(1, 80, kSyn)
+                        .frame()));
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").from(mac(9)).arp(kRequest, mac(9), "192.0.2.9"_ip, {}, kPublic),
+                     "wan"),
+        ElementsAre(from_fwd(box, "wan", mac(9))
+                        .arp(kReply, box.mac_of("wan"), kPublic, mac(9), "192.0.2.9"_ip)
+                        .frame()));
+}
+
+}  // namespace
+}  // namespace fwd::test
