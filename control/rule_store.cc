@@ -92,6 +92,20 @@ class Statement {
     int result_ = SQLITE_OK;
 };
 
+/// The error number behind a failure, 0 if there is none. SQLite itself forgets that of a COMMIT, which
+/// writes to the log.
+int system_code_of(sqlite3* database) {
+    if (database == nullptr) return 0;
+    if (const int code = sqlite3_system_errno(database); code != 0) return code;
+    sqlite3_file* log = nullptr;
+    int code = 0;
+    if (sqlite3_file_control(database, "main", SQLITE_FCNTL_JOURNAL_POINTER, &log) == SQLITE_OK &&
+        log != nullptr && log->pMethods != nullptr) {
+        log->pMethods->xFileControl(log, SQLITE_FCNTL_LAST_ERRNO, &code);
+    }
+    return code;
+}
+
 Result<Rule> read_rule(Statement& row) {
     Json params{{"name", row.text(0)},     {"protocol", row.text(1)},
                 {"external", row.text(3)}, {"target", row.text(4)},
@@ -292,7 +306,7 @@ tl::unexpected<Error> RuleStore::failure(int code) const {
         return tl::unexpected(Error{ErrorKind::unavailable, file_.string(), std::move(message)});
     };
     const std::string detail = database_ != nullptr ? sqlite3_errmsg(database_) : sqlite3_errstr(code);
-    const int system_code = database_ != nullptr ? sqlite3_system_errno(database_) : 0;
+    const int system_code = system_code_of(database_);
     const bool is_full = system_code == ENOSPC || system_code == EDQUOT || system_code == EFBIG;
     switch (code & 0xff) {
         case SQLITE_CORRUPT:

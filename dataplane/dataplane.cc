@@ -206,7 +206,7 @@ void Dataplane::publish(std::unique_ptr<const Policy> policy) noexcept {
 }
 
 void Dataplane::wait_grace_period() noexcept {
-    rte_rcu_qsbr_synchronize(flows_->qsbr(), RTE_QSBR_THRID_INVALID);
+    rte_rcu_qsbr_check(flows_->qsbr(), rte_rcu_qsbr_start(flows_->qsbr()), true);
 }
 
 unsigned Dataplane::take_punts(std::span<rte_mbuf*> packets) noexcept {

@@ -168,7 +168,7 @@ std::uint16_t Box::receive(std::uint16_t, std::uint16_t queue, rte_mbuf** packet
     return count;
 }
 
-std::uint16_t Box::transmit(std::uint16_t, std::uint16_t, rte_mbuf** packets, std::uint16_t count,
+std::uint16_t Box::transmit(std::uint16_t, std::uint16_t queue, rte_mbuf** packets, std::uint16_t count,
                             void* device) {
     auto& self = *static_cast<Device*>(device);
     if (self.refusing != 0) {
@@ -177,6 +177,10 @@ std::uint16_t Box::transmit(std::uint16_t, std::uint16_t, rte_mbuf** packets, st
     }
     for (std::uint16_t i = 0; i < count; ++i) {
         const auto* data = rte_pktmbuf_mtod(packets[i], const std::uint8_t*);
+        if (self.watch) {
+            self.watch(queue, data);
+            continue;
+        }
         EXPECT_EQ(packets[i]->nb_segs, 1);
         EXPECT_EQ(packets[i]->pkt_len, packets[i]->data_len);
         Bytes bytes{data, data + packets[i]->data_len};
@@ -250,6 +254,10 @@ std::vector<Frame> Box::take(const std::string& link) {
         return true;
     });
     return taken;
+}
+
+void Box::watch_transmit(const std::string& link, Watch watch) {
+    device_of(link).watch = std::move(watch);
 }
 
 void Box::refuse_transmit(const std::string& link, unsigned packets) {

@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -50,6 +51,10 @@ class Box {
 
     /// Frames that have left by a link since the last call.
     std::vector<Frame> take(const std::string& link);
+    /// Gives every frame that leaves to `watch` instead of keeping it, with the transmit queue's number.
+    /// Workers call it at the same time, each for its own queue.
+    using Watch = std::function<void(std::uint16_t queue, const std::uint8_t* frame)>;
+    void watch_transmit(const std::string& link, Watch watch);
     /// How many of the next packets a device refuses to transmit.
     void refuse_transmit(const std::string& link, unsigned packets);
 
@@ -66,6 +71,8 @@ class Box {
     std::uint32_t sessions() const { return dataplane_->flows().session_count(); }
     dataplane::Dataplane& dataplane() { return *dataplane_; }
     dataplane::Tsc now() const { return now_; }
+    /// For a test that has driven workers by clocks of its own.
+    void advance_to(dataplane::Tsc now) { now_ = now; }
     std::size_t neighbour_count() const { return neighbours_->rows(clock_).size(); }
 
     /// received + originated = sent + punted + dropped + held, and no packet buffer has been lost.
@@ -84,6 +91,7 @@ class Box {
         };
         std::deque<Sent> tx;
         unsigned refusing = 0;
+        Watch watch;
         std::vector<const rte_eth_rxtx_callback*> rx_callbacks, tx_callbacks;
     };
     static std::uint16_t receive(std::uint16_t ethdev, std::uint16_t queue, rte_mbuf** packets,
