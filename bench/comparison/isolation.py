@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Where a comparison runs: processes and networks of its own, which end with it however it ends."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from . import machine
+
+ROOT = Path(__file__).resolve().parents[2]
+INSIDE = "FWD_BENCH_INSIDE"
+
+
+def needed_build():
+    """The directory with fwd's release build, which is made when FWD_BUILD names no other."""
+    if os.environ.get("FWD_BUILD"):
+        return Path(os.environ["FWD_BUILD"]).resolve()
+    build = ROOT / "build-release"
+    progress = ROOT / "tools/progress"
+    subprocess.run([ROOT / "tools/setup", "build", "lab", "bench"], check=True)
+    if not (build / "build.ninja").exists():
+        subprocess.run([progress, "configuring build-release", build / "setup.log",
+                        "meson", "setup", "--buildtype=release", build, ROOT], check=True)
+    subprocess.run([progress, "building build-release", build / "build.log", "ninja", "-C", build,
+                    "control/fwdd", "tools/fwdctl/fwdctl", "bench/bench_prepare.so"], check=True)
+    return build
+
+
+def enter(megabytes, connections):
+    """Starts the program again inside and ends with it; inside, gives the directory of the build.
+
+    megabytes of hugepages and a kernel that tracks so many connections are there meanwhile.
+    """
+    if os.environ.get(INSIDE):
+        return Path(os.environ[INSIDE])
+    build = needed_build()
+    if os.geteuid() != 0:
+        os.execvp("sudo", ["sudo", f"FWD_BUILD={build}", *sys.argv])
+    if megabytes * 5 // 4 > machine.available_mb():
+        sys.exit(f"{sys.argv[0]}: {megabytes} MB of hugepages wanted, {machine.available_mb()} MB of memory are "
+                 "available: comparing less at a time needs less, see --help")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    with machine.hugepages(megabytes) as complete, machine.at_least(machine.CONNTRACK_MAX, connections), \
+            machine.at_least(machine.CONNTRACK_BUCKETS, connections):
+        if not complete:
+            sys.exit(f"{sys.argv[0]}: {megabytes} MB of hugepages can't be reserved: memory is fragmented or in use")
+        child = subprocess.Popen(
+            ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *sys.argv],
+            env=dict(os.environ, **{INSIDE: str(build)}))
+        try:
+            sys.exit(child.wait())
+        finally:
+            child.kill()
+            child.wait()

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Loaded into a forwarder (LD_PRELOAD) by bench/throughput, to bring it into the state that is measured. The
+// forwarder itself stays as it is; when this library is done, its callbacks are gone and only a counter is
+// read.
+//
+//     waiting ----> opening ----------------------> sampling ------------> measured
+//      what net_pcap    real first packets, answers     the next frames that   nothing between source
+//      replays is       and ACKs until every session    leave are written      and sink
+//      kept back        has been answered               to a capture
+//
+// - rte_pktmbuf_pool_create: net_pcap with infinite_rx needs a packet buffer for every packet of its capture.
+// - rte_eth_dev_start: callbacks for the two devices, whose names are given.
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_ip.h>
+#include <rte_mbuf.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <fstream>
+#include <mutex>
+#include <numeric>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+constexpr std::size_t kIp = 14, kL4 = 34;
+constexpr std::uint8_t kTcp = 6, kSyn = 0x02, kAck = 0x10;
+constexpr std::size_t kBatch = 32, kMostWaiting = 512;
+constexpr std::size_t kSampleFrames = 8192;
+constexpr auto kRetry = std::chrono::milliseconds{500};
+
+std::string setting(const char* name) {
+    const char* value = std::getenv(name);
+    return value == nullptr ? "" : value;
+}
+
+template <typename Function>
+Function* next_symbol(const char* name) {
+    return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
+}
+
+using Bytes = std::vector<std::uint8_t>;
+
+struct Pcap {
+    struct Header {
+        std::uint32_t magic = 0xa1b2c3d4;
+        std::uint16_t major = 2, minor = 4;
+        std::uint32_t zone = 0, accuracy = 0, longest = 65535, ethernet = 1;
+    };
+    struct Record {
+        std::uint32_t seconds = 0, microseconds = 0, bytes = 0, original_bytes = 0;
+    };
+};
+
+/// All frames of a capture in one piece.
+class Capture {
+ public:
+    explicit Capture(const std::string& file) {
+        std::ifstream in{file, std::ios::binary};
+        bytes_.assign(std::istreambuf_iterator<char>{in}, {});
+        for (std::size_t at = sizeof(Pcap::Header); at + sizeof(Pcap::Record) <= bytes_.size();) {
+            Pcap::Record record;
+            std::memcpy(&record, bytes_.data() + at, sizeof record);
+            at += sizeof record;
+            frames_.push_back({at, record.bytes});
+            at += record.bytes;
+        }
+    }
+    std::size_t size() const { return frames_.size(); }
+    Bytes operator[](std::size_t i) const {
+        const auto begin = bytes_.begin() + static_cast<std::ptrdiff_t>(frames_[i].at);
+        return {begin, begin + frames_[i].bytes};
+    }
+
+ private:
+    struct Place {
+        std::size_t at;
+        std::uint32_t bytes;
+    };
+    Bytes bytes_;
+    std::vector<Place> frames_;
+};
+
+template <typename T>
+T get(const std::uint8_t* frame, std::size_t offset) {
+    T value;
+    std::memcpy(&value, frame + offset, sizeof value);
+    return value;
+}
+template <typename T>
+void put(Bytes& frame, std::size_t offset, T value) {
+    std::memcpy(frame.data() + offset, &value, sizeof value);
+}
+
+bool is_tcp(const std::uint8_t* frame) {
+    return frame[kIp + 9] == kTcp;
+}
+/// The captures' packets end with their session's number.
+std::uint32_t number_of(const std::uint8_t* frame) {
+    const std::size_t total = rte_be_to_cpu_16(get<std::uint16_t>(frame, kIp + 2));
+    return get<std::uint32_t>(frame, kIp + total - 4);
+}
+
+void set_l4_checksum(Bytes& frame) {
+    const std::size_t at = kL4 + (is_tcp(frame.data()) ? 16 : 6);
+    put(frame, at, std::uint16_t{0});
+    put(frame, at,
+        rte_ipv4_udptcp_cksum(reinterpret_cast<const rte_ipv4_hdr*>(frame.data() + kIp), frame.data() + kL4));
+}
+
+void set_tcp_flags(Bytes& frame, std::uint8_t flags) {
+    if (!is_tcp(frame.data())) return;
+    frame[kL4 + 13] = flags;
+    set_l4_checksum(frame);
+}
+
+/// What the target sends back: addresses and ports the other way round, which leaves the checksums as they
+/// are.
+Bytes answer_to(const std::uint8_t* sent, std::size_t bytes) {
+    Bytes answer{sent, sent + bytes};
+    put(answer, kIp + 12, get<std::uint32_t>(sent, kIp + 16));
+    put(answer, kIp + 16, get<std::uint32_t>(sent, kIp + 12));
+    put(answer, kL4, get<std::uint16_t>(sent, kL4 + 2));
+    put(answer, kL4 + 2, get<std::uint16_t>(sent, kL4));
+    set_tcp_flags(answer, kSyn | kAck);
+    return answer;
+}
+
+/// What bench/throughput reads.
+struct Counter {
+    std::atomic<std::uint64_t> sequence;
+    std::uint64_t nanoseconds, sent_packets;
+};
+
+class Preparation {
+ public:
+    static Preparation& get() {
+        static Preparation* const only = new Preparation;  // outlives every thread
+        return *only;
+    }
+
+    void note_pool(rte_mempool* pool) { pool_ = pool; }
+    void device_started(std::uint16_t port) {
+        char name[RTE_ETH_NAME_MAX_LEN];
+        if (rte_eth_dev_get_name_by_port(port, name) != 0) return;
+        if (name == setting("FWD_BENCH_OUT")) out_ = port;
+        for (const Side side : {kWan, kLan}) {
+            Device& device = devices_[side];
+            if (name != device.name || device.ready) continue;
+            rte_eth_dev_info info{};
+            rte_eth_dev_info_get(port, &info);
+            rte_eth_macaddr_get(port, &device.mac);
+            device.port = port;
+            device.ready = true;
+            for (std::uint16_t q = 0; q < info.nb_rx_queues; ++q)
+                device.rx.push_back(rte_eth_add_rx_callback(port, q, received, &device));
+            for (std::uint16_t q = 0; q < info.nb_tx_queues; ++q)
+                device.tx.push_back(rte_eth_add_tx_callback(port, q, transmitted, &device));
+        }
+        if (!thread_.joinable()) thread_ = std::thread{[this] { watch(); }};
+    }
+
+ private:
+    enum Side : std::size_t { kWan, kLan };
+    enum class State { waiting, opening, sampling, sampled };
+    struct Device {
+        std::string name;
+        std::uint16_t port = 0;
+        bool ready = false;
+        rte_ether_addr mac{};
+        std::deque<Bytes> inbox;
+        std::vector<const rte_eth_rxtx_callback*> rx, tx;
+    };
+
+    Preparation()
+        : capture_{setting("FWD_BENCH_OPEN")}, done_(capture_.size(), false), order_(capture_.size()) {
+        // Not the order of the replay: what a forwarder keeps of the sessions should not lie in that order
+        // too.
+        std::iota(order_.begin(), order_.end(), 0U);
+        std::shuffle(order_.begin(), order_.end(), std::mt19937{1});
+        devices_[kWan].name = setting("FWD_BENCH_WAN");
+        devices_[kLan].name = setting("FWD_BENCH_LAN");
+    }
+
+    static std::uint16_t received(std::uint16_t, std::uint16_t, rte_mbuf** packets, std::uint16_t count,
+                                  std::uint16_t room, void* device) {
+        return get().inject(*static_cast<Device*>(device), packets, count, room);
+    }
+    static std::uint16_t transmitted(std::uint16_t, std::uint16_t, rte_mbuf** packets, std::uint16_t count,
+                                     void* device) {
+        get().look_at(*static_cast<Device*>(device), packets, count);
+        return count;
+    }
+
+    std::uint16_t inject(Device& device, rte_mbuf** packets, std::uint16_t count, std::uint16_t room) {
+        const State state = state_.load();
+        if (state != State::waiting && state != State::opening) return count;
+        rte_pktmbuf_free_bulk(packets, count);
+        if (state == State::waiting) return 0;
+        const std::lock_guard lock{mutex_};
+        if (&device == &devices_[kWan]) top_up();
+        count = 0;
+        while (count < room && !device.inbox.empty()) {
+            rte_mbuf* packet = rte_pktmbuf_alloc(pool_);
+            if (packet == nullptr) break;
+            const Bytes& frame = device.inbox.front();
+            std::memcpy(rte_pktmbuf_append(packet, static_cast<std::uint16_t>(frame.size())), frame.data(),
+                        frame.size());
+            std::memcpy(rte_pktmbuf_mtod(packet, void*), &device.mac, sizeof device.mac);
+            packets[count++] = packet;
+            device.inbox.pop_front();
+        }
+        return count;
+    }
+
+    /// More first packets, and those again that got lost.
+    void top_up() {
+        const auto now = std::chrono::steady_clock::now();
+        if (next_ == capture_.size() && finished_ < capture_.size() && now - progress_ > kRetry) next_ = 0;
+        while (next_ < capture_.size() && devices_[kWan].inbox.size() < kBatch &&
+               devices_[kLan].inbox.size() < kMostWaiting) {
+            const std::uint32_t number = order_[next_++];
+            if (done_[number]) continue;
+            Bytes frame = capture_[number];
+            set_tcp_flags(frame, kSyn);
+            devices_[kWan].inbox.push_back(std::move(frame));
+            progress_ = now;
+        }
+    }
+
+    void look_at(Device& device, rte_mbuf** packets, std::uint16_t count) {
+        const State state = state_.load();
+        if (state != State::opening && state != State::sampling) return;
+        const std::lock_guard lock{mutex_};
+        for (std::uint16_t i = 0; i < count; ++i) {
+            const auto* frame = rte_pktmbuf_mtod(packets[i], const std::uint8_t*);
+            if (packets[i]->data_len < 60 ||
+                ::get<std::uint16_t>(frame, 12) != rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4))
+                continue;
+            if (state == State::sampling) {
+                if (device.port == out_ && sample_.size() < kSampleFrames)
+                    sample_.emplace_back(frame, frame + packets[i]->data_len);
+            } else {
+                go_on(device, frame, packets[i]->data_len);
+            }
+        }
+        if (state == State::sampling && sample_.size() >= kSampleFrames) state_ = State::sampled;
+        if (state == State::opening && finished_ == capture_.size()) state_ = State::sampling;
+    }
+
+    void go_on(const Device& device, const std::uint8_t* frame, std::size_t bytes) {
+        const std::uint32_t number = number_of(frame);
+        if (number >= capture_.size() || done_[number]) return;
+        const bool to_target = &device == &devices_[kLan];
+        const bool tcp = is_tcp(frame);
+        if (to_target && (!tcp || (frame[kL4 + 13] & kSyn) != 0)) {
+            devices_[kLan].inbox.push_back(answer_to(frame, bytes));
+        } else if (!to_target && tcp) {
+            devices_[kWan].inbox.push_back(capture_[number]);
+        } else {
+            done_[number] = true;
+            ++finished_;
+            progress_ = std::chrono::steady_clock::now();
+        }
+    }
+
+    void watch() {
+        cpu_set_t core;
+        CPU_ZERO(&core);
+        CPU_SET(std::atoi(setting("FWD_BENCH_CONTROL_CORE").c_str()), &core);
+        pthread_setaffinity_np(pthread_self(), sizeof core, &core);
+        const int file = open(setting("FWD_BENCH_COUNTER").c_str(), O_RDWR | O_CLOEXEC);
+        auto* counter = static_cast<Counter*>(
+            mmap(nullptr, sizeof(Counter), PROT_READ | PROT_WRITE, MAP_SHARED, file, 0));
+        if (counter == MAP_FAILED) {
+            std::perror("bench/prepare: FWD_BENCH_COUNTER");
+            return;
+        }
+        for (;;) {
+            if (state_ == State::waiting && access(setting("FWD_BENCH_GO").c_str(), F_OK) == 0)
+                state_ = capture_.size() == 0 ? State::sampling : State::opening;
+            if (state_ == State::sampled && !devices_[kWan].rx.empty()) finish();
+            rte_eth_stats stats{};
+            if (out_ != RTE_MAX_ETHPORTS && rte_eth_stats_get(out_, &stats) == 0) {
+                timespec now{};
+                clock_gettime(CLOCK_MONOTONIC, &now);
+                counter->sequence.fetch_add(1);
+                counter->nanoseconds = static_cast<std::uint64_t>(now.tv_sec) * 1000000000U +
+                                       static_cast<std::uint64_t>(now.tv_nsec);
+                counter->sent_packets = stats.opackets;
+                counter->sequence.fetch_add(1);
+            }
+            std::this_thread::sleep_for(std::chrono::milliseconds{5});
+        }
+    }
+
+    void finish() {
+        for (Device& device : devices_) {
+            for (std::size_t q = 0; q < device.rx.size(); ++q)
+                rte_eth_remove_rx_callback(device.port, static_cast<std::uint16_t>(q), device.rx[q]);
+            for (std::size_t q = 0; q < device.tx.size(); ++q)
+                rte_eth_remove_tx_callback(device.port, static_cast<std::uint16_t>(q), device.tx[q]);
+            device.rx.clear();
+            device.tx.clear();
+        }
+        const std::lock_guard lock{mutex_};
+        const std::string name = setting("FWD_BENCH_SAMPLE");
+        {
+            std::ofstream out{name + ".part", std::ios::binary};
+            const Pcap::Header header;
+            out.write(reinterpret_cast<const char*>(&header), sizeof header);
+            for (const Bytes& frame : sample_) {
+                const auto bytes = static_cast<std::uint32_t>(frame.size());
+                const Pcap::Record record{.bytes = bytes, .original_bytes = bytes};
+                out.write(reinterpret_cast<const char*>(&record), sizeof record);
+                out.write(reinterpret_cast<const char*>(frame.data()), bytes);
+            }
+        }
+        std::rename((name + ".part").c_str(), name.c_str());
+    }
+
+    std::array<Device, 2> devices_;
+    std::atomic<State> state_{State::waiting};
+    std::mutex mutex_;
+    Capture capture_;
+    std::vector<bool> done_;
+    std::vector<std::uint32_t> order_;
+    std::size_t next_ = 0, finished_ = 0;
+    std::chrono::steady_clock::time_point progress_{};
+    std::vector<Bytes> sample_;
+    rte_mempool* pool_ = nullptr;
+    std::uint16_t out_ = RTE_MAX_ETHPORTS;
+    std::thread thread_;
+};
+
+}  // namespace
+
+extern "C" {
+
+rte_mempool* rte_pktmbuf_pool_create(const char* name, unsigned n, unsigned cache_size,
+                                     std::uint16_t priv_size, std::uint16_t data_room_size, int socket_id) {
+    const auto real = next_symbol<decltype(rte_pktmbuf_pool_create)>("rte_pktmbuf_pool_create");
+    const std::string buffers = setting("FWD_BENCH_BUFFERS"), bytes = setting("FWD_BENCH_BUFFER_BYTES");
+    if (!buffers.empty()) n = static_cast<unsigned>(std::atol(buffers.c_str()));
+    if (!bytes.empty()) data_room_size = static_cast<std::uint16_t>(std::atoi(bytes.c_str()));
+    rte_mempool* pool = real(name, n, cache_size, priv_size, data_room_size, socket_id);
+    Preparation::get().note_pool(pool);
+    return pool;
+}
+
+int rte_eth_dev_start(std::uint16_t port) {
+    const auto real = next_symbol<decltype(rte_eth_dev_start)>("rte_eth_dev_start");
+    const int result = real(port);
+    if (result == 0) Preparation::get().device_started(port);
+    return result;
+}
+}
