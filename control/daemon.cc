@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <rte_errno.h>
+#include <rte_ethdev.h>
 #include <rte_version.h>
 #include <spdlog/spdlog.h>
 #include <sys/random.h>
@@ -96,6 +97,11 @@ Result<void> Daemon::create_dataplane() {
     dataplane::DataplaneConfig config;
     for (std::size_t i = 0; i < settings_.links.size(); ++i) {
         const LinkSettings& link = settings_.links[i];
+        rte_eth_dev_info device{};
+        if (rte_eth_dev_info_get(eal_.ethdevs[i], &device) == 0 && link.mtu > device.max_mtu) {
+            return unavailable(fmt::format("link {}: mtu {} is more than its device takes, want at most {}",
+                                           link.name, link.mtu, device.max_mtu));
+        }
         config.links.push_back({.ethdev = eal_.ethdevs[i],
                                 .vlan = link.vlan.value_or(0),
                                 .mtu = link.mtu,

@@ -15,6 +15,7 @@ namespace {
 constexpr unsigned kPuntRingPackets = 4096;
 constexpr unsigned kMbufCache = 256;
 constexpr std::uint16_t kOldestMtu = 1500;
+constexpr unsigned kXdpHeadroom = 256;  // the kernel keeps XDP_PACKET_HEADROOM of each AF_XDP frame
 
 std::uint32_t mbuf_count(unsigned ports, unsigned workers) noexcept {
     // Descriptors of both directions for every queue of every port, rings, held packets, caches.
@@ -23,8 +24,8 @@ std::uint32_t mbuf_count(unsigned ports, unsigned workers) noexcept {
 
 std::uint16_t mbuf_data_bytes(std::uint16_t mtu) noexcept {
     const unsigned frame = std::max(mtu, kOldestMtu) + kEthernetBytes + kVlanTagBytes + 4;
-    return static_cast<std::uint16_t>(
-        std::max(RTE_PKTMBUF_HEADROOM + ((frame + 63U) & ~63U), unsigned{RTE_MBUF_DEFAULT_BUF_SIZE}));
+    return static_cast<std::uint16_t>(std::max(RTE_PKTMBUF_HEADROOM + kXdpHeadroom + ((frame + 63U) & ~63U),
+                                               unsigned{RTE_MBUF_DEFAULT_BUF_SIZE}));
 }
 
 }  // namespace

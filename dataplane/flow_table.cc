@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -94,7 +95,10 @@ FlowTable::~FlowTable() {
 FlowKey FlowTable::key(FlowPosition position) const noexcept {
     void* key = nullptr;
     rte_hash_get_key_with_position(hash_table_, static_cast<std::int32_t>(position.value), &key);
-    return *static_cast<const FlowKey*>(key);
+    // rte_hash aligns its keys to 8 bytes only.
+    FlowKey copy;
+    std::memcpy(&copy, key, sizeof copy);
+    return copy;
 }
 
 FlowTable::Claim FlowTable::claim(const FlowKey& key, std::uint32_t hash) noexcept {

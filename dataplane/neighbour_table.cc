@@ -48,8 +48,7 @@ std::optional<AdjacencyId> NeighbourTable::add(NextHop next_hop) noexcept {
     const std::int32_t position = rte_hash_add_key_with_hash(table_, &key, hash_(key));
     if (position < 0) return std::nullopt;
     const AdjacencyId id{static_cast<std::uint16_t>(position)};
-    // A worker that finds the key before this line sees an unused adjacency and holds its packet, as it
-    // should.
+    // A worker that finds the key before this line sees an unused adjacency and goes on as if it had not.
     set(id, {.state = AdjacencyState::incomplete, .egress = next_hop.egress});
     return id;
 }

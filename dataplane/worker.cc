@@ -19,6 +19,8 @@ namespace {
 constexpr std::uint32_t kBuriedPositions = 1U << 17U;
 constexpr unsigned kFreedPerRound = 128;
 constexpr unsigned kParsePrefetch = 4;
+// A core has about a dozen buffers for lines on their way: what is asked for beyond them is dropped.
+constexpr unsigned kFlowPrefetch = 12;
 
 // What control can take without falling behind, per worker.
 constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000;
@@ -181,16 +183,18 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Burst& 
 void Worker::forward_burst(Burst& burst, Tsc now) noexcept {
     shared_.flows.lookup_bulk(burst.key_pointers.data(), burst.hashes.data(), burst.count,
                               burst.positions.data());
-    for (unsigned i = 0; i < burst.count; ++i) {
-        if (burst.positions[i] >= 0) {
+    const auto prefetch = [&](unsigned i) {
+        if (i < burst.count && burst.positions[i] >= 0) {
             __builtin_prefetch(
                 &shared_.flows.flow(FlowPosition{static_cast<std::uint32_t>(burst.positions[i])}), 1);
         }
-    }
+    };
+    for (unsigned i = 0; i < kFlowPrefetch; ++i) prefetch(i);
     const Tick tick = Tick::of(now);
     std::array<std::uint8_t, kBurst> again;
     unsigned again_count = 0;
     for (unsigned i = 0; i < burst.count; ++i) {
+        prefetch(i + kFlowPrefetch);
         const auto [verdict, flow] =
             find_or_open(burst.keys[i], burst.hashes[i], burst.positions[i], burst.parsed[i].ip, tick);
         if (flow != nullptr) [[likely]] {
@@ -289,7 +293,9 @@ std::optional<NextHop> Worker::find_next_hop(Flow& flow, net::Ipv4Address destin
                                              NextHopRef& ref) noexcept {
     const std::optional<NextHop> next_hop = policy_->routes->find(destination);
     if (!next_hop) return std::nullopt;
-    if (const auto adjacency = shared_.neighbours.find(*next_hop)) {
+    const auto adjacency = shared_.neighbours.find(*next_hop);
+    // Control's new entry is found before it is written.
+    if (adjacency && shared_.neighbours.get(*adjacency).state != AdjacencyState::unused) {
         ref = {adjacency->value, policy_->route_generation};
         flow.next_hop.store(ref, std::memory_order_relaxed);
     }

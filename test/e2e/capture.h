@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <iosfwd>
 #include <string>
 #include <vector>
 
@@ -16,11 +17,31 @@ struct WirePacket {
     std::uint8_t ttl = 0;
     std::uint16_t source_port = 0;  ///< TCP and UDP; of ICMP, type and code
     std::uint16_t destination_port = 0;
-    std::size_t bytes = 0;         ///< of the IP packet
+    std::vector<std::uint8_t> l4;  ///< everything behind the IP header
     bool checksums_right = false;  ///< of the IPv4 header, and of TCP, UDP or ICMP over all its bytes
+
+    /// What no forwarder may change: all of TCP or UDP but ports and checksum.
+    std::vector<std::uint8_t> unchangeable() const;
+};
+std::ostream& operator<<(std::ostream& out, const WirePacket& packet);
+
+struct WireArp {
+    bool is_request = false;
+    std::string sender;
+    std::string target;
+    bool is_gratuitous() const { return sender == target; }
 };
 
-/// The IPv4 packets in a file in pcap format, of Ethernet frames, untagged.
-std::vector<WirePacket> read_capture(const std::filesystem::path& file);
+/// What was in a file in pcap format, of Ethernet frames, untagged.
+struct Wire {
+    std::vector<WirePacket> packets;
+    std::vector<WireArp> arps;
+
+    std::vector<WirePacket> from(const std::string& source) const;
+};
+
+Wire read_capture(const std::filesystem::path& file);
+/// An IPv4 packet without its last bytes, as ICMP errors quote it: its checksums are not looked at.
+WirePacket parse_quoted(const std::vector<std::uint8_t>& icmp);
 
 }  // namespace fwd::test

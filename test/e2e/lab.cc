@@ -17,8 +17,13 @@ std::string environment(const char* name, const std::string& otherwise) {
     return value != nullptr ? value : otherwise;
 }
 
-std::string lab_name() {
-    return environment("FWD_LAB", "lab");
+/// Of its own, so that a lab that someone plays with stays.
+const std::string& lab_name() {
+    static const std::string name = [] {
+        setenv("FWD_LAB", "e2e", 0);
+        return environment("FWD_LAB", "");
+    }();
+    return name;
 }
 
 constexpr const char* kNginxConfig = R"(
@@ -34,8 +39,10 @@ http {{
     sendfile on;
     client_max_body_size 0;
     server {{
+        listen 80;
         listen 8080;
         root {0}/www;
+        location /who {{ return 200 "$remote_addr asked $server_addr:$server_port"; }}
         location /upload {{ return 200 "received\n"; }}
     }}
 }}
@@ -43,23 +50,28 @@ http {{
 
 }  // namespace
 
-std::vector<WirePacket> Capture::stop() {
-    std::this_thread::sleep_for(200ms);  // tcpdump's buffer
+Wire Capture::stop() {
+    // Until nothing more comes: tcpdump has a buffer.
+    for (std::uintmax_t before = ~std::uintmax_t{0}; before != std::filesystem::file_size(file_);) {
+        before = std::filesystem::file_size(file_);
+        std::this_thread::sleep_for(200ms);
+    }
     tcpdump_.stop(SIGINT);
     return read_capture(file_);
 }
 
 void LabTest::SetUp() {
+    lab_name();  // tools/lab takes it from the environment
     if (geteuid() != 0) GTEST_SKIP() << "makes network namespaces, which needs root";
 }
 
 void LabTest::TearDown() {
     if (!is_up_) return;
-    const std::filesystem::path log = fmt::format("/run/fwd-lab-{}/fwdd.log", lab_name());
     const bool was_alive = lab({"status"}).status == 0;
     EXPECT_TRUE(was_alive) << "fwdd was not alive at the end";
-    if (HasFailure()) std::cerr << "--- fwdd's log\n" << read_file(log) << "---\n";
-    lab({"down"});
+    if (HasFailure()) std::cerr << "--- fwdd's log\n" << fwdd_log() << "---\n";
+    const Finished down = lab({"down"});
+    EXPECT_EQ(down.status, 0) << down.output;
 }
 
 void LabTest::up(const LabOptions& options) {
@@ -82,6 +94,16 @@ void LabTest::up(const LabOptions& options) {
     const Finished done = lab(command);
     ASSERT_EQ(done.status, 0) << done.output;
     is_up_ = true;
+    is_two_arm_ = options.topology == "two-arm";
+}
+
+void LabTest::start_fwdd() {
+    const Finished done = lab({"start"});
+    EXPECT_EQ(done.status, 0) << done.output;
+}
+
+std::string LabTest::fwdd_log() const {
+    return read_file(lab_file("fwdd.log"));
 }
 
 Finished LabTest::lab(Command arguments) {
@@ -89,8 +111,12 @@ Finished LabTest::lab(Command arguments) {
     return run(arguments);
 }
 
+std::string LabTest::namespace_of(const std::string& host) {
+    return fmt::format("fwd-lab-{}-{}", lab_name(), host);
+}
+
 Command LabTest::host_command(const std::string& host, const std::string& command) const {
-    return {"ip", "netns", "exec", fmt::format("fwd-lab-{}-{}", lab_name(), host), "sh", "-c", command};
+    return {"ip", "netns", "exec", namespace_of(host), "sh", "-c", command};
 }
 
 Finished LabTest::exec(const std::string& host, const std::string& command) {
@@ -110,19 +136,16 @@ Capture LabTest::capture(const std::string& host, const std::string& filter) {
     return {std::move(tcpdump), file};
 }
 
-Json LabTest::fwdctl(const std::string& words) {
-    const Finished done = run({"sh", "-c",
-                               fmt::format("exec {} --socket /run/fwd-lab-{}/fwd.sock --json {}",
-                                           build_file("tools/fwdctl/fwdctl").string(), lab_name(), words)});
-    EXPECT_EQ(done.status, 0) << "fwdctl " << words << ": " << done.output;
-    return done.status == 0 ? Json::parse(done.output, nullptr, false) : Json{};
+Finished LabTest::try_fwdctl(const std::string& words) {
+    return run({"sh", "-c",
+                fmt::format("exec {} --socket {} {}", build_file("tools/fwdctl/fwdctl").string(),
+                            lab_file("fwd.sock").string(), words)});
 }
 
-int LabTest::fwdctl_status(const std::string& words) {
-    return run({"sh", "-c",
-                fmt::format("exec {} --socket /run/fwd-lab-{}/fwd.sock {}",
-                            build_file("tools/fwdctl/fwdctl").string(), lab_name(), words)})
-        .status;
+Json LabTest::fwdctl(const std::string& words) {
+    const Finished done = try_fwdctl("--json " + words);
+    EXPECT_EQ(done.status, 0) << "fwdctl " << words << ": " << done.output;
+    return done.status == 0 ? Json::parse(done.output, nullptr, false) : Json{};
 }
 
 void LabTest::start_web_server() {
@@ -137,12 +160,23 @@ void LabTest::start_web_server() {
     })) << web_server_.front().output();
 }
 
+void LabTest::start_echo_server(std::uint16_t port) {
+    echo_servers_.push_back(start("server", fmt::format("socat TCP4-LISTEN:{},fork,reuseaddr PIPE", port)));
+    echo_servers_.push_back(start("server", fmt::format("socat UDP4-RECVFROM:{},fork PIPE", port)));
+    ASSERT_TRUE(eventually([&] {
+        const std::string listening = exec("server", "ss -Htuln").output;
+        const std::string where = fmt::format(":{} ", port);
+        return listening.find(where) != listening.rfind(where);
+    }));
+}
+
 Finished LabTest::get(const std::string& url, const std::string& options) {
-    return exec("client", fmt::format("curl -sS --max-time 20 {} {}", options, url));
+    return exec("client", fmt::format("curl -sS --no-progress-meter --max-time 20 {} {}", options, url));
 }
 
 std::uint64_t LabTest::dropped(const std::string& reason) {
-    for (const Json& row : fwdctl("stats")["drops"]) {
+    const Json stats = fwdctl("stats");
+    for (const Json& row : stats["drops"]) {
         if (row["reason"] == reason) return row["packets"];
     }
     return 0;
@@ -161,6 +195,10 @@ void LabTest::expect_every_packet_accounted_for() {
         return sum({"received"}) > 0 &&
                sum({"received", "originated"}) == sum({"sent", "punted", "dropped", "held"});
     })) << packets;
+}
+
+std::filesystem::path lab_file(const std::string& name) {
+    return fmt::format("/run/fwd-lab-{}/{}", lab_name(), name);
 }
 
 bool is_full_run() {

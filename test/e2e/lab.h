@@ -13,6 +13,7 @@
 
 #include "test/e2e/capture.h"
 #include "test/e2e/process.h"
+#include "test/e2e/socket.h"
 
 namespace fwd::test {
 
@@ -24,7 +25,7 @@ struct LabOptions {
     unsigned workers = 1;
     bool offload = false;  ///< the hosts leave checksums to their interfaces
     unsigned mtu = 1500;
-    std::string config;  ///< rules and the like, in the configuration's syntax
+    std::string config = {};  ///< rules and the like, in the configuration's syntax
 };
 
 /// All that a host saw, until stop().
@@ -32,7 +33,9 @@ class Capture {
  public:
     Capture(Process tcpdump, std::filesystem::path file)
         : tcpdump_{std::move(tcpdump)}, file_{std::move(file)} {}
-    std::vector<WirePacket> stop();
+    Wire stop();
+    /// What has been seen until now.
+    Wire so_far() const { return read_capture(file_); }
 
  private:
     Process tcpdump_;
@@ -46,26 +49,40 @@ class LabTest : public ::testing::Test {
     void TearDown() override;
 
     void up(const LabOptions& options = {});
+    /// fwdd ends and starts again, its network stays.
+    void stop_fwdd() { EXPECT_EQ(lab({"stop"}).status, 0); }
+    void kill_fwdd() { EXPECT_EQ(lab({"kill"}).status, 0); }
+    void start_fwdd();
+    std::string fwdd_log() const;
+    /// An address of nobody, beside the client's.
+    std::string nobody() const { return is_two_arm_ ? "192.0.2.3" : "10.0.0.3"; }
     Finished lab(Command arguments);
 
     /// Runs a shell command in a host.
     Finished exec(const std::string& host, const std::string& command);
     Process start(const std::string& host, const std::string& command);
+    Socket udp(const std::string& host) { return Socket::udp(namespace_of(host)); }
+    Socket tcp(const std::string& host) { return Socket::tcp(namespace_of(host)); }
     /// tcpdump with this filter on a host's interface; whole frames.
     Capture capture(const std::string& host, const std::string& filter);
 
     /// Runs `fwdctl --json` with these words and expects it to succeed.
     Json fwdctl(const std::string& words);
-    int fwdctl_status(const std::string& words);
+    /// Runs `fwdctl` with these words, however it ends.
+    Finished try_fwdctl(const std::string& words);
     void add_rule(const std::string& words) { fwdctl("add-rule " + words); }
 
-    /// nginx on the server, port 8080 of every address there. Its files lie in files()/www.
+    /// nginx on the server, ports 80 and 8080 of every address there. Its files lie in files()/www; "/who"
+    /// tells who asked whom.
     void start_web_server();
     void stop_web_server() { web_server_.clear(); }
     std::string access_log() const { return read_file(files_ / "access.log"); }
+    /// socat on the server: what comes by TCP or UDP goes back.
+    void start_echo_server(std::uint16_t port);
     /// curl's output in the client: the page, or what went wrong.
     Finished get(const std::string& url, const std::string& options = "");
 
+    Json sessions() { return fwdctl("list-sessions --limit 100000")["sessions"]; }
     /// Packets dropped for a reason.
     std::uint64_t dropped(const std::string& reason);
     /// received + originated = sent + punted + dropped + held, once traffic has stopped.
@@ -73,11 +90,14 @@ class LabTest : public ::testing::Test {
 
     const TemporaryDirectory& files() const { return files_; }
     Command host_command(const std::string& host, const std::string& command) const;
+    static std::string namespace_of(const std::string& host);
 
  private:
     TemporaryDirectory files_;
     std::vector<Process> web_server_;
+    std::vector<Process> echo_servers_;
     bool is_up_ = false;
+    bool is_two_arm_ = false;
     unsigned captures_ = 0;
 };
 
@@ -86,6 +106,8 @@ inline constexpr const char* kPage = "It works.\n";
 
 /// More of everything, when time does not matter.
 bool is_full_run();
+/// A file of the lab that is up: fwd.conf, fwd.sock, state.
+std::filesystem::path lab_file(const std::string& name);
 /// A file of the source or build tree.
 std::filesystem::path source_file(const std::string& name);
 std::filesystem::path build_file(const std::string& name);

@@ -108,6 +108,26 @@ TEST(FlowHash, OneBitOfTheKeyChangesHalfOfTheHash) {
     EXPECT_NEAR(changed / kRounds / 128, 16, 0.5);
 }
 
+TEST(FlowHash, AnyTwoBytesOfTheKeyReachAllOfTheHash) {
+    const FlowHash hash{secret(4)};
+    constexpr std::size_t kBytes = sizeof(FlowKey);
+    std::vector<std::uint32_t> hashes(65536);
+    for (std::size_t first = 0; first < kBytes; ++first) {
+        for (std::size_t second = first + 1; second < kBytes; ++second) {
+            std::array<std::uint8_t, kBytes> bytes{};
+            for (unsigned n = 0; n < 65536; ++n) {
+                bytes[first] = static_cast<std::uint8_t>(n);
+                bytes[second] = static_cast<std::uint8_t>(n >> 8U);
+                hashes[n] = hash(std::bit_cast<FlowKey>(bytes));
+            }
+            std::ranges::sort(hashes);
+            const auto same = std::ranges::unique(hashes);
+            // Half a collision is expected of 65 536 numbers drawn from 2^32.
+            EXPECT_LT(std::ranges::distance(same), 12) << "bytes " << first << " and " << second;
+        }
+    }
+}
+
 TEST(FlowHash, TuplesOfOneCrcSpreadOverAllBuckets) {
     const std::vector<FlowKey> keys = test::keys_of_equal_crc(100'000);
     ASSERT_EQ(keys.size(), 100'000U);

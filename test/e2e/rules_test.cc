@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Rules that come and go while traffic flows.
+#include <fmt/format.h>
+
+#include <atomic>
+
+#include "test/e2e/lab.h"
+
+namespace fwd::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kConfig = R"(
+    rules = (
+        {{ name = "echo"; protocol = "tcp+udp"; external = "10.0.0.3:7"; target = "10.0.0.4:7000"; }}{}
+    );
+)";
+
+class RulesTest : public LabTest {
+ protected:
+    void up_with_echo(const LabOptions& options = {}) {
+        ASSERT_NO_FATAL_FAILURE(up(options));
+        ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));
+    }
+    Socket connected(Socket socket, std::uint16_t port = 7) {
+        EXPECT_TRUE(socket.connect({nobody(), port}));
+        EXPECT_TRUE(socket.echoes("first"));
+        return socket;
+    }
+    std::vector<std::string> rule_names() {
+        std::vector<std::string> names;
+        const Json rules = fwdctl("list-rules");
+        for (const Json& rule : rules["rules"]) names.push_back(rule["name"]);
+        return names;
+    }
+    void write_config(const std::string& more_rules) {
+        write_file(files() / "lab.conf", fmt::format(kConfig, more_rules));
+    }
+};
+
+/// Asks and gets answers, one after the other, until it is told to stop; then every one was right.
+class Conversation {
+ public:
+    explicit Conversation(Socket socket) : socket_{std::move(socket)}, thread_{[this] { run(); }} {}
+    Conversation(const Conversation&) = delete;
+    Conversation& operator=(const Conversation&) = delete;
+    ~Conversation() { finish(); }
+
+    unsigned answers() const { return answers_; }
+    bool was_right() {
+        finish();
+        return is_right_ && answers_ > 0;
+    }
+
+ private:
+    void run() {
+        while (!stop_ && is_right_) {
+            is_right_ = socket_.echoes(fmt::format("question {}", answers_.load()));
+            ++answers_;
+        }
+    }
+    void finish() {
+        stop_ = true;
+        if (thread_.joinable()) thread_.join();
+    }
+
+    Socket socket_;
+    std::atomic<bool> stop_ = false, is_right_ = true;
+    std::atomic<unsigned> answers_ = 0;
+    std::thread thread_;
+};
+
+TEST_F(RulesTest, SessionsDoNotNoticeRulesThatComeAndGo) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo({.workers = 2}));
+    add_rule("tcp+udp 10.0.0.3:7 10.0.0.4:7000 --name echo");
+    Conversation tcp_talk{connected(tcp("client"))};
+    Conversation udp_talk{connected(udp("client"))};
+
+    std::string many = "rules = (\n";
+    for (int i = 0; i < 500; ++i) {
+        many += fmt::format(
+            "{}  {{ name = \"m{}\"; protocol = \"tcp\"; external = \"10.0.0.3:{}\"; target = "
+            "\"10.0.0.4:7000\"; }}",
+            i == 0 ? "" : ",\n", i, 20000 + i);
+    }
+    write_file(files() / "many.conf", many + "\n);\n");
+    for (int i = 0; i < 30; ++i) {
+        add_rule(fmt::format("tcp 10.0.0.3:{} 10.0.0.4:7000 --name r{}", 1000 + i, i));
+        connected(tcp("client"), static_cast<std::uint16_t>(1000 + i));
+        if (i == 10) {
+            EXPECT_EQ(fwdctl("add-rules " + (files() / "many.conf").string())["added"], 500);
+        }
+        if (i >= 10) fwdctl(fmt::format("delete-rule r{}", i - 10));
+    }
+    for (const unsigned more : {tcp_talk.answers() + 10, udp_talk.answers() + 10})
+        EXPECT_TRUE(eventually([&] { return tcp_talk.answers() > more || udp_talk.answers() > more; }));
+    EXPECT_TRUE(tcp_talk.was_right());
+    EXPECT_TRUE(udp_talk.was_right());
+    EXPECT_EQ(rule_names().size(), 1U + 500U + 10U);
+    expect_every_packet_accounted_for();
+}
+
+TEST_F(RulesTest, DeletedRuleKeepsItsLiveSessionsAndTakesNoNewOnes) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo());
+    add_rule("tcp+udp 10.0.0.3:7 10.0.0.4:7000 --name echo");
+    Socket by_tcp = connected(tcp("client"));
+    Socket by_udp = connected(udp("client"));
+
+    EXPECT_EQ(fwdctl("delete-rule echo")["sessions_kept"], 2);
+
+    EXPECT_TRUE(by_tcp.echoes("still there"));
+    EXPECT_TRUE(by_udp.echoes("still there"));
+    EXPECT_FALSE(tcp("client").connect({"10.0.0.3", 7}, 300ms));
+    EXPECT_EQ(sessions().size(), 2U);
+    EXPECT_EQ(sessions().at(0)["rule"], nullptr);
+    expect_every_packet_accounted_for();
+}
+
+TEST_F(RulesTest, ClearedSessionsEndAndTheirRulesGoOn) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo());
+    add_rule("tcp 10.0.0.3:7 10.0.0.4:7000 --name echo");
+    add_rule("tcp 10.0.0.3:8 10.0.0.4:7000 --name other");
+    Socket echo = connected(tcp("client"), 7);
+    Socket other = connected(tcp("client"), 8);
+
+    EXPECT_EQ(fwdctl("clear-sessions --rule echo")["cleared"], 1);
+
+    EXPECT_TRUE(eventually([&] { return sessions().size() == 1; }));
+    EXPECT_TRUE(echo.send("anyone?"));
+    EXPECT_TRUE(eventually([&] { return dropped("not-syn") >= 1; }));
+    EXPECT_TRUE(other.echoes("still there"));
+    connected(tcp("client"), 7);
+
+    EXPECT_EQ(fwdctl("clear-sessions")["cleared"], 2);
+    EXPECT_TRUE(eventually([&] { return sessions().empty(); }));
+    connected(tcp("client"), 8);
+    EXPECT_EQ(rule_names(), (std::vector<std::string>{"echo", "other"}));
+    expect_every_packet_accounted_for();
+}
+
+TEST_F(RulesTest, ReloadAppliesAChangedFileAndSessionsDoNotNotice) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo({.config = fmt::format(kConfig,
+                                                                R"(,
+        { name = "old"; protocol = "tcp"; external = "10.0.0.3:8"; target = "10.0.0.4:7000"; })")}));
+    add_rule("tcp 10.0.0.3:10 10.0.0.4:7000 --name added");
+    Conversation talk{connected(tcp("client"))};
+
+    write_config(R"(,
+        { name = "new"; protocol = "tcp"; external = "10.0.0.3:9"; target = "10.0.0.4:7000"; })");
+    const Json reloaded = fwdctl("reload");
+
+    EXPECT_EQ(reloaded["added"], 1) << reloaded;
+    EXPECT_EQ(reloaded["removed"], 1) << reloaded;
+    EXPECT_EQ(reloaded["unchanged"], 1) << reloaded;
+    connected(tcp("client"), 9);
+    connected(tcp("client"), 10);
+    EXPECT_FALSE(tcp("client").connect({"10.0.0.3", 8}, 300ms));
+    EXPECT_TRUE(talk.was_right());
+    expect_every_packet_accounted_for();
+}
+
+TEST_F(RulesTest, ReloadOfABadFileChangesNothingAndSaysWhere) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo({.config = fmt::format(kConfig, "")}));
+    Conversation talk{connected(tcp("client"))};
+    struct {
+        const char* rule;
+        std::vector<std::string> said;
+    } const kBad[] = {
+        {R"(,
+        { name = "x"; protocol = "tcp"; external = "10.0.0.3:70000"; target = "10.0.0.4:1"; })",
+         {"lab.conf:4", "external", "70000"}},
+        {R"(,
+        { name = "x"; protocol = "tcp"; external = "10.0.0.3:8"; targte = "10.0.0.4:1"; })",
+         {"lab.conf:4", "targte", "target"}},
+        {R"(,
+        { name = "echo"; protocol = "tcp"; external = "10.0.0.3:8"; target = "10.0.0.4:1"; })",
+         {"lab.conf:4", "echo"}},
+        {R"(,
+        { name = "x"; protocol = "udp"; external = "10.0.0.3:7"; target = "10.0.0.4:1"; })",
+         {"lab.conf:4", "external", "echo"}},
+        {R"(,
+        { name = "x" protocol = "udp"; })",
+         {"lab.conf:4"}},
+    };
+    for (const auto& bad : kBad) {
+        write_config(bad.rule);
+        const Finished done = try_fwdctl("reload");
+        EXPECT_EQ(done.status, 1) << done.output;
+        for (const std::string& text : bad.said)
+            EXPECT_NE(done.output.find(text), std::string::npos) << text << " is not in: " << done.output;
+        EXPECT_EQ(rule_names(), std::vector<std::string>{"echo"});
+    }
+    std::filesystem::remove(files() / "lab.conf");
+    EXPECT_EQ(try_fwdctl("reload").status, 1);
+    connected(tcp("client"));
+    EXPECT_TRUE(talk.was_right());
+    expect_every_packet_accounted_for();
+}
+
+TEST_F(RulesTest, RuleOfTheConfigurationIsNotDeletedByFwdctl) {
+    ASSERT_NO_FATAL_FAILURE(up({.config = fmt::format(kConfig, "")}));
+    const Finished done = try_fwdctl("delete-rule echo");
+    EXPECT_EQ(done.status, 1);
+    EXPECT_NE(done.output.find("lab.conf:3"), std::string::npos) << done.output;
+    EXPECT_EQ(rule_names(), std::vector<std::string>{"echo"});
+}
+
+TEST_F(RulesTest, ExportedRulesComeBackByAddRules) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo());
+    add_rule("tcp 10.0.0.3:7 10.0.0.4:7000 --name echo --from 10.0.0.0/24");
+    add_rule("udp 10.0.0.5:7 10.0.0.4:7000 --link lan --source masquerade");
+    const std::string text = try_fwdctl("export").output;
+    write_file(files() / "rules.conf", text);
+    const std::string file = files() / "rules.conf";
+    for (const std::string& name : rule_names()) fwdctl("delete-rule " + name);
+    EXPECT_EQ(fwdctl(fmt::format("add-rules - < {}", file))["added"], 2);
+    EXPECT_EQ(try_fwdctl("export").output, text);
+    connected(tcp("client"));
+}
+
+}  // namespace
+}  // namespace fwd::test

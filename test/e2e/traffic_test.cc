@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Much at once, and for long.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "test/e2e/lab.h"
+
+namespace fwd::test {
+namespace {
+
+class TrafficTest : public LabTest {
+ protected:
+    void up_with_web_server(const LabOptions& options = {}) {
+        ASSERT_NO_FATAL_FAILURE(up(options));
+        ASSERT_NO_FATAL_FAILURE(start_web_server());
+        add_rule(fmt::format("tcp {}:80 10.0.0.4:8080", nobody()));
+    }
+
+    void start_iperf() {
+        iperf_.push_back(start("server", "iperf3 --server --port 5201"));
+        ASSERT_TRUE(
+            eventually([&] { return exec("server", "ss -Htln").output.find(":5201") != std::string::npos; }));
+        add_rule(fmt::format("tcp+udp {0}:5201 10.0.0.4:5201 --name iperf", nobody()));
+    }
+    Json iperf(const std::string& options) {
+        const Finished done =
+            exec("client", fmt::format("timeout 60 iperf3 --json --client {} {}", nobody(), options));
+        EXPECT_EQ(done.status, 0) << done.output;
+        Json report = Json::parse(done.output, nullptr, false);
+        EXPECT_TRUE(report.is_object() && !report.contains("error")) << done.output;
+        return report.is_object() ? report : Json::object();
+    }
+
+    static double number(const Json& report, const char* path) {
+        return report.value(Json::json_pointer{path}, -1.0);
+    }
+
+ private:
+    std::vector<Process> iperf_;
+};
+
+TEST_F(TrafficTest, GigabyteArrivesWithItsSha256) {
+    ASSERT_NO_FATAL_FAILURE(up_with_web_server({.topology = "two-arm"}));
+    const std::string file = files() / "www/gigabyte";
+    const std::string sum =
+        exec("server", fmt::format("head -c 1000000000 /dev/urandom | tee {} | sha256sum", file)).output;
+    const Finished done =
+        exec("client", fmt::format("curl -sS --max-time 120 http://{}/gigabyte | sha256sum", nobody()));
+    EXPECT_EQ(done.output, sum);
+    EXPECT_EQ(sessions().at(0)["rule"], "tcp-192.0.2.3-80");
+    EXPECT_GE(sessions().at(0)["bytes_out"], 1000000000);
+    expect_every_packet_accounted_for();
+}
+
+TEST_F(TrafficTest, TwoHundredClientsAtOnceGetTheWholeFile) {
+    ASSERT_NO_FATAL_FAILURE(up_with_web_server({.workers = 2}));
+    exec("server", fmt::format("head -c 200000 /dev/urandom > {}", (files() / "www/file").string()));
+    const std::string urls = fmt::format("'http://{}/file?[1-200]'", nobody());
+    const Finished done =
+        get(urls,
+            "--parallel --parallel-immediate --parallel-max 200 --max-time 60 -H 'Connection: close' "
+            "-o /dev/null -w '%{http_code} %{size_download}\\n'");
+    EXPECT_EQ(done.status, 0);
+    std::string expected;
+    for (int i = 0; i < 200; ++i) expected += "200 200000\n";
+    EXPECT_EQ(done.output, expected);
+    EXPECT_EQ(fwdctl("stats")["sessions"]["opened"], 200);
+    EXPECT_TRUE(eventually([&] { return std::ranges::count(access_log(), '\n') == 200; }));
+    expect_every_packet_accounted_for();
+}
+
+class IperfTest : public TrafficTest,
+                  public ::testing::WithParamInterface<std::tuple<const char*, unsigned>> {};
+
+TEST_P(IperfTest, LosesNothing) {
+    const auto& [device, workers] = GetParam();
+    ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm", .device = device, .workers = workers}));
+    ASSERT_NO_FATAL_FAILURE(start_iperf());
+
+    for (const char* direction : {"", "--reverse"}) {
+        const Json tcp = iperf(fmt::format("--parallel 4 --time 2 {}", direction));
+        EXPECT_GT(number(tcp, "/end/sum_received/bytes"), 1e6) << tcp;
+        const Json udp = iperf(fmt::format("--udp --bitrate 20M --length 1200 --time 2 {}", direction));
+        EXPECT_GT(number(udp, "/end/sum/packets"), 3000) << udp;
+        EXPECT_EQ(number(udp, "/end/sum/lost_packets"), 0) << udp;
+    }
+    // 10 000 datagrams of 60 bytes a second: what a device can't take is lost before fwd sees it.
+    const Json small = iperf("--udp --bitrate 5M --length 64 --time 2");
+    EXPECT_GT(number(small, "/end/sum/packets"), 10000) << small;
+    EXPECT_EQ(number(small, "/end/sum/lost_packets"), 0) << small;
+    expect_every_packet_accounted_for();
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , IperfTest, ::testing::Combine(::testing::Values("af_packet", "af_xdp"), ::testing::Values(1U, 2U)),
+    [](const auto& test) {
+        return fmt::format("{}_{}_workers", std::get<0>(test.param), std::get<1>(test.param));
+    });
+
+}  // namespace
+}  // namespace fwd::test
