@@ -4,6 +4,7 @@
 #include <rte_errno.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
+#include <rte_mbuf.h>
 
 #include <algorithm>
 #include <array>
@@ -26,6 +27,17 @@ std::uint16_t mbuf_data_bytes(std::uint16_t mtu) noexcept {
     const unsigned frame = std::max(mtu, kOldestMtu) + kEthernetBytes + kVlanTagBytes + 4;
     return static_cast<std::uint16_t>(std::max(RTE_PKTMBUF_HEADROOM + kXdpHeadroom + ((frame + 63U) & ~63U),
                                                unsigned{RTE_MBUF_DEFAULT_BUF_SIZE}));
+}
+
+/// @return nullptr with rte_errno set when there is no memory
+rte_mempool* create_mbuf_pool(const char* name, std::uint32_t count, std::uint16_t data_bytes) noexcept {
+    constexpr unsigned kPrivate = RTE_ALIGN(sizeof(PuntNote), RTE_MBUF_PRIV_ALIGN);
+    // Where devices use virtual addresses a buffer may cross pages. AF_XDP's driver even counts on it: it
+    // registers count times size bytes of memory, and the kernel ignores buffers behind them.
+    const unsigned flags = rte_eal_iova_mode() == RTE_IOVA_VA ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0;
+    rte_pktmbuf_pool_private sizes{.mbuf_data_room_size = data_bytes, .mbuf_priv_size = kPrivate, .flags = 0};
+    return rte_mempool_create(name, count, sizeof(rte_mbuf) + kPrivate + data_bytes, kMbufCache, sizeof sizes,
+                              rte_pktmbuf_pool_init, &sizes, rte_pktmbuf_init, nullptr, SOCKET_ID_ANY, flags);
 }
 
 }  // namespace
@@ -73,9 +85,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
     const auto same = std::ranges::unique(ethdevs);
     const auto ports = static_cast<unsigned>(std::distance(ethdevs.begin(), same.begin()));
     std::snprintf(name.data(), name.size(), "fwd_mbufs_%u", instance);
-    self->pool_ = rte_pktmbuf_pool_create(name.data(), mbuf_count(ports, workers), kMbufCache,
-                                          RTE_ALIGN(sizeof(PuntNote), RTE_MBUF_PRIV_ALIGN),
-                                          mbuf_data_bytes(mtu), SOCKET_ID_ANY);
+    self->pool_ = create_mbuf_pool(name.data(), mbuf_count(ports, workers), mbuf_data_bytes(mtu));
     if (self->pool_ == nullptr) return tl::unexpected(SetupError{"no memory for packet buffers", rte_errno});
 
     if (auto opened = self->open_ports(config); !opened) return tl::unexpected(opened.error());
