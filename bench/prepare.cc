@@ -8,7 +8,8 @@
 //      replays is       and ACKs until every session    leave are written      and sink
 //      kept back        has been answered               to a capture
 //
-// - rte_pktmbuf_pool_create: net_pcap with infinite_rx needs a packet buffer for every packet of its capture.
+// - rte_pktmbuf_pool_create, rte_mempool_create: net_pcap with infinite_rx needs a packet buffer for every
+//   packet of its capture.
 // - rte_eth_dev_start: callbacks for the two devices, whose names are given.
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -351,15 +352,44 @@ class Preparation {
 
 }  // namespace
 
+namespace {
+
+unsigned buffers(unsigned asked) {
+    const std::string count = setting("FWD_BENCH_BUFFERS");
+    return count.empty() ? asked : static_cast<unsigned>(std::atol(count.c_str()));
+}
+std::uint16_t buffer_bytes(std::uint16_t asked) {
+    const std::string bytes = setting("FWD_BENCH_BUFFER_BYTES");
+    return bytes.empty() ? asked : static_cast<std::uint16_t>(std::atoi(bytes.c_str()));
+}
+
+}  // namespace
+
 extern "C" {
 
 rte_mempool* rte_pktmbuf_pool_create(const char* name, unsigned n, unsigned cache_size,
                                      std::uint16_t priv_size, std::uint16_t data_room_size, int socket_id) {
     const auto real = next_symbol<decltype(rte_pktmbuf_pool_create)>("rte_pktmbuf_pool_create");
-    const std::string buffers = setting("FWD_BENCH_BUFFERS"), bytes = setting("FWD_BENCH_BUFFER_BYTES");
-    if (!buffers.empty()) n = static_cast<unsigned>(std::atol(buffers.c_str()));
-    if (!bytes.empty()) data_room_size = static_cast<std::uint16_t>(std::atoi(bytes.c_str()));
-    rte_mempool* pool = real(name, n, cache_size, priv_size, data_room_size, socket_id);
+    rte_mempool* pool =
+        real(name, buffers(n), cache_size, priv_size, buffer_bytes(data_room_size), socket_id);
+    Preparation::get().note_pool(pool);
+    return pool;
+}
+
+/// Of pools of packet buffers alone.
+rte_mempool* rte_mempool_create(const char* name, unsigned n, unsigned elt_size, unsigned cache_size,
+                                unsigned private_data_size, rte_mempool_ctor_t* mp_init, void* mp_init_arg,
+                                rte_mempool_obj_cb_t* obj_init, void* obj_init_arg, int socket_id,
+                                unsigned flags) {
+    const auto real = next_symbol<decltype(rte_mempool_create)>("rte_mempool_create");
+    if (mp_init != rte_pktmbuf_pool_init || mp_init_arg == nullptr)
+        return real(name, n, elt_size, cache_size, private_data_size, mp_init, mp_init_arg, obj_init,
+                    obj_init_arg, socket_id, flags);
+    auto sizes = *static_cast<const rte_pktmbuf_pool_private*>(mp_init_arg);
+    const unsigned others = elt_size - sizes.mbuf_data_room_size;
+    sizes.mbuf_data_room_size = buffer_bytes(sizes.mbuf_data_room_size);
+    rte_mempool* pool = real(name, buffers(n), others + sizes.mbuf_data_room_size, cache_size,
+                             private_data_size, mp_init, &sizes, obj_init, obj_init_arg, socket_id, flags);
     Preparation::get().note_pool(pool);
     return pool;
 }
