@@ -102,6 +102,19 @@ void LabTest::start_fwdd() {
     EXPECT_EQ(done.status, 0) << done.output;
 }
 
+void LabTest::restart_fwdd_with(const std::string& config) {
+    stop_fwdd();
+    write_file(lab_file("fwd.conf"), config);
+    start_fwdd();
+}
+
+void LabTest::restart_fwdd_with(const std::string& text, const std::string& replacement) {
+    std::string changed = config();
+    const std::size_t at = changed.find(text);
+    ASSERT_NE(at, std::string::npos) << text << " is not in " << changed;
+    restart_fwdd_with(changed.replace(at, text.size(), replacement));
+}
+
 std::string LabTest::fwdd_log() const {
     return read_file(lab_file("fwdd.log"));
 }
@@ -127,6 +140,12 @@ Process LabTest::start(const std::string& host, const std::string& command) {
     return Process{host_command(host, "exec " + command)};
 }
 
+Socket LabTest::connected(Socket socket, std::uint16_t port) {
+    EXPECT_TRUE(socket.connect({nobody(), port}));
+    EXPECT_TRUE(socket.echoes("first"));
+    return socket;
+}
+
 Capture LabTest::capture(const std::string& host, const std::string& filter) {
     const std::filesystem::path file = files_ / fmt::format("{}-{}.pcap", host, ++captures_);
     Process tcpdump =
@@ -148,6 +167,13 @@ Json LabTest::fwdctl(const std::string& words) {
     return done.status == 0 ? Json::parse(done.output, nullptr, false) : Json{};
 }
 
+std::vector<std::string> LabTest::rule_names() {
+    std::vector<std::string> names;
+    const Json rules = fwdctl("list-rules");
+    for (const Json& rule : rules["rules"]) names.push_back(rule["name"]);
+    return names;
+}
+
 void LabTest::start_web_server() {
     std::filesystem::create_directories(files_ / "www");
     write_file(files_ / "www/index.html", kPage);
@@ -158,6 +184,12 @@ void LabTest::start_web_server() {
     ASSERT_TRUE(eventually([&] {
         return exec("server", "ss -Htln").output.find(":8080") != std::string::npos;
     })) << web_server_.front().output();
+}
+
+void LabTest::stop_web_server() {
+    // Not by SIGKILL, which would leave its workers.
+    for (Process& nginx : web_server_) nginx.stop();
+    web_server_.clear();
 }
 
 void LabTest::start_echo_server(std::uint16_t port) {

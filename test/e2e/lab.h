@@ -42,6 +42,9 @@ class Capture {
     std::filesystem::path file_;
 };
 
+/// A file of the lab that is up: fwd.conf, fwd.sock, state.
+std::filesystem::path lab_file(const std::string& name);
+
 /// Each test has a network of its own. Hosts are called as tools/lab calls them.
 class LabTest : public ::testing::Test {
  protected:
@@ -53,6 +56,11 @@ class LabTest : public ::testing::Test {
     void stop_fwdd() { EXPECT_EQ(lab({"stop"}).status, 0); }
     void kill_fwdd() { EXPECT_EQ(lab({"kill"}).status, 0); }
     void start_fwdd();
+    /// fwdd's configuration, as tools/lab made it.
+    static std::string config() { return read_file(lab_file("fwd.conf")); }
+    void restart_fwdd_with(const std::string& config);
+    /// Lets fwdd start again with one text in its configuration replaced.
+    void restart_fwdd_with(const std::string& text, const std::string& replacement);
     std::string fwdd_log() const;
     /// An address of nobody, beside the client's.
     std::string nobody() const { return is_two_arm_ ? "192.0.2.3" : "10.0.0.3"; }
@@ -63,6 +71,8 @@ class LabTest : public ::testing::Test {
     Process start(const std::string& host, const std::string& command);
     Socket udp(const std::string& host) { return Socket::udp(namespace_of(host)); }
     Socket tcp(const std::string& host) { return Socket::tcp(namespace_of(host)); }
+    /// A socket of the client that has had an echo through fwd from nobody()'s port.
+    Socket connected(Socket socket, std::uint16_t port = 7);
     /// tcpdump with this filter on a host's interface; whole frames.
     Capture capture(const std::string& host, const std::string& filter);
 
@@ -71,11 +81,12 @@ class LabTest : public ::testing::Test {
     /// Runs `fwdctl` with these words, however it ends.
     Finished try_fwdctl(const std::string& words);
     void add_rule(const std::string& words) { fwdctl("add-rule " + words); }
+    std::vector<std::string> rule_names();
 
     /// nginx on the server, ports 80 and 8080 of every address there. Its files lie in files()/www; "/who"
     /// tells who asked whom.
     void start_web_server();
-    void stop_web_server() { web_server_.clear(); }
+    void stop_web_server();
     std::string access_log() const { return read_file(files_ / "access.log"); }
     /// socat on the server: what comes by TCP or UDP goes back.
     void start_echo_server(std::uint16_t port);
@@ -106,8 +117,6 @@ inline constexpr const char* kPage = "It works.\n";
 
 /// More of everything, when time does not matter.
 bool is_full_run();
-/// A file of the lab that is up: fwd.conf, fwd.sock, state.
-std::filesystem::path lab_file(const std::string& name);
 /// A file of the source or build tree.
 std::filesystem::path source_file(const std::string& name);
 std::filesystem::path build_file(const std::string& name);

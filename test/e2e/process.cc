@@ -94,6 +94,10 @@ Finished Process::stop(int signal) {
     return wait();
 }
 
+void Process::signal_group(int signal) {
+    if (pid_ > 0) kill(-pid_, signal);
+}
+
 Finished run(const Command& command) {
     return Process{command}.wait();
 }

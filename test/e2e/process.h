@@ -32,6 +32,8 @@ class Process {
 
     Finished wait();
     Finished stop(int signal = SIGTERM);
+    /// To it and its children, as Ctrl-C does: for a program that leads a process group.
+    void signal_group(int signal);
 
  private:
     pid_t pid_ = -1;

@@ -2,8 +2,7 @@
 // Rules that come and go while traffic flows.
 #include <fmt/format.h>
 
-#include <atomic>
-
+#include "test/e2e/conversation.h"
 #include "test/e2e/lab.h"
 
 namespace fwd::test {
@@ -23,52 +22,9 @@ class RulesTest : public LabTest {
         ASSERT_NO_FATAL_FAILURE(up(options));
         ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));
     }
-    Socket connected(Socket socket, std::uint16_t port = 7) {
-        EXPECT_TRUE(socket.connect({nobody(), port}));
-        EXPECT_TRUE(socket.echoes("first"));
-        return socket;
-    }
-    std::vector<std::string> rule_names() {
-        std::vector<std::string> names;
-        const Json rules = fwdctl("list-rules");
-        for (const Json& rule : rules["rules"]) names.push_back(rule["name"]);
-        return names;
-    }
     void write_config(const std::string& more_rules) {
         write_file(files() / "lab.conf", fmt::format(kConfig, more_rules));
     }
-};
-
-/// Asks and gets answers, one after the other, until it is told to stop; then every one was right.
-class Conversation {
- public:
-    explicit Conversation(Socket socket) : socket_{std::move(socket)}, thread_{[this] { run(); }} {}
-    Conversation(const Conversation&) = delete;
-    Conversation& operator=(const Conversation&) = delete;
-    ~Conversation() { finish(); }
-
-    unsigned answers() const { return answers_; }
-    bool was_right() {
-        finish();
-        return is_right_ && answers_ > 0;
-    }
-
- private:
-    void run() {
-        while (!stop_ && is_right_) {
-            is_right_ = socket_.echoes(fmt::format("question {}", answers_.load()));
-            ++answers_;
-        }
-    }
-    void finish() {
-        stop_ = true;
-        if (thread_.joinable()) thread_.join();
-    }
-
-    Socket socket_;
-    std::atomic<bool> stop_ = false, is_right_ = true;
-    std::atomic<unsigned> answers_ = 0;
-    std::thread thread_;
 };
 
 TEST_F(RulesTest, SessionsDoNotNoticeRulesThatComeAndGo) {

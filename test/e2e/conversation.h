@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <fmt/format.h>
+
+#include <atomic>
+#include <thread>
+
+#include "test/e2e/socket.h"
+
+namespace fwd::test {
+
+/// Asks and gets answers, one after the other, until it is told to stop; then every one was right.
+class Conversation {
+ public:
+    explicit Conversation(Socket socket) : socket_{std::move(socket)}, thread_{[this] { run(); }} {}
+    Conversation(const Conversation&) = delete;
+    Conversation& operator=(const Conversation&) = delete;
+    ~Conversation() { finish(); }
+
+    unsigned answers() const { return answers_; }
+    bool was_right() {
+        finish();
+        return is_right_ && answers_ > 0;
+    }
+
+ private:
+    void run() {
+        while (!stop_ && is_right_) {
+            is_right_ = socket_.echoes(fmt::format("question {}", answers_.load()));
+            ++answers_;
+        }
+    }
+    void finish() {
+        stop_ = true;
+        if (thread_.joinable()) thread_.join();
+    }
+
+    Socket socket_;
+    std::atomic<bool> stop_ = false, is_right_ = true;
+    std::atomic<unsigned> answers_ = 0;
+    std::thread thread_;
+};
+
+}  // namespace fwd::test

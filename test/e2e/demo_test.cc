@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// tools/demo: shows what it promises, and leaves nothing behind, however it ends.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <functional>
+
+#include "test/e2e/lab.h"
+
+namespace fwd::test {
+namespace {
+
+/// What the demo has made: namespaces, files, processes.
+std::vector<std::string> remains() {
+    std::vector<std::string> found;
+    const auto look = [&](const std::filesystem::path& directory, const std::string& start) {
+        if (!std::filesystem::exists(directory)) return;
+        for (const auto& entry : std::filesystem::directory_iterator{directory}) {
+            if (entry.path().filename().string().starts_with(start)) found.push_back(entry.path());
+        }
+    };
+    look("/run/netns", "fwd-lab-demo-");
+    look("/run", "fwd-lab-demo");
+    look(std::filesystem::temp_directory_path(), "fwd-demo-");
+    for (const auto& entry : std::filesystem::directory_iterator{"/proc"}) {
+        std::string command = read_file(entry.path() / "cmdline");
+        std::ranges::replace(command, '\0', ' ');
+        if (command.find("fwd-lab-demo") != std::string::npos ||
+            command.find("fwd-demo-") != std::string::npos)
+            found.push_back(command);
+    }
+    return found;
+}
+
+class DemoTest : public ::testing::Test {
+ protected:
+    void SetUp() override {
+        if (geteuid() != 0) GTEST_SKIP() << "makes network namespaces, which needs root";
+    }
+    void TearDown() override {
+        EXPECT_TRUE(eventually([] { return remains().empty(); }, std::chrono::seconds{2}))
+            << fmt::format("{}", fmt::join(remains(), "\n"));
+    }
+
+    /// In a session of its own, as a terminal would have it.
+    static Command demo(const Command& environment = {}) {
+        Command command{"setsid", "env", "PYTHONUNBUFFERED=1"};
+        command.insert(command.end(), environment.begin(), environment.end());
+        command.insert(command.end(), {source_file("tools/demo"), "--built"});
+        return command;
+    }
+    static void make_program(const std::filesystem::path& file, const std::string& script) {
+        std::filesystem::create_directories(file.parent_path());
+        write_file(file, "#!/bin/sh\n" + script + "\n");
+        std::filesystem::permissions(file, std::filesystem::perms{0755});
+    }
+
+    TemporaryDirectory files_;
+};
+
+TEST_F(DemoTest, ShowsTheRequestFromBothEnds) {
+    const Finished done = run(demo());
+    EXPECT_EQ(done.status, 0) << done.output;
+    for (const char* text : {"on the client's wire", "on the server's wire", "> 10.0.0.3:80 SYN",
+                             "> 10.0.0.4:8080 SYN", "$ fwdctl list-sessions", "Everything was right."})
+        EXPECT_NE(done.output.find(text), std::string::npos) << text << " is not in: " << done.output;
+    EXPECT_EQ(done.output.find("WRONG"), std::string::npos) << done.output;
+}
+
+TEST_F(DemoTest, InterruptedAnywhereItEndsAtOnceWithItsOwnStatus) {
+    const std::function<bool(const Process&)> kMoments[] = {
+        [](const Process&) {
+            return eventually([] { return std::filesystem::exists("/run/fwd-lab-demo"); });
+        },
+        [](const Process&) {
+            return eventually([] { return std::filesystem::exists("/run/fwd-lab-demo/fwdd.pid"); });
+        },
+        [](const Process& demo) { return demo.says("fwdctl add-rule"); },
+        [](const Process& demo) { return demo.says("curl http://10.0.0.3/"); },
+    };
+    for (const auto& moment : kMoments) {
+        Process process{demo()};
+        EXPECT_TRUE(moment(process)) << process.output();
+        process.signal_group(SIGINT);
+        const Finished done = process.wait();
+        EXPECT_EQ(done.status, 130) << done.output;
+        EXPECT_EQ(done.output.find("Everything was right."), std::string::npos);
+        EXPECT_EQ(remains(), std::vector<std::string>{}) << done.output;
+    }
+}
+
+TEST_F(DemoTest, FwddThatDoesNotStartIsAFailureWithItsReason) {
+    make_program(files_ / "control/fwdd", "echo no luck today; exit 1");
+    make_program(files_ / "tools/fwdctl/fwdctl", "exit 3");
+    const Finished done = run(demo({"FWD_BUILD=" + files_.path().string()}));
+    EXPECT_EQ(done.status, 1);
+    EXPECT_NE(done.output.find("no luck today"), std::string::npos) << done.output;
+}
+
+TEST_F(DemoTest, WebServerThatDoesNotStartIsAFailure) {
+    make_program(files_ / "bin/nginx", "exit 1");
+    const Finished done = run(demo({"PATH=" + (files_ / "bin").string() + ":" + std::getenv("PATH")}));
+    EXPECT_EQ(done.status, 1);
+    EXPECT_NE(done.output.find("nginx is not ready"), std::string::npos) << done.output;
+}
+
+}  // namespace
+}  // namespace fwd::test

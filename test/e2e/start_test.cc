@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// fwdd's command line, and starts that have to fail: with which exit status, and what is said then.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "test/e2e/lab.h"
+
+namespace fwd::test {
+namespace {
+
+class StartTest : public ::testing::Test {
+ protected:
+    Finished fwdd(const std::string& options) {
+        return run(
+            {"sh", "-c", fmt::format("exec timeout 20 {} {}", build_file("control/fwdd").string(), options)});
+    }
+    std::string file(const std::string& name) const { return directory_ / name; }
+    /// A configuration that is good, and more.
+    std::string config(const std::string& more = "", const std::string& device = "net_null0") const {
+        return fmt::format(
+            "socket = \"{}\";\nstate_directory = \"{}\";\nhugepages = false;\n"
+            "links = ( {{ name = \"lan\"; device = \"{}\"; addresses = [ \"10.0.0.2/24\" ]; }} );\n{}",
+            file("fwd.sock"), file("state"), device, more);
+    }
+    Finished start_with(const std::string& text) {
+        write_file(file("fwd.conf"), text);
+        return fwdd("--config " + file("fwd.conf"));
+    }
+    static void expect_refused(const Finished& done, const std::vector<std::string>& texts) {
+        EXPECT_EQ(done.status, 1) << done.output;
+        for (const std::string& text : texts) {
+            EXPECT_NE(done.output.find(text), std::string::npos) << text << " is not in: " << done.output;
+        }
+    }
+
+ private:
+    TemporaryDirectory directory_;
+};
+
+TEST_F(StartTest, HelpAndVersionAreTold) {
+    const Finished help = fwdd("--help");
+    EXPECT_EQ(help.status, 0);
+    for (const char* option : {"--config FILE", "--check-config FILE", "--version"})
+        EXPECT_NE(help.output.find(option), std::string::npos) << help.output;
+    const Finished version = fwdd("--version");
+    EXPECT_EQ(version.status, 0);
+    EXPECT_TRUE(version.output.starts_with("fwdd ")) << version.output;
+    EXPECT_EQ(fwdd("").status, 2);
+}
+
+TEST_F(StartTest, CheckSaysWhatIsGoodAndStartsNothing) {
+    write_file(file("fwd.conf"), config());
+    const Finished done = fwdd("--check-config " + file("fwd.conf"));
+    EXPECT_EQ(done.status, 0);
+    EXPECT_NE(done.output.find("fwd.conf: good: 1 link(s)"), std::string::npos) << done.output;
+    EXPECT_FALSE(std::filesystem::exists(file("state")));
+}
+
+TEST_F(StartTest, BadConfigurationIsRefusedWithFileLineAndKeyBeforeAnythingIsMade) {
+    struct {
+        std::string text;
+        std::vector<std::string> said;
+    } const kBad[] = {
+        {config("wrokers = 1;\n"), {"fwd.conf:5", "wrokers", "did you mean 'workers'?"}},
+        {config("workers = \"many\";\n"), {"fwd.conf:5", "workers", "'many'"}},
+        {config("workers = 1\nsessions = ;\n"), {"fwd.conf:6"}},
+        {config("rules = ( { protocol = \"tcp\"; external = \"10.0.0.3\"; target = \"10.0.0.4:1\"; } );\n"),
+         {"fwd.conf:5", "rules[0].external", "10.0.0.3"}},
+    };
+    for (const auto& bad : kBad) {
+        expect_refused(start_with(bad.text), bad.said);
+        expect_refused(fwdd("--check-config " + file("fwd.conf")), bad.said);
+        EXPECT_FALSE(std::filesystem::exists(file("state")));
+    }
+    expect_refused(fwdd("--config " + file("none.conf")), {"none.conf", "no such file"});
+    expect_refused(fwdd("--check-config " + file("none.conf")), {"none.conf", "no such file"});
+}
+
+TEST_F(StartTest, DeviceThatIsNotThereIsRefusedWithItsLinkAndWhatWouldBeRight) {
+    for (const std::string device : {"net_af_packet0,iface=nothing", "0000:99:00.0"}) {
+        expect_refused(start_with(config("", device)),
+                       {"links[0].device", device, "want the PCI address", "net_af_packet0,iface=eth1"});
+    }
+    expect_refused(start_with(config("", "net_mistyped0,iface=lo")), {"net_mistyped0,iface=lo"});
+}
+
+TEST_F(StartTest, DamagedDatabaseIsRefusedAndLeftAsItIs) {
+    std::filesystem::create_directory(file("state"));
+    const std::string damaged(5000, 'x');
+    write_file(file("state/rules.db"), damaged);
+    expect_refused(start_with(config()),
+                   {file("state/rules.db"), "damaged", "not an SQLite database", "backup"});
+    EXPECT_EQ(read_file(file("state/rules.db")), damaged);
+}
+
+TEST_F(StartTest, SecondFwddLeavesTheFirstOneAlone) {
+    write_file(file("first.conf"), config());
+    Process first{{build_file("control/fwdd"), "--config", file("first.conf")}};
+    const std::string ask =
+        fmt::format("{} --socket {} status", build_file("tools/fwdctl/fwdctl").string(), file("fwd.sock"));
+    ASSERT_TRUE(eventually([&] { return run({"sh", "-c", ask}).status == 0; })) << first.output();
+
+    expect_refused(start_with(config()), {file("state"), "in use by another fwdd"});
+    std::string other_state = config();
+    const std::string state = file("state");
+    other_state.replace(other_state.find(state), state.size(), file("state-2"));
+    expect_refused(start_with(other_state), {file("fwd.sock"), "another fwdd answers"});
+
+    EXPECT_EQ(run({"sh", "-c", ask}).status, 0);
+    EXPECT_EQ(first.stop().status, 0);
+    EXPECT_FALSE(std::filesystem::exists(file("fwd.sock")));
+}
+
+}  // namespace
+}  // namespace fwd::test
