@@ -69,7 +69,12 @@ void LabTest::TearDown() {
     if (!is_up_) return;
     const bool was_alive = lab({"status"}).status == 0;
     EXPECT_TRUE(was_alive) << "fwdd was not alive at the end";
-    if (HasFailure()) std::cerr << "--- fwdd's log\n" << fwdd_log() << "---\n";
+    if (HasFailure()) {
+        std::cerr << "--- fwdd's log\n"
+                  << fwdd_log() << "--- its counters\n"
+                  << lab({"fwdctl", "stats"}).output << "--- its sessions\n"
+                  << lab({"fwdctl", "list-sessions"}).output << "---\n";
+    }
     const Finished down = lab({"down"});
     EXPECT_EQ(down.status, 0) << down.output;
 }
@@ -194,7 +199,15 @@ void LabTest::stop_web_server() {
 
 void LabTest::start_echo_server(std::uint16_t port) {
     echo_servers_.push_back(start("server", fmt::format("socat TCP4-LISTEN:{},fork,reuseaddr PIPE", port)));
-    echo_servers_.push_back(start("server", fmt::format("socat UDP4-RECVFROM:{},fork PIPE", port)));
+    // socat's child of a datagram now and then takes the next one too, and is gone before it answers.
+    const char* udp_echo =
+        "import socket\n"
+        "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+        "s.bind(('', {}))\n"
+        "while True: s.sendto(*s.recvfrom(65535))\n";
+    write_file(files_ / fmt::format("udp-echo-{}.py", port), fmt::format(fmt::runtime(udp_echo), port));
+    echo_servers_.push_back(
+        start("server", fmt::format("python3 {}", (files_ / fmt::format("udp-echo-{}.py", port)).string())));
     ASSERT_TRUE(eventually([&] {
         const std::string listening = exec("server", "ss -Htuln").output;
         const std::string where = fmt::format(":{} ", port);

@@ -88,7 +88,7 @@ class LabTest : public ::testing::Test {
     void start_web_server();
     void stop_web_server();
     std::string access_log() const { return read_file(files_ / "access.log"); }
-    /// socat on the server: what comes by TCP or UDP goes back.
+    /// On the server: what comes by TCP or UDP goes back.
     void start_echo_server(std::uint16_t port);
     /// curl's output in the client: the page, or what went wrong.
     Finished get(const std::string& url, const std::string& options = "");

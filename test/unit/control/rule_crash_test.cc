@@ -3,15 +3,17 @@
 // afterwards; of the request that it did not answer all or nothing.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
-#include <ctime>
 #include <map>
 #include <random>
+#include <thread>
 
 #include "control/rpc_server.h"
 #include "test/unit/control/plain_operations.h"
@@ -22,11 +24,14 @@ namespace {
 
 using Rules = std::map<std::string, std::string>;  ///< names and external endpoints
 
-constexpr int kRounds = 250;
-constexpr long kLongestLifeNs = 12'000'000;
+using Clock = std::chrono::steady_clock;
 
-/// The daemon, without its data plane. It lives until the timer kills it, at any instruction.
-[[noreturn]] void run_daemon(const std::filesystem::path& directory, long life_ns) {
+constexpr int kRounds = 250;
+constexpr unsigned kMostAnswered = 4;  ///< requests before the one that is disturbed
+
+/// The daemon, without its data plane. It lives until it is killed.
+[[noreturn]] void run_daemon(const std::filesystem::path& directory) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     auto store = RuleStore::open(directory / "state");
     if (!store) ::_exit(1);
     auto book = RuleBook::open(test::example_topology(), std::move(*store), {});
@@ -34,16 +39,6 @@ constexpr long kLongestLifeNs = 12'000'000;
     test::PlainOperations operations{*book};
     auto server = RpcServer::listen(directory / "fwd.sock", operations);
     if (!server) ::_exit(3);
-
-    sigevent event{};
-    event.sigev_notify = SIGEV_SIGNAL;
-    event.sigev_signo = SIGKILL;
-    timer_t timer{};
-    const itimerspec life{.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = life_ns}};
-    if (::timer_create(CLOCK_MONOTONIC, &event, &timer) != 0 ||
-        ::timer_settime(timer, 0, &life, nullptr) != 0) {
-        ::_exit(4);
-    }
     while (true) (*server)->poll(std::chrono::milliseconds{100});
 }
 
@@ -81,7 +76,11 @@ class Operator {
         }
         return step;
     }
-    long life_ns() { return static_cast<long>(1 + random_() % kLongestLifeNs); }
+    unsigned requests_to_be_answered() { return random_() % (kMostAnswered + 1); }
+    /// A moment up to one and a half times as late as something usually takes.
+    Clock::duration moment_within(Clock::duration usual) {
+        return usual * static_cast<long>(random_() % 1500) / 1000;
+    }
 
  private:
     Json new_rule(Rules& rules) {
@@ -97,11 +96,13 @@ class Operator {
     unsigned rule_ = 0;
 };
 
-/// The answer, or nothing when the daemon is dead.
-std::optional<Json> ask(int socket, const Json& request) {
+void send_request(int socket, const Json& request) {
     const std::string line = request.dump() + '\n';
-    if (::send(socket, line.data(), line.size(), MSG_NOSIGNAL) != static_cast<ssize_t>(line.size()))
-        return {};
+    EXPECT_EQ(::send(socket, line.data(), line.size(), MSG_NOSIGNAL), static_cast<ssize_t>(line.size()));
+}
+
+/// The answer, or nothing when the daemon is dead.
+std::optional<Json> receive_answer(int socket) {
     std::string answer;
     while (!answer.ends_with('\n')) {
         char buffer[4096];
@@ -111,6 +112,20 @@ std::optional<Json> ask(int socket, const Json& request) {
     }
     return Json::parse(answer);
 }
+
+/// How long something takes, of late.
+class UsualTime {
+ public:
+    void add(Clock::duration time) {
+        usual_ = known_ ? (3 * usual_ + time) / 4 : time;
+        known_ = true;
+    }
+    Clock::duration get() const { return usual_; }
+
+ private:
+    bool known_ = false;
+    Clock::duration usual_{};
+};
 
 FileDescriptor connect_to(const std::filesystem::path& path, pid_t daemon) {
     sockaddr_un address{};
@@ -132,27 +147,42 @@ TEST(RuleCrash, EveryAcknowledgedRuleIsBackAfterAKillAndNoneIsHalf) {
     const test::TemporaryDirectory directory;
     Operator person{kSeed};
     Rules rules;
+    UsualTime start, request;  // kills are timed by them, so that they hit on a slow machine too
     int acknowledged = 0;
     int unanswered_but_done = 0;
     int unanswered_and_not_done = 0;
     for (int round = 0; round < kRounds; ++round) {
-        const long life_ns = person.life_ns();
         const pid_t daemon = ::fork();
         ASSERT_GE(daemon, 0);
-        if (daemon == 0) run_daemon(directory.path(), life_ns);
+        if (daemon == 0) run_daemon(directory.path());
 
         std::optional<Rules> unanswered;
-        if (const FileDescriptor socket = connect_to(directory.path() / "fwd.sock", daemon); socket.valid()) {
-            while (!unanswered) {
+        const auto forked = Clock::now();
+        if (round % 5 == 4) {
+            std::this_thread::sleep_for(person.moment_within(start.get()));
+            ASSERT_EQ(::kill(daemon, SIGKILL), 0);
+        } else {
+            const FileDescriptor socket = connect_to(directory.path() / "fwd.sock", daemon);
+            ASSERT_TRUE(socket.valid());
+            start.add(Clock::now() - forked);
+            for (unsigned left = person.requests_to_be_answered();; --left) {
                 const Step step = person.next(rules);
-                const auto answer = ask(socket.get(), step.request);
-                if (!answer) {
-                    unanswered = step.rules;
-                } else {
+                const auto sent = Clock::now();
+                send_request(socket.get(), step.request);
+                if (left == 0) {
+                    std::this_thread::sleep_for(person.moment_within(request.get()));
+                    ASSERT_EQ(::kill(daemon, SIGKILL), 0);
+                }
+                if (const auto answer = receive_answer(socket.get())) {
                     ASSERT_TRUE(answer->contains("result")) << *answer;
                     rules = step.rules;
                     ++acknowledged;
+                } else {
+                    ASSERT_EQ(left, 0U) << "it died of itself";
+                    unanswered = step.rules;
                 }
+                if (left == 0) break;
+                request.add(Clock::now() - sent);
             }
         }
         int status = 0;
