@@ -165,17 +165,17 @@ void transmit_stage(benchmark::State& state) {
     Network& network = established(kFew);
     Burst burst{network.dataplane()};
     Reader frames{network.requests()};
+    ThreadCounters counters;
     TxBuffer buffer{*network.dataplane().shared().ports[Network::kLan.value], 0};
     Cycles cycles{state};
     for (auto _ : state) {
         burst.fill(frames.next());
-        TxBuffer::Flushed flushed;
         cycles.time(kBurst, [&] {
-            for (rte_mbuf* packet : burst.packets()) buffer.push(packet);
-            flushed = buffer.flush();
+            for (rte_mbuf* packet : burst.packets()) buffer.push(packet, kFrameBytes);
+            buffer.flush(counters);
         });
-        if (flushed.sent != kBurst) return state.SkipWithError("packets were lost");
     }
+    if (counters.sent.get() != cycles.packets()) return state.SkipWithError("packets were lost");
     cycles.report();
 }
 

@@ -160,6 +160,7 @@ void Policies::publish_rules(dataplane::Dataplane& dataplane) {
 
 void Policies::publish_timeouts(dataplane::Dataplane& dataplane, const TimeoutSettings& timeouts) {
     current_.timeouts = to_ticks(timeouts);
+    ++current_.timeout_generation;
     publish(dataplane);
 }
 

@@ -104,8 +104,8 @@ std::vector<RuleTotals> Reports::rule_totals() const {
         if (counters.find(session.rule) != nullptr) {
             RuleTotals& rule = totals[session.rule.slot];
             for (const FlowPosition position : {id, session.reverse}) {
-                rule.packets += flows.flow(position).packets.load(std::memory_order_relaxed);
-                rule.bytes += flows.flow(position).bytes.load(std::memory_order_relaxed);
+                rule.packets += flows.flow(position).packet_count();
+                rule.bytes += flows.flow(position).byte_count();
             }
             ++rule.sessions;
         }
@@ -229,7 +229,7 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
     const Session& session = flows.session(id);
     const dataplane::Flow& forward = flows.flow(id);
     const dataplane::Flow& reverse = flows.flow(session.reverse);
-    const dataplane::FlowKey key = flows.key(id);
+    const dataplane::FlowKey& key = forward.key;
     const SessionState state = session.state.load(std::memory_order_relaxed);
     const auto index = std::min(static_cast<std::size_t>(state), dataplane::kSessionStateCount - 1);
     Tick last{forward.last_seen.load(std::memory_order_relaxed)};
@@ -240,7 +240,6 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
     const Tick timeout = dataplane_.policy().timeouts[index];
     const std::optional<RuleId> rule = policies_.book_id(session.rule);
     const auto& t = forward.translation;
-    const auto count = [](const std::atomic<std::uint64_t>& c) { return c.load(std::memory_order_relaxed); };
     return {{"rule", rule ? Json(book_.rules().at(*rule).name) : Json()},
             {"protocol", session.protocol == net::Protocol::tcp ? "tcp" : "udp"},
             {"state", dataplane::kSessionStateNames[index]},
@@ -248,10 +247,10 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
             {"external", to_text(key.destination_endpoint())},
             {"source", to_text(net::Endpoint{t.source, t.source_port})},
             {"target", to_text(net::Endpoint{t.destination, t.destination_port})},
-            {"packets_in", count(forward.packets)},
-            {"bytes_in", count(forward.bytes)},
-            {"packets_out", count(reverse.packets)},
-            {"bytes_out", count(reverse.bytes)},
+            {"packets_in", forward.packet_count()},
+            {"bytes_in", forward.byte_count()},
+            {"packets_out", reverse.packet_count()},
+            {"bytes_out", reverse.byte_count()},
             {"age_s", now.before(session.opened) ? 0.0 : seconds(now - session.opened)},
             {"idle_s", seconds(idle)},
             {"expires_s", idle.before(timeout) ? seconds(timeout - idle) : 0.0}};

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kPeriod{1000};
 constexpr std::uint32_t kMostPositions = 256;  // in one step: 1 kB of deadlines
-constexpr std::uint32_t kMostEnded = 32;       // in one step
+constexpr std::uint32_t kMostExamined = 32;    // in one step
 
 }  // namespace
 
@@ -27,20 +27,26 @@ Sweeper::Sweeper(const SharedTables& shared, Reclaimer& reclaimer, ThreadCounter
 void Sweeper::step(const Policy& policy, Tsc now) noexcept {
     if (next_.cycles == 0) next_ = now;
     if (now.cycles < next_.cycles) return;
+    if (policy.timeout_generation != timeout_generation_) {
+        timeout_generation_ = policy.timeout_generation;
+        unconditional_ = end_ - first_;
+    }
     const std::uint64_t late = now.cycles - next_.cycles;
-    const auto due = static_cast<std::uint32_t>(
+    const auto wanted = static_cast<std::uint32_t>(
         std::min<std::uint64_t>(late * 256 / cycles_per_position_ + 1, std::uint64_t{end_} - first_));
-    const std::uint32_t count = std::min(due, kMostPositions);
+    const std::uint32_t count = std::min(wanted, kMostPositions);
     const Tick tick = Tick::of(now);
-    std::uint32_t ended = 0;
+    std::uint32_t examined = 0;
     std::uint32_t done = 0;
-    for (; done < count && ended < kMostEnded && reclaimer_.has_room(); ++done) {
+    for (; done < count && examined < kMostExamined && reclaimer_.has_room(); ++done) {
         const FlowPosition id{at_};
         const std::uint32_t deadline = shared_.flows.deadline(id).load(std::memory_order_relaxed);
-        if (deadline != kNoSession && (deadline == kDueAtOnce || !tick.before(Tick{deadline}))) {
+        const bool due = deadline == kDueAtOnce || !tick.before(Tick{deadline}) || unconditional_ != 0;
+        if (deadline != kNoSession && due) {
             examine(id, policy, tick);
-            ++ended;
+            ++examined;
         }
+        if (unconditional_ != 0) --unconditional_;
         if (++at_ == end_) at_ = first_;
     }
     // What was due and not done is due at once; but a worker that was away for long owes one round, not many.

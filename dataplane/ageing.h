@@ -30,6 +30,8 @@ class Sweeper {
     std::uint32_t at_;
     std::uint64_t cycles_per_position_;  ///< in 1/256 cycle
     Tsc next_{0};                        ///< when the next position is due
+    std::uint32_t timeout_generation_ = 0;
+    std::uint32_t unconditional_ = 0;  ///< so many positions are looked at whatever their deadline says
 };
 
 }  // namespace fwd::dataplane

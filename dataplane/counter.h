@@ -16,6 +16,7 @@ class Counter {
     void add(std::uint64_t n) noexcept {
         value_.store(value_.load(std::memory_order_relaxed) + n, std::memory_order_relaxed);
     }
+    void take_back(std::uint64_t n) noexcept { add(~n + 1); }
     std::uint64_t get() const noexcept { return value_.load(std::memory_order_relaxed); }
 
  private:

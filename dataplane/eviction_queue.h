@@ -28,6 +28,10 @@ class EvictionQueue {
         entries_[tail_++ & mask_] = entry;
     }
     bool empty() const noexcept { return head_ == tail_; }
+    /// The entry so many places behind the oldest; nullptr when there is none.
+    const Entry* peek(std::uint32_t behind) const noexcept {
+        return tail_ - head_ > behind ? &entries_[(head_ + behind) & mask_] : nullptr;
+    }
     Entry pop() noexcept { return entries_[head_++ & mask_]; }
 
  private:

@@ -8,7 +8,7 @@
 //     key:     link  protocol  0         source  destination  source port  destination port
 #pragma once
 
-#include <emmintrin.h>
+#include <smmintrin.h>
 #include <wmmintrin.h>
 
 #include <cstdint>
@@ -46,6 +46,12 @@ struct alignas(16) FlowKey {
     net::Endpoint source_endpoint() const noexcept { return {source, source_port}; }
     net::Endpoint destination_endpoint() const noexcept { return {destination, destination_port}; }
     friend constexpr bool operator==(const FlowKey&, const FlowKey&) noexcept = default;
+    /// The same as ==, in one comparison.
+    bool same_bytes(const FlowKey& other) const noexcept {
+        const __m128i difference = _mm_xor_si128(_mm_load_si128(reinterpret_cast<const __m128i*>(this)),
+                                                 _mm_load_si128(reinterpret_cast<const __m128i*>(&other)));
+        return _mm_testz_si128(difference, difference) != 0;
+    }
 };
 static_assert(sizeof(FlowKey) == 16 && std::has_unique_object_representations_v<FlowKey>);
 

@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <new>
 #include <utility>
 
@@ -43,7 +42,7 @@ std::size_t FlowTable::memory_bytes(std::uint32_t sessions) noexcept {
     constexpr std::size_t kKeyEntryBytes = 32;
     return positions * (sizeof(Flow) + sizeof(Session) + sizeof(std::uint32_t) + kKeyEntryBytes +
                         sizeof(std::uint32_t)) +
-           buckets * 64;
+           buckets * 64 + FlowHints::memory_bytes(key_count(sessions));
 }
 
 Setup<std::unique_ptr<FlowTable>> FlowTable::create(std::uint32_t sessions, const FlowHash& hash,
@@ -74,10 +73,14 @@ Setup<std::unique_ptr<FlowTable>> FlowTable::create(std::uint32_t sessions, cons
     table->flows_ = static_cast<Flow*>(take(sizeof(Flow)));
     table->sessions_ = static_cast<Session*>(take(sizeof(Session)));
     table->deadlines_ = static_cast<std::atomic<std::uint32_t>*>(take(sizeof(std::uint32_t)));
+    // One hint for each key that may be there and a little more: sets are seldom full.
+    const std::uint32_t hinted = key_count(sessions);
+    table->hint_memory_ = rte_zmalloc("fwd_hints", FlowHints::memory_bytes(hinted), RTE_CACHE_LINE_SIZE);
+    table->hints_ = FlowHints{table->hint_memory_, hinted, table->position_count_};
     const std::size_t qsbr_bytes = rte_rcu_qsbr_get_memsize(threads);
     table->qsbr_ = static_cast<rte_rcu_qsbr*>(rte_zmalloc("fwd_qsbr", qsbr_bytes, RTE_CACHE_LINE_SIZE));
     if (table->flows_ == nullptr || table->sessions_ == nullptr || table->deadlines_ == nullptr ||
-        table->qsbr_ == nullptr) {
+        table->hint_memory_ == nullptr || table->qsbr_ == nullptr) {
         return tl::unexpected(SetupError{"no memory for the session records", ENOMEM});
     }
     rte_rcu_qsbr_init(table->qsbr_, threads);
@@ -89,16 +92,8 @@ FlowTable::~FlowTable() {
     rte_free(flows_);
     rte_free(sessions_);
     rte_free(deadlines_);
+    rte_free(hint_memory_);
     rte_free(qsbr_);
-}
-
-FlowKey FlowTable::key(FlowPosition position) const noexcept {
-    void* key = nullptr;
-    rte_hash_get_key_with_position(hash_table_, static_cast<std::int32_t>(position.value), &key);
-    // rte_hash aligns its keys to 8 bytes only.
-    FlowKey copy;
-    std::memcpy(&copy, key, sizeof copy);
-    return copy;
 }
 
 FlowTable::Claim FlowTable::claim(const FlowKey& key, std::uint32_t hash) noexcept {
@@ -110,6 +105,7 @@ FlowTable::Claim FlowTable::claim(const FlowKey& key, std::uint32_t hash) noexce
     if (word.state() == RecordState::free &&
         record.state.compare_exchange_strong(word, word.with(RecordState::opening),
                                              std::memory_order_acq_rel)) {
+        record.key = key;
         return {Claim::Outcome::won, position};
     }
     return {Claim::Outcome::taken, position};
@@ -134,7 +130,8 @@ void FlowTable::publish(const NewSession& n) noexcept {
         record.settled.store(direction == Direction::forward && n.protocol == net::Protocol::udp,
                              std::memory_order_relaxed);
         record.last_seen.store(n.now.value, std::memory_order_relaxed);
-        record.packets.store(0, std::memory_order_relaxed);
+        record.packets_low.store(0, std::memory_order_relaxed);
+        record.packets_high.store(0, std::memory_order_relaxed);
         record.bytes.store(0, std::memory_order_relaxed);
     };
     fill(n.forward, Direction::forward, n.forward_translation);
@@ -173,10 +170,8 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     // From dead on nobody changes the state; an advance() that is still under way counts for itself.
     const SessionState last = shared.state.exchange(SessionState::count_, std::memory_order_acq_rel);
     if (is_unanswered(last)) unanswered_count_.fetch_sub(1, std::memory_order_relaxed);
-    rule_counters_.session_closed(
-        shared.rule,
-        forward.packets.load(std::memory_order_relaxed) + reverse.packets.load(std::memory_order_relaxed),
-        forward.bytes.load(std::memory_order_relaxed) + reverse.bytes.load(std::memory_order_relaxed));
+    rule_counters_.session_closed(shared.rule, forward.packet_count() + reverse.packet_count(),
+                                  forward.byte_count() + reverse.byte_count());
     release_session();
     reclaimer.bury(id);
     reclaimer.bury(shared.reverse);
@@ -219,6 +214,7 @@ bool FlowTable::advance(FlowPosition id, Direction direction, TcpFlags flags, Ti
     if (!is_unanswered(before) && is_unanswered(after))
         unanswered_count_.fetch_add(1, std::memory_order_relaxed);
     if (!is_settled(after)) {
+        std::atomic_thread_fence(std::memory_order_seq_cst);  // see Worker::update_session()
         flow(id).settled.store(false, std::memory_order_relaxed);
         flow(shared.reverse).settled.store(false, std::memory_order_relaxed);
     }
@@ -238,8 +234,8 @@ bool FlowTable::reserve_session() noexcept {
 }
 
 void FlowTable::delete_key(FlowPosition position) noexcept {
-    const FlowKey key_there = key(position);
-    const std::int32_t deleted = rte_hash_del_key_with_hash(hash_table_, &key_there, hash_(key_there));
+    const FlowKey& key = flow(position).key;
+    const std::int32_t deleted = rte_hash_del_key_with_hash(hash_table_, &key, hash_(key));
     check(deleted >= 0 && static_cast<std::uint32_t>(deleted) == position.value,
           "a key was not where its record is");
 }

@@ -19,6 +19,7 @@
 // - Whoever moves the forward record to dead deletes both keys; no one else does. The generation in the state
 // word
 //   keeps a late comer from taking the next session at the same position for the one it meant.
+// - A packet of a live session finds its record without rte_hash: see flow_hints.h.
 // - A position goes back to rte_hash only when every worker has been quiescent since its key was deleted
 // (Reclaimer).
 #pragma once
@@ -30,6 +31,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "dataplane/flow_hints.h"
 #include "dataplane/flow_key.h"
 #include "dataplane/rule_counters.h"
 #include "dataplane/session.h"
@@ -38,12 +40,6 @@
 #include "dataplane/tsc.h"
 
 namespace fwd::dataplane {
-
-/// Index of a key in the flow table and of the record that belongs to it.
-struct FlowPosition {
-    std::uint32_t value = 0;
-    friend constexpr auto operator<=>(FlowPosition, FlowPosition) noexcept = default;
-};
 
 enum class RecordState : std::uint8_t { free, opening, live, condemned, dead };
 
@@ -70,15 +66,17 @@ struct NextHopRef {
 /// the same flow at the same moment.
 struct alignas(64) Flow {
     std::atomic<StateWord> state{};
-    Translation translation;
     std::atomic<NextHopRef> next_hop{};
     FlowPosition session;  ///< where the session's shared part lies: the forward flow's position
+    std::atomic<std::uint32_t> last_seen{0};  ///< Tick
+    FlowKey key;                              ///< written by whoever has claimed the record
+    Translation translation;
+    std::atomic<std::uint64_t> bytes{0};  ///< of IP packets
+    std::atomic<std::uint32_t> packets_low{0};
+    std::atomic<std::uint16_t> packets_high{0};
     Direction direction = Direction::forward;
     /// Packets without SYN, FIN and RST need not look at the session.
     std::atomic<bool> settled{false};
-    std::atomic<std::uint32_t> last_seen{0};  ///< Tick
-    std::atomic<std::uint64_t> packets{0};
-    std::atomic<std::uint64_t> bytes{0};  ///< of IP packets
 
     StateWord load_state() const noexcept { return state.load(std::memory_order_acquire); }
     void touch(Tick now) noexcept {
@@ -87,9 +85,17 @@ struct alignas(64) Flow {
         }
     }
     void count(std::uint16_t ip_bytes) noexcept {
-        packets.store(packets.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+        const std::uint32_t low = packets_low.load(std::memory_order_relaxed) + 1;
+        packets_low.store(low, std::memory_order_relaxed);
+        if (low == 0) [[unlikely]]
+            packets_high.fetch_add(1, std::memory_order_relaxed);
         bytes.store(bytes.load(std::memory_order_relaxed) + ip_bytes, std::memory_order_relaxed);
     }
+    std::uint64_t packet_count() const noexcept {
+        return std::uint64_t{packets_high.load(std::memory_order_relaxed)} << 32U |
+               packets_low.load(std::memory_order_relaxed);
+    }
+    std::uint64_t byte_count() const noexcept { return bytes.load(std::memory_order_relaxed); }
 };
 static_assert(sizeof(Flow) == 64);
 static_assert(std::atomic<NextHopRef>::is_always_lock_free && std::atomic<StateWord>::is_always_lock_free);
@@ -147,11 +153,22 @@ class FlowTable {
         return rte_hash_lookup_with_hash(hash_table_, &key, hash);
     }
 
+    /// Where keys probably are; ask live_flow() whether it is true.
+    FlowHints& hints() noexcept { return hints_; }
+    /// The flow at a position if it is this key's and live, otherwise nullptr: then the lookups above tell
+    /// more. Any position will do. While the caller is not quiescent the record stays what it is: a live one
+    /// is reused only a grace period after its end, whichever way a reader has found it.
+    Flow* live_flow(FlowPosition position, const FlowKey& key) noexcept {
+        Flow& record = flow(position);
+        return record.load_state().state() == RecordState::live && record.key.same_bytes(key) ? &record
+                                                                                              : nullptr;
+    }
+
     Flow& flow(FlowPosition position) noexcept { return flows_[position.value]; }
+    FlowPosition position_of(const Flow& flow) const noexcept {
+        return {static_cast<std::uint32_t>(&flow - flows_)};
+    }
     Session& session(FlowPosition id) noexcept { return sessions_[id.value]; }
-    /// The key at a position. Valid while the caller holds a claim to it, or while it is not quiescent and
-    /// the record is live.
-    FlowKey key(FlowPosition position) const noexcept;
     /// When the session at a position has to be looked at next: a Tick that is made odd, kNoSession or
     /// kDueAtOnce. A hint for sweeping: it may be too early, or as late as the timeout of the session's first
     /// state.
@@ -214,6 +231,8 @@ class FlowTable {
     RuleCounters& rule_counters_;
     rte_hash* hash_table_ = nullptr;
     rte_rcu_qsbr* qsbr_ = nullptr;
+    void* hint_memory_ = nullptr;
+    FlowHints hints_;
     Flow* flows_ = nullptr;
     Session* sessions_ = nullptr;
     std::atomic<std::uint32_t>* deadlines_ = nullptr;

@@ -14,19 +14,10 @@
 namespace fwd::dataplane {
 namespace {
 
+using net::kIpv4Bytes, net::load16, net::store16;
+
 constexpr std::size_t kEmbeddedOffset = kIpv4Bytes + sizeof(rte_icmp_hdr);
 constexpr std::size_t kLeastL4Bytes = 8;  ///< of the packet inside, RFC 792
-constexpr std::size_t kTcpChecksumOffset = 16;
-constexpr std::size_t kUdpChecksumOffset = 6;
-
-std::uint16_t load16(const std::uint8_t* at) noexcept {
-    std::uint16_t value;
-    std::memcpy(&value, at, sizeof value);
-    return value;
-}
-void store16(std::uint8_t* at, std::uint16_t value) noexcept {
-    std::memcpy(at, &value, sizeof value);
-}
 
 /// The tuple of a packet as it lies behind byte 12 of the IP header.
 struct Tuple {
@@ -80,7 +71,7 @@ void rewrite_icmp_error(std::uint8_t* ip, std::uint16_t ip_bytes, const FlowKey&
     const Tuple received{answers.destination, answers.source, answers.destination_port, answers.source_port};
     std::memcpy(inner + 12, &received, sizeof received);
     store16(inner + 10, addresses.apply(load16(inner + 10)));
-    const std::size_t field_offset = kIpv4Bytes + (udp ? kUdpChecksumOffset : kTcpChecksumOffset);
+    const std::size_t field_offset = udp ? net::kUdpChecksumOffset : net::kTcpChecksumOffset;
     if (field_offset + 2 <= inner_bytes) {
         const std::uint16_t before = load16(inner + field_offset);
         const std::uint16_t after = l4.apply(before);

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 
 namespace fwd::dataplane {
 namespace {
@@ -100,66 +99,47 @@ Port::~Port() {
     }
 }
 
-bool write_l2(rte_mbuf& packet, std::uint8_t* l3, std::uint16_t l3_bytes, const Link& egress,
-              net::MacAddress destination, std::uint16_t ether_type) noexcept {
-    const std::size_t l2_bytes = egress.l2_bytes();
-    const auto room = static_cast<std::size_t>(l3 - static_cast<std::uint8_t*>(packet.buf_addr));
-    if (room < l2_bytes) return false;
-    std::uint8_t* frame = l3 - l2_bytes;
-    std::memcpy(frame, destination.bytes.data(), 6);
-    std::memcpy(frame + 6, egress.mac.bytes.data(), 6);
-    std::uint8_t* at = frame + 12;
-    const auto put = [&at](std::uint16_t value) {
-        const std::uint16_t wire = net::be16::from_host(value).wire();
-        std::memcpy(at, &wire, sizeof wire);
-        at += sizeof wire;
-    };
-    if (egress.vlan != 0) {
-        put(RTE_ETHER_TYPE_VLAN);
-        put(egress.vlan);
+void TxBuffer::flush(ThreadCounters& counters) noexcept {
+    const std::span<rte_mbuf*> packets{packets_.data(), count_};
+    std::size_t gone = 0;
+    if (queue_ == kNoQueue) {
+        gone = rte_ring_enqueue_burst(port_->outbox(), reinterpret_cast<void* const*>(packets.data()), count_,
+                                      nullptr);
+    } else {
+        for (int tries = 0; tries < kTransmitTries && gone < count_; ++tries) {
+            gone += rte_eth_tx_burst(port_->ethdev(), queue_, packets.data() + gone,
+                                     static_cast<std::uint16_t>(count_ - gone));
+        }
+        for (const rte_mbuf* unsent : packets.subspan(gone)) bytes_ -= unsent->data_len;
+        counters.sent.add(gone);
+        counters.sent_bytes.add(bytes_);
     }
-    put(ether_type);
-    packet.data_off = static_cast<std::uint16_t>(room - l2_bytes);
-    packet.data_len = static_cast<std::uint16_t>(l2_bytes + l3_bytes);
-    packet.pkt_len = packet.data_len;
-    // What the receiving device said of the packet is no longer true, and must not look like a wish to the
-    // sending one.
-    packet.ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
-    return true;
+    if (gone != count_) [[unlikely]]
+        drop(packets.subspan(gone), counters);
+    count_ = 0;
+    bytes_ = 0;
 }
 
-TxBuffer::Flushed TxBuffer::flush() noexcept {
-    Flushed result;
-    if (queue_ == kNoQueue) {
-        const unsigned taken = rte_ring_enqueue_burst(
-            port_->outbox(), reinterpret_cast<void* const*>(packets_.data()), count_, nullptr);
-        result.dropped = count_ - taken;
-        rte_pktmbuf_free_bulk(packets_.data() + taken, result.dropped);
-        count_ = 0;
-        return result;
+void TxBuffer::drop(std::span<rte_mbuf*> packets, ThreadCounters& counters) noexcept {
+    counters.count(Verdict::drop_tx_full, packets.size());
+    for (const rte_mbuf* packet : packets) {
+        const auto* frame = rte_pktmbuf_mtod(packet, const std::uint8_t*);
+        const bool tagged = net::load_host16(frame + 12) == RTE_ETHER_TYPE_VLAN;
+        const std::uint16_t vlan = tagged ? net::load_host16(frame + kEthernetBytes) & 0xfffU : 0;
+        LinkCounters& link = counters.links[port_->addressing.link_of_vlan[vlan]];
+        link.tx_packets.take_back(1);
+        link.tx_bytes.take_back(packet->data_len);
+        link.dropped.add(1);
     }
-    std::uint64_t bytes = 0;  // taken before sending: afterwards the packets are the device's
-    std::array<std::uint16_t, 2 * kBurst> lengths;
-    for (unsigned i = 0; i < count_; ++i) {
-        lengths[i] = packets_[i]->data_len;
-        bytes += lengths[i];
-    }
-    for (int tries = 0; tries < kTransmitTries && result.sent < count_; ++tries) {
-        result.sent += rte_eth_tx_burst(port_->ethdev(), queue_, packets_.data() + result.sent,
-                                        static_cast<std::uint16_t>(count_ - result.sent));
-    }
-    for (unsigned i = result.sent; i < count_; ++i) bytes -= lengths[i];
-    result.sent_bytes = bytes;
-    result.dropped = count_ - result.sent;
-    if (result.dropped != 0) rte_pktmbuf_free_bulk(packets_.data() + result.sent, result.dropped);
-    count_ = 0;
-    return result;
+    rte_pktmbuf_free_bulk(packets.data(), static_cast<unsigned>(packets.size()));
 }
 
 void TxBuffer::take_from_outbox() noexcept {
     const unsigned room = static_cast<unsigned>(packets_.size()) - count_;
-    count_ += rte_ring_dequeue_burst(port_->outbox(), reinterpret_cast<void**>(packets_.data() + count_),
-                                     room, nullptr);
+    const unsigned taken = rte_ring_dequeue_burst(
+        port_->outbox(), reinterpret_cast<void**>(packets_.data() + count_), room, nullptr);
+    for (unsigned i = 0; i < taken; ++i) bytes_ += packets_[count_ + i]->data_len;
+    count_ += taken;
 }
 
 }  // namespace fwd::dataplane

@@ -6,12 +6,15 @@
 
 #include <array>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <vector>
 
+#include "dataplane/counter.h"
 #include "dataplane/flow_key.h"
 #include "dataplane/net/address.h"
+#include "dataplane/net/ipv4.h"
 #include "dataplane/packet.h"
 #include "dataplane/setup_error.h"
 
@@ -77,8 +80,33 @@ class Port {
 /// behind it.
 /// @param l3 where the packet begins, inside the buffer
 /// @return false when the buffer has no room in front
-bool write_l2(rte_mbuf& packet, std::uint8_t* l3, std::uint16_t l3_bytes, const Link& egress,
-              net::MacAddress destination, std::uint16_t ether_type) noexcept;
+inline bool write_l2(rte_mbuf& packet, std::uint8_t* l3, std::uint16_t l3_bytes, const Link& egress,
+                     net::MacAddress destination, std::uint16_t ether_type) noexcept {
+    const std::size_t l2_bytes = egress.l2_bytes();
+    const auto room = static_cast<std::size_t>(l3 - static_cast<std::uint8_t*>(packet.buf_addr));
+    if (room < l2_bytes) [[unlikely]]
+        return false;
+    std::uint8_t* frame = l3 - l2_bytes;
+    std::memcpy(frame, destination.bytes.data(), 6);
+    std::memcpy(frame + 6, egress.mac.bytes.data(), 6);
+    std::uint8_t* at = frame + 12;
+    const auto put = [&at](std::uint16_t value) {
+        net::store16(at, net::be16::from_host(value).wire());
+        at += sizeof value;
+    };
+    if (egress.vlan != 0) [[unlikely]] {
+        put(RTE_ETHER_TYPE_VLAN);
+        put(egress.vlan);
+    }
+    put(ether_type);
+    packet.data_off = static_cast<std::uint16_t>(room - l2_bytes);
+    packet.data_len = static_cast<std::uint16_t>(l2_bytes + l3_bytes);
+    packet.pkt_len = packet.data_len;
+    // What the receiving device said of the packet is no longer true, and must not look like a wish to the
+    // sending one.
+    packet.ol_flags &= RTE_MBUF_F_EXTERNAL | RTE_MBUF_F_INDIRECT;
+    return true;
+}
 
 /// Packets for one port that a worker has gathered.
 class TxBuffer {
@@ -87,24 +115,26 @@ class TxBuffer {
     TxBuffer(const Port& port, std::uint16_t queue) noexcept : port_{&port}, queue_{queue} {}
     static constexpr std::uint16_t kNoQueue = 0xffff;
 
-    struct Flushed {
-        unsigned sent = 0;
-        std::uint64_t sent_bytes = 0;
-        unsigned dropped = 0;
-    };
     bool full() const noexcept { return count_ == packets_.size(); }
     bool empty() const noexcept { return count_ == 0; }
-    void push(rte_mbuf* packet) noexcept { packets_[count_++] = packet; }
-    /// Transmits everything; what the device or the outbox does not take is freed and counted as dropped.
-    /// Packets that went to the outbox are counted by the worker that sends them.
-    Flushed flush() noexcept;
+    void push(rte_mbuf* packet, std::uint32_t frame_bytes) noexcept {
+        bytes_ += frame_bytes;
+        packets_[count_++] = packet;
+    }
+    /// Transmits everything and counts it; what the device or the outbox does not take is freed and counted
+    /// as dropped. Packets that went to the outbox are counted as sent by the worker that sends them.
+    void flush(ThreadCounters& counters) noexcept;
     /// Fills up with packets from the port's outbox; only the worker of queue 0.
     void take_from_outbox() noexcept;
 
  private:
+    /// Frees packets that were counted for their links as if they had been sent.
+    void drop(std::span<rte_mbuf*> packets, ThreadCounters& counters) noexcept;
+
     const Port* port_;
     std::uint16_t queue_;
     unsigned count_ = 0;
+    std::uint64_t bytes_ = 0;
     std::array<rte_mbuf*, 2 * kBurst> packets_{};
 };
 

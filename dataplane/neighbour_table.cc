@@ -40,7 +40,9 @@ std::optional<AdjacencyId> NeighbourTable::find(NextHop next_hop) const noexcept
     const FlowKey key = key_for(next_hop);
     const std::int32_t position = rte_hash_lookup_with_hash(table_, &key, hash_(key));
     if (position < 0) return std::nullopt;
-    return AdjacencyId{static_cast<std::uint16_t>(position)};
+    const AdjacencyId id{static_cast<std::uint16_t>(position)};
+    // Control's new entry is found before it is written.
+    return get(id).state == AdjacencyState::unused ? std::nullopt : std::optional{id};
 }
 
 std::optional<AdjacencyId> NeighbourTable::add(NextHop next_hop) noexcept {
@@ -48,7 +50,7 @@ std::optional<AdjacencyId> NeighbourTable::add(NextHop next_hop) noexcept {
     const std::int32_t position = rte_hash_add_key_with_hash(table_, &key, hash_(key));
     if (position < 0) return std::nullopt;
     const AdjacencyId id{static_cast<std::uint16_t>(position)};
-    // A worker that finds the key before this line sees an unused adjacency and goes on as if it had not.
+    // Until now find() has passed it over.
     set(id, {.state = AdjacencyState::incomplete, .egress = next_hop.egress});
     return id;
 }

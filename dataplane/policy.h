@@ -19,6 +19,8 @@ struct Policy {
     std::shared_ptr<const RuleSet> rules;
     std::shared_ptr<const Routes> routes;
     std::array<Tick, kSessionStateCount> timeouts{};
+    /// Changes with the timeouts: live sessions are then looked at once, since they may end sooner.
+    std::uint32_t timeout_generation = 0;
     /// Changes with the routes, and whenever an adjacency is taken away: flows then look up their next hop
     /// again.
     std::uint16_t route_generation = 1;

@@ -1,37 +1,25 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/session_opener.h"
 
-#include <algorithm>
 #include <array>
 #include <optional>
 
+#include "dataplane/address_check.h"
 #include "dataplane/packet.h"
 
 namespace fwd::dataplane {
 namespace {
 
 constexpr int kPortProbes = 64;
-constexpr int kEvictionTries = 16;
-constexpr std::size_t kTtlOffset = 8;
+constexpr int kEvictionTries = 256;
+constexpr int kTidiedEntries = 8;
+constexpr unsigned kEntryPrefetch = 8;
 
 // Requirement R18: above this share of the capacity new sessions make room for themselves ...
 constexpr std::uint32_t kPressurePercent = 80;
 // ... as long as so many sessions are unanswered that a real client among them still has time for its
 // handshake.
 constexpr std::uint32_t kUnansweredPercent = 10;
-
-/// Addresses that no packet on a network can come from or go to (RFC 1812, section 5.3.7; RFC 6890).
-bool is_martian(net::Ipv4Address address) noexcept {
-    const std::uint32_t host = address.value.host();
-    const std::uint32_t first_byte = host >> 24U;
-    return first_byte == 0 || first_byte == 127 || first_byte >= 224;
-}
-
-/// All ones in the host part of a network that the address belongs to.
-bool is_directed_broadcast(net::Ipv4Address address, const net::InterfaceAddress& own) noexcept {
-    return own.length <= 30 && own.prefix().contains(address) &&
-           (address.value.host() | own.prefix().mask()) == 0xffffffffU;
-}
 
 }  // namespace
 
@@ -45,27 +33,36 @@ SessionOpener::SessionOpener(const SharedTables& shared, Reclaimer& reclaimer, T
       // Workers count in ranges of their own.
       random_counter_{std::uint64_t{worker} << 56U} {}
 
-bool SessionOpener::is_own_address(net::Ipv4Address address) const noexcept {
-    return std::ranges::any_of(shared_.links, [address](const Link& link) {
-        return std::ranges::any_of(link.addresses,
-                                   [address](const auto& own) { return own.address == address; });
-    });
+bool SessionOpener::is_evictable_still(const EvictionQueue::Entry& entry) const noexcept {
+    if (shared_.flows.flow(entry.session).load_state() != entry.word) return false;
+    const SessionState state = shared_.flows.session(entry.session).state.load(std::memory_order_relaxed);
+    return state != SessionState::count_ && is_evictable(state);
 }
 
 bool SessionOpener::evict_from(EvictionQueue& queue) noexcept {
     for (int tries = 0; tries < kEvictionTries && !queue.empty(); ++tries) {
+        if (const auto* later = queue.peek(kEntryPrefetch)) {
+            __builtin_prefetch(&shared_.flows.flow(later->session));
+            __builtin_prefetch(&shared_.flows.session(later->session));
+        }
         const EvictionQueue::Entry oldest = queue.pop();
-        if (shared_.flows.flow(oldest.session).load_state() != oldest.word) continue;
-        const SessionState state =
-            shared_.flows.session(oldest.session).state.load(std::memory_order_relaxed);
-        if (state == SessionState::count_ || !is_evictable(state)) continue;
-        if (shared_.flows.retire(oldest.session, oldest.word, reclaimer_)) {
+        if (is_evictable_still(oldest) && shared_.flows.retire(oldest.session, oldest.word, reclaimer_)) {
             counters_.sessions_closed.add(1);
             counters_.sessions_evicted.add(1);
             return true;
         }
     }
     return false;
+}
+
+void SessionOpener::tidy() noexcept {
+    for (EvictionQueue* queue : {&unanswered_, &closing_}) {
+        for (int entries = 0; entries < kTidiedEntries; ++entries) {
+            const auto* oldest = queue->peek(0);
+            if (oldest == nullptr || is_evictable_still(*oldest)) break;
+            queue->pop();
+        }
+    }
 }
 
 bool SessionOpener::make_room() noexcept {
@@ -116,19 +113,22 @@ FlowTable::Claim SessionOpener::claim_masqueraded(const Policy& policy, const Fl
 
 SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
                                           const std::uint8_t* ip, Tick now) noexcept {
-    if (is_martian(key.source) || is_martian(key.destination)) return {Verdict::drop_martian};
-    if (is_own_address(key.source)) return {Verdict::drop_spoofed_own_address};
-    for (const auto& own : shared_.links[key.ingress.value].addresses) {
-        if (is_directed_broadcast(key.source, own)) return {Verdict::drop_martian};
+    if (const Verdict refused = check_addresses(shared_.links, key.ingress, key.source, key.destination);
+        refused != Verdict::forward) {
+        return {refused};
     }
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
     if (rule == nullptr) return {Verdict::drop_no_rule};
     if (!rule->allows(key.source)) return {Verdict::drop_source_denied};
-    if (key.protocol == net::Protocol::tcp && !TcpFlags{ip[kTcpFlagsOffset]}.opens())
+    if (key.protocol == net::Protocol::tcp && !TcpFlags{ip[net::kTcpFlagsOffset]}.opens())
         return {Verdict::drop_not_syn};
     const std::optional<NextHop> next_hop = policy.routes->find(rule->target.address);
     if (!next_hop) return {Verdict::drop_no_route};
-    if (ip[kTtlOffset] <= 1) return {Verdict::punt_ttl_expired};
+    if (ip[net::kTtlOffset] <= 1) return {Verdict::punt_ttl_expired};
+    const bool masquerade = rule->source == SourceTranslation::masquerade ||
+                            (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
+    if (masquerade && shared_.links[next_hop->egress.value].addresses.empty())
+        return {Verdict::drop_no_own_address};
     if (!make_room()) return {Verdict::drop_sessions_full};
 
     const FlowTable::Claim forward = shared_.flows.claim(key, hash);
@@ -147,8 +147,6 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
         }
     }
 
-    const bool masquerade = rule->source == SourceTranslation::masquerade ||
-                            (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
     Translation translation = Translation::between(key, key.source_endpoint(), rule->target);
     const FlowTable::Claim reverse = masquerade
                                          ? claim_masqueraded(policy, key, *rule, *next_hop, translation)

@@ -27,8 +27,12 @@ class SessionOpener {
     /// A session has begun to close: it may be evicted from now on.
     void note_closing(FlowPosition id, StateWord word) noexcept { closing_.push({id, word}); }
 
+    /// Forgets a few sessions at the heads of the queues that have moved on: a round's share, so that whoever
+    /// needs room does not have to wade through them.
+    void tidy() noexcept;
+
  private:
-    bool is_own_address(net::Ipv4Address address) const noexcept;
+    bool is_evictable_still(const EvictionQueue::Entry& entry) const noexcept;
     /// Ends the oldest session of a queue that may still be evicted.
     bool evict_from(EvictionQueue& queue) noexcept;
     /// Under pressure unanswered and closing sessions make room (requirement R18).

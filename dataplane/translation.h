@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include "dataplane/flow_key.h"
 #include "dataplane/net/address.h"
 #include "dataplane/net/checksum.h"
+#include "dataplane/net/ipv4.h"
 
 namespace fwd::dataplane {
 
@@ -27,9 +30,41 @@ struct Translation {
     FlowKey reverse_key(LinkId egress, net::Protocol protocol) const noexcept;
 };
 
+namespace detail {
+
+// Both addresses and, without options right behind them, both ports.
+inline constexpr std::size_t kTupleBytes = 12;
+static_assert(offsetof(Translation, l3) == kTupleBytes);
+
+inline bool is_udp(const std::uint8_t* ip) noexcept {
+    return ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::udp);
+}
+inline std::uint8_t* l4_checksum(std::uint8_t* ip) noexcept {
+    return ip + (is_udp(ip) ? net::kUdpChecksumOffset : net::kTcpChecksumOffset);
+}
+inline void rewrite_headers(std::uint8_t* ip, const Translation& translation) noexcept {
+    --ip[net::kTtlOffset];
+    std::uint8_t* field = ip + net::kIpChecksumOffset;
+    net::store16(field, translation.l3.apply(net::load16(field)));
+    std::memcpy(ip + net::kAddressesOffset, &translation, kTupleBytes);
+}
+
+}  // namespace detail
+
 /// Rewrites addresses, ports, TTL and checksums of a TCP or UDP packet without IP options, TTL above 1 (RFC
 /// 1624). A UDP checksum of 0 (none) stays 0, one that comes out as 0 is sent as 0xffff (RFC 768).
-void rewrite(std::uint8_t* ip, const Translation& translation) noexcept;
+inline void rewrite(std::uint8_t* ip, const Translation& translation) noexcept {
+    const bool udp = detail::is_udp(ip);
+    std::uint8_t* field = detail::l4_checksum(ip);
+    const std::uint16_t before = net::load16(field);
+    std::uint16_t after = translation.l4.apply(before);
+    if (udp) {
+        if (after == 0) after = 0xffff;
+        if (before == 0) after = 0;
+    }
+    net::store16(field, after);
+    detail::rewrite_headers(ip, translation);
+}
 
 /// The same, for a packet whose TCP or UDP checksum may cover the pseudo-header alone, as virtual links hand
 /// it over (requirement P8): such a checksum is computed in full.

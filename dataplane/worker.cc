@@ -10,6 +10,7 @@
 #include <cstring>
 #include <ctime>
 
+#include "dataplane/address_check.h"
 #include "dataplane/icmp_error.h"
 #include "dataplane/packet.h"
 
@@ -17,10 +18,10 @@ namespace fwd::dataplane {
 namespace {
 
 constexpr std::uint32_t kBuriedPositions = 1U << 17U;
-constexpr unsigned kFreedPerRound = 128;
 constexpr unsigned kParsePrefetch = 4;
-// A core has about a dozen buffers for lines on their way: what is asked for beyond them is dropped.
-constexpr unsigned kFlowPrefetch = 12;
+// A core has about two dozen buffers for lines on their way; what is asked for beyond them is dropped. A
+// lookup asks for three lines a key.
+constexpr unsigned kGroup = 32;
 
 // What control can take without falling behind, per worker.
 constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000;
@@ -29,9 +30,6 @@ constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSec
 constexpr unsigned kRoundsBeforeSleep = 1000;
 constexpr long kFirstSleepNs = 20'000, kLongestSleepNs = 250'000;
 
-constexpr std::size_t kTtlOffset = 8;
-constexpr std::size_t kProtocolOffset = 9;
-constexpr std::size_t kFlagsOffset = 6;
 constexpr std::uint8_t kDontFragment = 0x40;
 
 constexpr unsigned kNeighbourUseShift = 8;  // ticks to about 2 seconds
@@ -43,13 +41,16 @@ struct Worker::Burst {
     std::array<Parsed, kBurst> parsed;
     std::array<FlowKey, kBurst> keys;
     std::array<std::uint32_t, kBurst> hashes;
-    std::array<const void*, kBurst> key_pointers;
-    std::array<std::int32_t, kBurst> positions;
+    std::array<FlowPosition, kBurst> hints;
+    // Packets whose hint was no good, in the order of their arrival.
+    unsigned missed_count;
+    std::array<std::uint8_t, kBurst> missed;
 };
 
 Worker::Worker(const SharedTables& shared, const Config& config)
     : shared_{shared},
       config_{config},
+      burst_{std::make_unique<Burst>()},
       reclaimer_{shared.flows, kBuriedPositions},
       opener_{shared, reclaimer_, counters_, config.index},
       sweeper_{shared, reclaimer_, counters_, config.index},
@@ -60,6 +61,8 @@ Worker::Worker(const SharedTables& shared, const Config& config)
         tx_.emplace_back(*shared.ports[port], config.tx_queues[port]);
     }
 }
+
+Worker::~Worker() = default;
 
 void Worker::run(const std::atomic<bool>& stop) noexcept {
     rte_rcu_qsbr* qsbr = shared_.flows.qsbr();
@@ -113,23 +116,29 @@ unsigned Worker::poll(Tsc now) noexcept {
     }
     flush();
     sweeper_.step(*policy_, now);
-    reclaimer_.drain(kFreedPerRound);
+    opener_.tidy();
+    // As many as a round can bury: a session evicted for each packet, and what the sweep has ended.
+    reclaimer_.drain(2 * kBurst * (static_cast<unsigned>(config_.rx_queues.size()) + 1));
     return met;
 }
 
 void Worker::process(std::span<rte_mbuf*> packets, PortIndex port, Tsc now) noexcept {
     policy_ = shared_.policy.load(std::memory_order_acquire);
-    Burst burst;
-    parse_burst(packets, *shared_.ports[port.value], burst, now);
-    if (burst.count != 0) forward_burst(burst, now);
+    parse_burst(packets, *shared_.ports[port.value], now);
+    if (burst_->count != 0) forward_burst(now);
 }
 
-void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Burst& burst, Tsc now) noexcept {
+void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now) noexcept {
     const auto prefetch = [&](std::size_t i) {
         if (i < packets.size()) rte_prefetch0(rte_pktmbuf_mtod(packets[i], void*));
     };
     for (unsigned i = 0; i < kParsePrefetch; ++i) prefetch(i);
+    Burst& burst = *burst_;
+    const FlowHash hash = shared_.flows.hash();
+    const FlowHints hints = shared_.flows.hints();
+    LinkTally tally{counters_, &LinkCounters::rx_packets, &LinkCounters::rx_bytes};
     std::uint64_t bytes = 0;
+    unsigned n = 0;
     for (std::size_t i = 0; i < packets.size(); ++i) {
         prefetch(i + kParsePrefetch);
         rte_mbuf* packet = packets[i];
@@ -145,92 +154,110 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Burst& 
         const bool checksum_good =
             (packet->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
         const ParsedPacket result = parse(frame, frame_bytes, port.addressing, vlan, checksum_good);
-        if (result.link.value != kNoLink) {
-            LinkCounters& link = counters_.links[result.link.value];
-            link.rx_packets.add(1);
-            link.rx_bytes.add(frame_bytes);
-        }
+        if (result.link.value != kNoLink) [[likely]]
+            tally.add(result.link, frame_bytes);
         const Parsed parsed{packet, frame + result.l3_offset, result.ip_bytes, result.link};
-        switch (result.kind) {
-            case PacketKind::tcp_or_udp: {
-                const unsigned n = burst.count++;
-                burst.parsed[n] = parsed;
-                burst.keys[n] = FlowKey::from_packet(result.link, parsed.ip);
-                burst.hashes[n] = shared_.flows.hash()(burst.keys[n]);
-                burst.key_pointers[n] = &burst.keys[n];
-                break;
-            }
-            case PacketKind::icmp:
-                forward_icmp(parsed, now);
-                break;
-            case PacketKind::arp:
-                punt(packet,
-                     {.why = Verdict::punt_arp,
-                      .ingress = result.link,
-                      .l3_offset = result.l3_offset,
-                      .l3_bytes = static_cast<std::uint16_t>(frame_bytes - result.l3_offset)},
-                     now);
-                break;
-            case PacketKind::dropped:
-                drop(packet, result.verdict, result.link);
-                break;
+        if (result.kind == PacketKind::tcp_or_udp) [[likely]] {
+            burst.parsed[n] = parsed;
+            burst.keys[n] = FlowKey::from_packet(result.link, parsed.ip);
+            burst.hashes[n] = hash(burst.keys[n]);
+            hints.prefetch(burst.hashes[n]);
+            ++n;
+        } else if (result.kind == PacketKind::icmp) {
+            forward_icmp(parsed, now);
+        } else if (result.kind == PacketKind::arp) {
+            PuntNote note = note_about(parsed, Verdict::punt_arp, {});
+            note.l3_bytes = static_cast<std::uint16_t>(frame_bytes - result.l3_offset);
+            punt(packet, note, now);
+        } else {
+            drop(packet, result.verdict, result.link);
         }
     }
+    burst.count = n;
     counters_.received.add(packets.size());
     counters_.received_bytes.add(bytes);
 }
 
-void Worker::forward_burst(Burst& burst, Tsc now) noexcept {
-    shared_.flows.lookup_bulk(burst.key_pointers.data(), burst.hashes.data(), burst.count,
-                              burst.positions.data());
-    const auto prefetch = [&](unsigned i) {
-        if (i < burst.count && burst.positions[i] >= 0) {
-            __builtin_prefetch(
-                &shared_.flows.flow(FlowPosition{static_cast<std::uint32_t>(burst.positions[i])}), 1);
+void Worker::forward_burst(Tsc now) noexcept {
+    Burst& burst = *burst_;
+    const FlowHints hints = shared_.flows.hints();
+    burst.missed_count = 0;
+    for (unsigned begin = 0; begin < burst.count + kGroup; begin += kGroup) {
+        const unsigned end = std::min(begin + kGroup, burst.count);
+        for (unsigned i = begin; i < end; ++i) {
+            burst.hints[i] = hints.find(burst.hashes[i]);
+            __builtin_prefetch(&shared_.flows.flow(burst.hints[i]), 1);
         }
-    };
-    for (unsigned i = 0; i < kFlowPrefetch; ++i) prefetch(i);
-    const Tick tick = Tick::of(now);
-    std::array<std::uint8_t, kBurst> again;
-    unsigned again_count = 0;
-    for (unsigned i = 0; i < burst.count; ++i) {
-        prefetch(i + kFlowPrefetch);
-        const auto [verdict, flow] =
-            find_or_open(burst.keys[i], burst.hashes[i], burst.positions[i], burst.parsed[i].ip, tick);
+        if (begin != 0) forward_group(begin - kGroup, std::min(begin, burst.count), now);
+    }
+    if (burst.missed_count != 0) [[unlikely]]
+        forward_missed(now);
+}
+
+void Worker::forward_group(unsigned begin, unsigned end, Tsc now) noexcept {
+    Burst& burst = *burst_;
+    LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
+    for (unsigned i = begin; i < end; ++i) {
+        Flow* flow = shared_.flows.live_flow(burst.hints[i], burst.keys[i]);
         if (flow != nullptr) [[likely]] {
-            forward(burst.parsed[i], burst.keys[i], *flow, now);
+            forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, sent);
         } else {
-            again[again_count++] = static_cast<std::uint8_t>(i);
-            burst.positions[i] = static_cast<std::int32_t>(verdict);
+            burst.missed[burst.missed_count++] = static_cast<std::uint8_t>(i);
         }
     }
-    // A packet that met a session while another worker was opening or ending it is put through once more.
-    for (unsigned n = 0; n < again_count; ++n) {
-        const unsigned i = again[n];
-        auto verdict = static_cast<Verdict>(burst.positions[i]);
+}
+
+void Worker::forward_missed(Tsc now) noexcept {
+    Burst& burst = *burst_;
+    std::array<const void*, kBurst> keys;
+    std::array<std::uint32_t, kBurst> hashes;
+    std::array<std::int32_t, kBurst> positions;
+    for (unsigned m = 0; m < burst.missed_count; ++m) {
+        keys[m] = &burst.keys[burst.missed[m]];
+        hashes[m] = burst.hashes[burst.missed[m]];
+    }
+    shared_.flows.lookup_bulk(keys.data(), hashes.data(), burst.missed_count, positions.data());
+    const auto prefetch = [&](unsigned m) {
+        if (m < burst.missed_count && positions[m] >= 0)
+            __builtin_prefetch(&shared_.flows.flow(FlowPosition{static_cast<std::uint32_t>(positions[m])}),
+                               1);
+    };
+    for (unsigned m = 0; m < kGroup; ++m) prefetch(m);
+    unsigned again_count = 0;
+    std::array<Verdict, kBurst> verdicts;
+    for (unsigned m = 0; m < burst.missed_count; ++m) {
+        prefetch(m + kGroup);
+        const unsigned i = burst.missed[m];
+        const Verdict verdict = forward_looked_up(i, positions[m], now);
+        if (verdict == Verdict::forward) continue;
+        burst.missed[again_count] = static_cast<std::uint8_t>(i);
+        verdicts[again_count++] = verdict;
+    }
+    for (unsigned m = 0; m < again_count; ++m) {
+        const unsigned i = burst.missed[m];
         const Parsed& parsed = burst.parsed[i];
-        if (verdict == Verdict::drop_session_opening || verdict == Verdict::drop_session_ending) {
-            const std::int32_t position = shared_.flows.lookup(burst.keys[i], burst.hashes[i]);
-            const auto retried = find_or_open(burst.keys[i], burst.hashes[i], position, parsed.ip, tick);
-            if (retried.flow != nullptr) {
-                forward(parsed, burst.keys[i], *retried.flow, now);
-                continue;
-            }
-            verdict = retried.verdict;
-        }
+        Verdict verdict = verdicts[m];
+        // A packet that met a session while another worker was opening or ending it is put through once more.
+        if (verdict == Verdict::drop_session_opening || verdict == Verdict::drop_session_ending)
+            verdict = forward_looked_up(i, shared_.flows.lookup(burst.keys[i], burst.hashes[i]), now);
+        if (verdict == Verdict::forward) continue;
         if (is_drop(verdict)) {
             drop(parsed.packet, verdict, parsed.ingress);
-            continue;
+        } else {
+            punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
         }
-        punt(parsed.packet,
-             {.why = verdict,
-              .ingress = parsed.ingress,
-              .egress = parsed.ingress,
-              .l3_offset =
-                  static_cast<std::uint16_t>(parsed.ip - rte_pktmbuf_mtod(parsed.packet, std::uint8_t*)),
-              .l3_bytes = parsed.ip_bytes},
-             now);
     }
+}
+
+Verdict Worker::forward_looked_up(unsigned i, std::int32_t position, Tsc now) noexcept {
+    const Burst& burst = *burst_;
+    const auto [verdict, flow] =
+        find_or_open(burst.keys[i], burst.hashes[i], position, burst.parsed[i].ip, Tick::of(now));
+    if (flow == nullptr) return verdict;
+    shared_.flows.hints().note(burst.hashes[i], shared_.flows.position_of(*flow));
+    LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
+    forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, sent);
+    return Verdict::forward;
 }
 
 SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t hash, std::int32_t position,
@@ -256,26 +283,31 @@ SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t has
     }
 }
 
-void Worker::forward(const Parsed& parsed, const FlowKey& key, Flow& flow, Tsc now) noexcept {
-    const Tick tick = Tick::of(now);
+[[gnu::always_inline]] inline void Worker::forward(const Parsed& parsed, net::Protocol protocol, Flow& flow,
+                                                   Tsc now, LinkTally& sent) noexcept {
     std::uint8_t* ip = parsed.ip;
-    if (ip[kTtlOffset] <= 1) [[unlikely]] {
-        punt(parsed.packet,
-             {.why = Verdict::punt_ttl_expired,
-              .ingress = parsed.ingress,
-              .egress = parsed.ingress,
-              .l3_offset = static_cast<std::uint16_t>(ip - rte_pktmbuf_mtod(parsed.packet, std::uint8_t*)),
-              .l3_bytes = parsed.ip_bytes},
-             now);
+    if (ip[net::kTtlOffset] <= 1) [[unlikely]] {
+        punt(parsed.packet, note_about(parsed, Verdict::punt_ttl_expired, parsed.ingress), now);
         return;
     }
-    const TcpFlags flags{key.protocol == net::Protocol::tcp ? ip[kTcpFlagsOffset] : std::uint8_t{0}};
+    const Tick tick = Tick::of(now);
+    const TcpFlags flags{protocol == net::Protocol::tcp ? ip[net::kTcpFlagsOffset] : std::uint8_t{0}};
     if (!flow.settled.load(std::memory_order_relaxed) || flags.changes_state()) [[unlikely]] {
         update_session(flow, flags, tick);
     }
     flow.touch(tick);
     flow.count(parsed.ip_bytes);
-    emit(parsed, flow, flow.translation.destination, now);
+    const NextHopRef ref = flow.next_hop.load(std::memory_order_relaxed);
+    const AdjacencyId id{ref.adjacency};
+    const Adjacency adjacency = shared_.neighbours.get(id);
+    const Link& egress = shared_.links[adjacency.egress.value];
+    if (ref.route_generation == policy_->route_generation && adjacency.state == AdjacencyState::reachable &&
+        parsed.ip_bytes <= egress.mtu) [[likely]] {
+        translate(parsed, flow.translation);
+        send(parsed, id, adjacency, egress, now, sent);
+    } else {
+        emit(parsed, flow, flow.translation.destination, now);
+    }
 }
 
 void Worker::update_session(Flow& flow, TcpFlags flags, Tick now) noexcept {
@@ -285,34 +317,70 @@ void Worker::update_session(Flow& flow, TcpFlags flags, Tick now) noexcept {
             opener_.note_closing(flow.session, flows.flow(flow.session).load_state());
         }
     }
-    const SessionState state = flows.session(flow.session).state.load(std::memory_order_relaxed);
-    if (is_settled(state)) flow.settled.store(true, std::memory_order_relaxed);
+    const std::atomic<SessionState>& state = flows.session(flow.session).state;
+    if (!is_settled(state.load(std::memory_order_relaxed))) return;
+    flow.settled.store(true, std::memory_order_relaxed);
+    // Another worker may just have opened the session anew, and cleared the mark before this one set it.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (!is_settled(state.load(std::memory_order_relaxed)))
+        flow.settled.store(false, std::memory_order_relaxed);
 }
 
 std::optional<NextHop> Worker::find_next_hop(Flow& flow, net::Ipv4Address destination,
                                              NextHopRef& ref) noexcept {
     const std::optional<NextHop> next_hop = policy_->routes->find(destination);
     if (!next_hop) return std::nullopt;
-    const auto adjacency = shared_.neighbours.find(*next_hop);
-    // Control's new entry is found before it is written.
-    if (adjacency && shared_.neighbours.get(*adjacency).state != AdjacencyState::unused) {
+    if (const auto adjacency = shared_.neighbours.find(*next_hop)) {
         ref = {adjacency->value, policy_->route_generation};
         flow.next_hop.store(ref, std::memory_order_relaxed);
     }
     return next_hop;
 }
 
-void Worker::emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination, Tsc now) noexcept {
-    rte_mbuf* packet = parsed.packet;
-    const auto l3_offset = static_cast<std::uint16_t>(parsed.ip - rte_pktmbuf_mtod(packet, std::uint8_t*));
-    PuntNote note{.why = Verdict::hold_neighbour,
-                  .ingress = parsed.ingress,
-                  .l3_offset = l3_offset,
-                  .l3_bytes = parsed.ip_bytes};
+[[gnu::always_inline]] inline void Worker::translate(const Parsed& parsed,
+                                                     const Translation& translation) noexcept {
+    if (shared_.links[parsed.ingress.value].rx_checksum_partial) [[unlikely]] {
+        const bool marked =
+            (parsed.packet->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE;
+        rewrite_partial(parsed.ip, parsed.ip_bytes, translation, marked);
+    } else {
+        rewrite(parsed.ip, translation);
+    }
+}
 
+[[gnu::always_inline]] inline void Worker::send(const Parsed& parsed, AdjacencyId id,
+                                                const Adjacency& adjacency, const Link& egress, Tsc now,
+                                                LinkTally& sent) noexcept {
+    shared_.neighbours.use(id, Tick::of(now).value >> kNeighbourUseShift);
+    if (!write_l2(*parsed.packet, parsed.ip, parsed.ip_bytes, egress, adjacency.mac, RTE_ETHER_TYPE_IPV4))
+        [[unlikely]] {
+        drop(parsed.packet, Verdict::drop_no_headroom, parsed.ingress);
+        return;
+    }
+    const auto frame_bytes = static_cast<std::uint32_t>(egress.l2_bytes() + parsed.ip_bytes);
+    sent.add(adjacency.egress, frame_bytes);
+    TxBuffer& buffer = tx_[egress.port.value];
+    if (buffer.full()) [[unlikely]]
+        flush();
+    buffer.push(parsed.packet, frame_bytes);
+}
+
+PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept {
+    return {
+        .why = why,
+        .ingress = parsed.ingress,
+        .egress = egress,
+        .l3_offset = static_cast<std::uint16_t>(parsed.ip - rte_pktmbuf_mtod(parsed.packet, std::uint8_t*)),
+        .l3_bytes = parsed.ip_bytes};
+}
+
+[[gnu::noinline]] void Worker::emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination,
+                                    Tsc now) noexcept {
+    rte_mbuf* packet = parsed.packet;
+    PuntNote note = note_about(parsed, Verdict::hold_neighbour, {});
     NextHopRef ref = flow.next_hop.load(std::memory_order_relaxed);
     Adjacency adjacency;
-    if (ref.route_generation != policy_->route_generation) [[unlikely]] {
+    if (ref.route_generation != policy_->route_generation) {
         const auto next_hop = find_next_hop(flow, destination, ref);
         if (!next_hop) {
             drop(packet, Verdict::drop_no_route, parsed.ingress);
@@ -321,15 +389,15 @@ void Worker::emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination
         adjacency.egress = next_hop->egress;
         note.next_hop = next_hop->address;
     }
-    if (ref.route_generation == policy_->route_generation) [[likely]] {
+    if (ref.route_generation == policy_->route_generation) {
         adjacency = shared_.neighbours.get(AdjacencyId{ref.adjacency});
     }
-    const bool icmp = parsed.ip[kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::icmp);
+    const bool icmp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::icmp);
     const Link& egress = shared_.links[adjacency.egress.value];
     note.egress = adjacency.egress;
-    if (parsed.ip_bytes > egress.mtu) [[unlikely]] {
+    if (parsed.ip_bytes > egress.mtu) {
         // No error answers an ICMP error (RFC 1812, section 4.3.2.7).
-        if (icmp || (parsed.ip[kFlagsOffset] & kDontFragment) == 0) {
+        if (icmp || (parsed.ip[net::kFragmentOffset] & kDontFragment) == 0) {
             drop(packet, Verdict::drop_too_big, parsed.ingress);
         } else {
             note.why = Verdict::punt_too_big;
@@ -337,16 +405,8 @@ void Worker::emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination
         }
         return;
     }
-    if (!icmp) {
-        if (shared_.links[parsed.ingress.value].rx_checksum_partial) [[unlikely]] {
-            const bool marked =
-                (packet->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE;
-            rewrite_partial(parsed.ip, parsed.ip_bytes, flow.translation, marked);
-        } else {
-            rewrite(parsed.ip, flow.translation);
-        }
-    }
-    if (adjacency.state != AdjacencyState::reachable) [[unlikely]] {
+    if (!icmp) translate(parsed, flow.translation);
+    if (adjacency.state != AdjacencyState::reachable) {
         if (adjacency.state == AdjacencyState::failed) {
             drop(packet, Verdict::drop_neighbour_failed, parsed.ingress);
             return;
@@ -357,34 +417,28 @@ void Worker::emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination
         punt(packet, note, now);
         return;
     }
-    shared_.neighbours.use(AdjacencyId{ref.adjacency}, Tick::of(now).value >> kNeighbourUseShift);
-    if (!write_l2(*packet, parsed.ip, parsed.ip_bytes, egress, adjacency.mac, RTE_ETHER_TYPE_IPV4)) {
-        drop(packet, Verdict::drop_no_headroom, parsed.ingress);
-        return;
-    }
-    transmit(packet, adjacency.egress);
+    LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
+    send(parsed, AdjacencyId{ref.adjacency}, adjacency, egress, now, sent);
 }
 
 void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     const auto refuse = [&](Verdict verdict) { drop(parsed.packet, verdict, parsed.ingress); };
     std::uint8_t* ip = parsed.ip;
-    const std::uint8_t type = ip[kIpv4Bytes];
+    const std::uint8_t type = ip[net::kIpv4Bytes];
     const Link& link = shared_.links[parsed.ingress.value];
     if (!icmp_checksum_good(ip, parsed.ip_bytes)) return refuse(Verdict::drop_bad_icmp);
 
-    net::Ipv4Address destination;
-    std::memcpy(&destination, ip + 16, sizeof destination);
+    const net::Ipv4Address source{net::be32::from_wire(net::load32(ip + net::kAddressesOffset))};
+    const net::Ipv4Address destination{net::be32::from_wire(net::load32(ip + net::kDestinationOffset))};
+    if (const Verdict refused = check_addresses(shared_.links, parsed.ingress, source, destination);
+        refused != Verdict::forward) {
+        return refuse(refused);
+    }
     if (type == kIcmpEchoRequest) {
         const bool own =
             std::ranges::any_of(link.addresses, [&](const auto& a) { return a.address == destination; });
         if (!link.ping || !own) return refuse(Verdict::drop_icmp_ignored);
-        punt(parsed.packet,
-             {.why = Verdict::punt_echo,
-              .ingress = parsed.ingress,
-              .egress = parsed.ingress,
-              .l3_offset = static_cast<std::uint16_t>(ip - rte_pktmbuf_mtod(parsed.packet, std::uint8_t*)),
-              .l3_bytes = parsed.ip_bytes},
-             now);
+        punt(parsed.packet, note_about(parsed, Verdict::punt_echo, parsed.ingress), now);
         return;
     }
     if (!is_icmp_error(type)) return refuse(Verdict::drop_icmp_ignored);
@@ -397,29 +451,14 @@ void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     if (flow.load_state().state() != RecordState::live || destination != key->destination) {
         return refuse(Verdict::drop_icmp_no_session);
     }
-    if (ip[kTtlOffset] <= 1) return refuse(Verdict::drop_ttl_expired);
+    if (ip[net::kTtlOffset] <= 1) return refuse(Verdict::drop_ttl_expired);
     rewrite_icmp_error(ip, parsed.ip_bytes, *key, flow.translation, flow.direction == Direction::reverse);
     emit(parsed, flow, flow.translation.destination, now);
 }
 
-void Worker::transmit(rte_mbuf* packet, LinkId egress) noexcept {
-    LinkCounters& link = counters_.links[egress.value];
-    link.tx_packets.add(1);
-    link.tx_bytes.add(packet->data_len);
-    TxBuffer& buffer = tx_[shared_.links[egress.value].port.value];
-    if (buffer.full()) [[unlikely]]
-        flush();
-    buffer.push(packet);
-    counters_.count(Verdict::forward);
-}
-
 void Worker::flush() noexcept {
     for (TxBuffer& buffer : tx_) {
-        if (buffer.empty()) continue;
-        const TxBuffer::Flushed flushed = buffer.flush();
-        counters_.sent.add(flushed.sent);
-        counters_.sent_bytes.add(flushed.sent_bytes);
-        if (flushed.dropped != 0) counters_.count(Verdict::drop_tx_full, flushed.dropped);
+        if (!buffer.empty()) buffer.flush(counters_);
     }
 }
 
@@ -451,10 +490,14 @@ void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {
     }
     if (!limiter->allow(now)) return drop(packet, refused, note.ingress);
     punt_note(*packet) = note;
-    if (rte_ring_enqueue(shared_.punts, packet) != 0)
+    // Counted before: control may release it at once.
+    const bool held = note.why == Verdict::hold_neighbour;
+    if (held) counters_.held.add(1);
+    if (rte_ring_enqueue(shared_.punts, packet) != 0) {
+        if (held) counters_.released.add(1);
         return drop(packet, Verdict::drop_control_full, note.ingress);
+    }
     counters_.count(note.why);
-    if (note.why == Verdict::hold_neighbour) counters_.held.add(1);
 }
 
 }  // namespace fwd::dataplane

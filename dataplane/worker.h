@@ -11,12 +11,14 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "dataplane/ageing.h"
 #include "dataplane/counter.h"
+#include "dataplane/link_tally.h"
 #include "dataplane/punt_limiter.h"
 #include "dataplane/session_opener.h"
 #include "dataplane/shared_tables.h"
@@ -42,6 +44,9 @@ class Worker {
         IdleMode idle = IdleMode::poll;
     };
     Worker(const SharedTables& shared, const Config& config);
+    ~Worker();
+    Worker(const Worker&) = delete;
+    Worker& operator=(const Worker&) = delete;
 
     /// Registers with QSBR and works until told to stop. The thread needs an lcore id.
     void run(const std::atomic<bool>& stop) noexcept;
@@ -66,19 +71,31 @@ class Worker {
         LinkId ingress;
     };
 
-    void parse_burst(std::span<rte_mbuf*> packets, const Port& port, Burst& burst, Tsc now) noexcept;
-    void forward_burst(Burst& burst, Tsc now) noexcept;
+    void parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now) noexcept;
+    /// Forwards packets of live flows, a group at a time: while the records of one group are on their way
+    /// from memory, the packets of the group before are rewritten.
+    void forward_burst(Tsc now) noexcept;
+    void forward_group(unsigned begin, unsigned end, Tsc now) noexcept;
+    /// Packets whose hint was no good: looks them up in bulk, opens sessions, drops what nothing explains.
+    void forward_missed(Tsc now) noexcept;
+    /// Verdict::forward when the packet has been dealt with, otherwise what has to become of it.
+    Verdict forward_looked_up(unsigned index, std::int32_t position, Tsc now) noexcept;
     /// The flow of a packet, or what else becomes of it.
     SessionOpener::Result find_or_open(const FlowKey& key, std::uint32_t hash, std::int32_t position,
                                        const std::uint8_t* ip, Tick now) noexcept;
-    void forward(const Parsed& parsed, const FlowKey& key, Flow& flow, Tsc now) noexcept;
+    void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now, LinkTally& sent) noexcept;
     void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
     void update_session(Flow& flow, TcpFlags flags, Tick now) noexcept;
-    /// Sends a translated packet to its next hop, or gives it to control to wait for it.
+    void translate(const Parsed& parsed, const Translation& translation) noexcept;
+    /// Sends a packet to its next hop, whatever is in the way: the next hop has to be looked up, the packet
+    /// is too big, or it has to wait in control. ICMP errors have been rewritten already.
     void emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination, Tsc now) noexcept;
     /// The adjacency of a flow, looked up again when routes have changed.
     std::optional<NextHop> find_next_hop(Flow& flow, net::Ipv4Address destination, NextHopRef& ref) noexcept;
-    void transmit(rte_mbuf* packet, LinkId egress) noexcept;
+    /// Sends a translated packet to a reachable next hop.
+    void send(const Parsed& parsed, AdjacencyId id, const Adjacency& adjacency, const Link& egress, Tsc now,
+              LinkTally& sent) noexcept;
+    PuntNote note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept;
     void drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept;
     void punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept;
     void flush() noexcept;
@@ -87,6 +104,7 @@ class Worker {
     const SharedTables& shared_;
     const Config config_;
     const Policy* policy_ = nullptr;  // of this round
+    std::unique_ptr<Burst> burst_;  // kept between rounds, since clearing it would cost more than filling it
     ThreadCounters counters_;
     Reclaimer reclaimer_;
     SessionOpener opener_;

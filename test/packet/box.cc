@@ -278,6 +278,10 @@ void Box::pass(std::chrono::milliseconds time, std::optional<unsigned> sleeping_
     }
 }
 
+void Box::set_timeouts(const control::TimeoutSettings& timeouts) {
+    policies_->publish_timeouts(*dataplane_, timeouts);
+}
+
 void Box::set_rules(const std::string& text) {
     auto rules = control::parse_rules(text, "rules");
     if (!rules) fail(rules.error().text());

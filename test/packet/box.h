@@ -63,6 +63,8 @@ class Box {
 
     /// Replaces the rules by those of this text, as `fwdctl export` prints them.
     void set_rules(const std::string& text);
+    /// As a reload with these timeouts does.
+    void set_timeouts(const control::TimeoutSettings& timeouts);
     /// Ends all sessions, as clear-sessions does.
     void clear_sessions();
 

@@ -143,6 +143,32 @@ TEST_F(IcmpAboutMasqueradedSession, ErrorByAnAddressThatTheSessionNeverUsedIsDro
     EXPECT_EQ(box_.count(Verdict::drop_icmp_no_session), 1);
 }
 
+/// P5
+TEST_F(IcmpAboutMasqueradedSession, ErrorFromASourceThatCannotBeIsDropped) {
+    const auto error_from = [&](net::Ipv4Address source) {
+        return box_.exchange("lan",
+                             box_.to("lan")
+                                 .ipv4(source, kFwd)
+                                 .icmp(kUnreachable, kPortUnreachable)
+                                 .payload(request_as_forwarded().ip_bytes()),
+                             "lan");
+    };
+    EXPECT_THAT(error_from("127.0.0.1"_ip), IsEmpty());
+    EXPECT_THAT(error_from("224.0.0.5"_ip), IsEmpty());
+    EXPECT_THAT(error_from("10.0.0.255"_ip), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_martian), 3);
+    EXPECT_THAT(error_from(kFwd), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_spoofed_own_address), 1);
+}
+
+/// P5
+TEST(Icmp, PingFromASourceThatCannotBeIsNotAnswered) {
+    Box box{kOneArm};
+    for (const auto source : {"0.0.0.0"_ip, "255.255.255.255"_ip, "10.0.0.255"_ip, kFwd})
+        EXPECT_THAT(box.exchange("lan", box.to("lan").ipv4(source, kFwd).icmp(8, 0).payload("ping"), "lan"),
+                    IsEmpty());
+}
+
 TEST(Icmp, TtlThatRunsOutIsAnsweredWithTimeExceededFromFwdsAddress) {
     Box box{kTwoArm};
     const auto probe =

@@ -66,6 +66,12 @@ TEST_F(TcpSession, EstablishedLivesForTwoHoursAndFourMinutes) {
     expect_to_live_for(7440s);
 }
 
+TEST_F(TcpSession, LearnsOfAShorterTimeout) {
+    establish();
+    box_.set_timeouts({.tcp_established = 60s});
+    expect_to_live_for(60s);
+}
+
 TEST_F(TcpSession, EveryPacketOfEitherSideKeepsItAlive) {
     establish();
     for (int i = 0; i < 4; ++i) {

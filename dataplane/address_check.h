@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "dataplane/link.h"
+#include "dataplane/net/address.h"
+#include "dataplane/verdict.h"
+
+namespace fwd::dataplane {
+
+/// Addresses that no packet on a network can come from or go to (RFC 1812, section 5.3.7; RFC 6890).
+inline bool is_martian(net::Ipv4Address address) noexcept {
+    const std::uint32_t first_byte = address.value.host() >> 24U;
+    return first_byte == 0 || first_byte == 127 || first_byte >= 224;
+}
+
+/// All ones in the host part of a network that the address belongs to.
+inline bool is_directed_broadcast(net::Ipv4Address address, const net::InterfaceAddress& own) noexcept {
+    return own.length <= 30 && own.prefix().contains(address) &&
+           (address.value.host() | own.prefix().mask()) == 0xffffffffU;
+}
+
+/// Whether a packet may have come by a link from a source to a destination: a drop when one of them can't be,
+/// otherwise Verdict::forward. Packets of live sessions have passed it when the session was opened.
+inline Verdict check_addresses(const std::vector<Link>& links, LinkId ingress, net::Ipv4Address source,
+                               net::Ipv4Address destination) noexcept {
+    if (is_martian(source) || is_martian(destination)) return Verdict::drop_martian;
+    for (const Link& link : links) {
+        for (const auto& own : link.addresses) {
+            if (own.address == source) return Verdict::drop_spoofed_own_address;
+        }
+    }
+    for (const auto& own : links[ingress.value].addresses) {
+        if (is_directed_broadcast(source, own)) return Verdict::drop_martian;
+    }
+    return Verdict::forward;
+}
+
+}  // namespace fwd::dataplane
