@@ -3,15 +3,16 @@
 // it names, so a wrong one costs time and nothing else, and nobody has to take care of it.
 //
 // rte_hash reads three lines of memory for a key (two buckets, the key) before a packet reads the flow's own
-// line. With a hint it is one, and four keys share it. Among a million sessions nothing costs a packet more
+// line. With a hint it is one half. Among a million sessions nothing costs a packet more
 // than lines that are not in the cache.
 //
-//     hash:  tag ....... set            hint:  tag | position         a set has four hints
+//     hash:  tag ....... set            hint:  tag | position         a set has eight hints
 //
 // Any worker reads and writes any hint without order: values are single words.
 #pragma once
 
 #include <emmintrin.h>
+#include <rte_cycles.h>
 
 #include <atomic>
 #include <bit>
@@ -41,37 +42,26 @@ class FlowHints {
     /// Where the key with this hash may be; position 0 when nothing is known.
     FlowPosition find(std::uint32_t hash) const noexcept {
         const Set& ways = set(hash);
-        const __m128i hints =
-            _mm_set_epi64x(static_cast<std::int64_t>(ways.pairs[1].load(std::memory_order_relaxed)),
-                           static_cast<std::int64_t>(ways.pairs[0].load(std::memory_order_relaxed)));
-        const __m128i tags = _mm_and_si128(hints, _mm_set1_epi32(static_cast<int>(tag_mask_)));
-        const __m128i equal = _mm_cmpeq_epi32(tags, _mm_set1_epi32(static_cast<int>(hash & tag_mask_)));
-        const auto hit = static_cast<unsigned>(_mm_movemask_ps(_mm_castsi128_ps(equal)));
+        const unsigned hit = ways.with_tag(hash & tag_mask_, tag_mask_);
         if (hit == 0) [[unlikely]]
             return {};
         return {ways.load(static_cast<unsigned>(std::countr_zero(hit))) & ~tag_mask_};
     }
 
-    /// Notes where a live flow is, in place of one with the same tag or of any other.
+    /// Notes where a live flow is, in place of one with the same tag, of none, or of any other.
     void note(std::uint32_t hash, FlowPosition position) noexcept {
         Set& ways = set(hash);
-        const std::uint32_t hint = (hash & tag_mask_) | position.value;
-        unsigned way = position.value % kWays;
-        for (unsigned w = kWays; w-- > 0;) {
-            const std::uint32_t there = ways.load(w);
-            if (there == 0) way = w;
-        }
-        for (unsigned w = 0; w < kWays; ++w) {
-            if (const std::uint32_t there = ways.load(w); there != 0 && ((there ^ hint) & tag_mask_) == 0)
-                way = w;
-        }
-        ways.store(way, hint);
+        unsigned candidates = ways.with_tag(hash & tag_mask_, tag_mask_);
+        if (candidates == 0) candidates = ways.with_tag(0, ~0U);
+        // Any other: flows that share a set must not chase one another from the same place for ever.
+        if (candidates == 0) candidates = 1U << (rte_rdtsc() >> 4U) % kWays;
+        ways.store(static_cast<unsigned>(std::countr_zero(candidates)), (hash & tag_mask_) | position.value);
     }
 
  private:
-    static constexpr std::uint32_t kWays = 4;
-    struct alignas(16) Set {
-        std::atomic<std::uint64_t> pairs[2];
+    static constexpr std::uint32_t kWays = 8;
+    struct alignas(32) Set {
+        std::atomic<std::uint64_t> pairs[kWays / 2];
 
         std::uint32_t load(unsigned way) const noexcept {
             return static_cast<std::uint32_t>(pairs[way / 2].load(std::memory_order_relaxed) >> shift(way));
@@ -81,6 +71,20 @@ class FlowHints {
             std::uint64_t pair = pairs[way / 2].load(std::memory_order_relaxed);
             pair = (pair & ~(std::uint64_t{0xffffffff} << shift(way))) | std::uint64_t{hint} << shift(way);
             pairs[way / 2].store(pair, std::memory_order_relaxed);
+        }
+        /// A bit for each way whose value has these bits under the mask.
+        unsigned with_tag(std::uint32_t tag, std::uint32_t mask) const noexcept {
+            const __m128i tags = _mm_set1_epi32(static_cast<int>(tag));
+            const __m128i masks = _mm_set1_epi32(static_cast<int>(mask));
+            const auto half = [&](unsigned first) {
+                const auto low = pairs[first].load(std::memory_order_relaxed);
+                const auto high = pairs[first + 1].load(std::memory_order_relaxed);
+                const __m128i hints =
+                    _mm_set_epi64x(static_cast<std::int64_t>(high), static_cast<std::int64_t>(low));
+                const __m128i equal = _mm_cmpeq_epi32(_mm_and_si128(hints, masks), tags);
+                return static_cast<unsigned>(_mm_movemask_ps(_mm_castsi128_ps(equal)));
+            };
+            return half(0) | half(2) << 4U;
         }
         static constexpr unsigned shift(unsigned way) noexcept { return way % 2 * 32; }
     };

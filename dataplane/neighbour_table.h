@@ -6,6 +6,7 @@
 #include <rte_hash.h>
 
 #include <atomic>
+#include <bit>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -50,7 +51,7 @@ class NeighbourTable {
     /// Any thread.
     std::optional<AdjacencyId> find(NextHop next_hop) const noexcept;
     Adjacency get(AdjacencyId id) const noexcept {
-        return slots_[id.value].adjacency.load(std::memory_order_relaxed);
+        return std::bit_cast<Adjacency>(slots_[id.value].adjacency.load(std::memory_order_relaxed));
     }
     /// Notes that packets leave by it, so that control keeps it fresh. `second` is a coarse time of the
     /// caller's.
@@ -66,7 +67,7 @@ class NeighbourTable {
     std::optional<AdjacencyId> add(NextHop next_hop) noexcept;
     /// Control.
     void set(AdjacencyId id, Adjacency adjacency) noexcept {
-        slots_[id.value].adjacency.store(adjacency, std::memory_order_relaxed);
+        slots_[id.value].adjacency.store(std::bit_cast<std::uint64_t>(adjacency), std::memory_order_relaxed);
     }
     /// Control: no flow finds it from now on. Before `release`, let flows look up their next hop again (a new
     /// route generation) and wait a grace period.
@@ -75,7 +76,7 @@ class NeighbourTable {
 
  private:
     struct Slot {
-        std::atomic<Adjacency> adjacency;
+        std::atomic<std::uint64_t> adjacency{0};
         std::atomic<std::uint32_t> last_used{0};
     };
     explicit NeighbourTable(const FlowHash& hash) noexcept : hash_{hash} {}

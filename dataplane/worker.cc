@@ -156,9 +156,13 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
         const ParsedPacket result = parse(frame, frame_bytes, port.addressing, vlan, checksum_good);
         if (result.link.value != kNoLink) [[likely]]
             tally.add(result.link, frame_bytes);
-        const Parsed parsed{packet, frame + result.l3_offset, result.ip_bytes, result.link};
+        // Field by field: a copy of the whole would have to wait for its parts.
+        Parsed& parsed = burst.parsed[n];
+        parsed.packet = packet;
+        parsed.ip = frame + result.l3_offset;
+        parsed.ip_bytes = result.ip_bytes;
+        parsed.ingress = result.link;
         if (result.kind == PacketKind::tcp_or_udp) [[likely]] {
-            burst.parsed[n] = parsed;
             burst.keys[n] = FlowKey::from_packet(result.link, parsed.ip);
             burst.hashes[n] = hash(burst.keys[n]);
             hints.prefetch(burst.hashes[n]);
