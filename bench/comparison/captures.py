@@ -67,8 +67,8 @@ class Traffic:
         sizes = SIZES[self.size]
         return sizes[number % len(sizes)]
 
-    def write(self, file, answers=False):
-        """The sessions' packets: the clients', or the targets' when the client's address was preserved."""
+    def write(self, file, answers=False, mac=FIRST_PCAP_MAC):
+        """The sessions' packets: the clients', or the targets' when the client's address was preserved. mac: to whom."""
         templates = {}
         out = bytearray(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 1))
         tcp = self.protocol == TCP
@@ -91,6 +91,7 @@ class Traffic:
             struct.pack_into("!IIHH", frame, 26, source[0], destination[0], source[1], destination[1])
             checksum = fold(l4_sum + addresses + source[1] + destination[1] + number_sum)
             struct.pack_into("!H", frame, checksum_at, checksum or (0 if tcp else 0xFFFF))
+            frame[:6] = mac
             frame[-4:] = tail
             out += struct.pack("<IIII", 0, 0, bytes_, bytes_)
             out += frame
