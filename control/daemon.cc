@@ -20,8 +20,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr std::uint32_t kRuleSlots = 131072;
-/// How long ARP may wait for control. A worker makes no system call to wake it.
-constexpr auto kPollTime = 1ms;
 constexpr auto kTickTime = 100ms;
 constexpr std::size_t kSessionsPerAnswer = 1000;
 
@@ -90,6 +88,7 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& conf
     auto server = RpcServer::listen(daemon->settings_.socket, *daemon);
     if (!server) return tl::unexpected(server.error());
     daemon->server_ = std::move(*server);
+    daemon->server_->wake_by(daemon->dataplane_->control_bell().descriptor());
     return daemon;
 }
 
@@ -153,9 +152,9 @@ void Daemon::log_links() const {
                 "and send through the one with the queue",
                 workers);
         }
-        spdlog::info("link {} on {}: {}, mac {}, {} rx and {} tx queue(s){}", settings_.links[i].name,
-                     settings_.links[i].device, fmt::format("mtu {}", settings_.links[i].mtu),
-                     to_text(port.mac()), port.rx_queues(), port.tx_queues(), shared);
+        spdlog::info("link {} on {}: mtu {}, mac {}, {} rx and {} tx queue(s){}{}", settings_.links[i].name,
+                     settings_.links[i].device, settings_.links[i].mtu, to_text(port.mac()), port.rx_queues(),
+                     port.tx_queues(), port.has_rx_interrupts() ? ", rx interrupts" : "", shared);
     }
     spdlog::info("{} worker(s) on core(s) {}, room for {} sessions, {} MB of {}", workers,
                  fmt::join(eal_.worker_cores, ", "), settings_.sessions, eal_.memory_bytes >> 20U,
@@ -166,7 +165,13 @@ void Daemon::log_links() const {
 void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted) {
     auto next_tick = Neighbours::Clock::now();
     while (!stop.load(std::memory_order_relaxed)) {
-        server_->poll(kPollTime);
+        dataplane_->control_bell().lie_down();
+        const auto until_tick =
+            std::chrono::ceil<std::chrono::milliseconds>(next_tick - Neighbours::Clock::now());
+        server_->poll(dataplane_->has_punts()
+                          ? 0ms
+                          : std::clamp<std::chrono::milliseconds>(until_tick, 0ms, kTickTime));
+        dataplane_->control_bell().get_up();
         const auto now = Neighbours::Clock::now();
         punts_->poll(now);
         if (now >= next_tick) {

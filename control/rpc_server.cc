@@ -28,7 +28,7 @@ namespace {
 
 using std::chrono::milliseconds;
 
-constexpr std::uint64_t kListenerId = 0;
+constexpr std::uint64_t kListenerId = 0, kWakerId = ~std::uint64_t{0};
 constexpr const char* kGroup = "fwd";
 constexpr std::size_t kReadBytes = 64 * 1024UL;  // of one client in one poll
 constexpr int kAcceptsPerPoll = 64;
@@ -231,6 +231,11 @@ Result<void> RpcServer::bind_to_path() {
 void RpcServer::watch_listener() {
     epoll_event event{.events = EPOLLIN, .data = {.u64 = kListenerId}};
     accepting_ = ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener_.get(), &event) == 0;
+}
+
+void RpcServer::wake_by(int descriptor) {
+    epoll_event event{.events = EPOLLIN, .data = {.u64 = kWakerId}};
+    ::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, descriptor, &event);
 }
 
 void RpcServer::poll(milliseconds timeout) {

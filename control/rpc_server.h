@@ -49,6 +49,9 @@ class RpcServer {
     RpcServer& operator=(const RpcServer&) = delete;
     ~RpcServer();  ///< removes the socket's file
 
+    /// Lets poll() wait no longer when this descriptor is readable; whoever owns it reads it.
+    void wake_by(int descriptor);
+
     /// Waits up to `timeout` for something to do, then does what can be done without waiting.
     void poll(std::chrono::milliseconds timeout);
 

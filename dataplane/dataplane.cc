@@ -96,6 +96,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
                                          .ports = self->ports_,
                                          .policy = self->policy_,
                                          .punts = self->punts_,
+                                         .control_bell = self->control_bell_,
                                          .masquerade_ports = config.masquerade_ports,
                                          .worker_count = workers});
     self->create_workers(config);
@@ -108,7 +109,11 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         const auto& wanted = config.links[i];
         auto port = std::ranges::find_if(ports_, [&](const auto& p) { return p->ethdev() == wanted.ethdev; });
         if (port == ports_.end()) {
-            Port::Config settings{.ethdev = wanted.ethdev, .max_mtu = 0, .workers = workers, .pool = pool_};
+            Port::Config settings{.ethdev = wanted.ethdev,
+                                  .max_mtu = 0,
+                                  .workers = workers,
+                                  .rx_interrupts = config.idle == IdleMode::adaptive,
+                                  .pool = pool_};
             for (const auto& other : config.links) {
                 if (other.ethdev != wanted.ethdev) continue;
                 // A tagged frame of that size must fit as well.
@@ -168,6 +173,10 @@ void Dataplane::create_workers(const DataplaneConfig& config) {
     }
     for (const Worker::Config& worker : workers)
         workers_.push_back(std::make_unique<Worker>(*shared_, worker));
+    for (std::size_t p = 0; p < ports_.size(); ++p) {
+        const auto drains = [p](const Worker::Config& worker) { return worker.tx_queues[p] == 0; };
+        ports_[p]->set_outbox_bell(workers_[std::ranges::find_if(workers, drains)->index]->bell());
+    }
 }
 
 Dataplane::~Dataplane() {
@@ -226,7 +235,9 @@ unsigned Dataplane::take_punts(std::span<rte_mbuf*> packets) noexcept {
 }
 
 bool Dataplane::send(rte_mbuf* packet, LinkId egress) noexcept {
-    if (rte_ring_enqueue(port_of(egress).outbox(), packet) == 0) {
+    const Port& port = port_of(egress);
+    if (rte_ring_enqueue(port.outbox(), packet) == 0) {
+        port.notify_outbox();
         LinkCounters& link = control_counters_.links[egress.value];
         link.tx_packets.add(1);
         link.tx_bytes.add(packet->data_len);

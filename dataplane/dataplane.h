@@ -66,6 +66,9 @@ class Dataplane {
     std::span<const std::unique_ptr<Worker>> workers() const noexcept { return workers_; }
     const SharedTables& shared() const noexcept { return *shared_; }
 
+    /// Rings when there are packets for control.
+    Bell& control_bell() noexcept { return control_bell_; }
+    bool has_punts() const noexcept { return rte_ring_empty(punts_) == 0; }
     /// Packets for control; the caller owns them afterwards.
     unsigned take_punts(std::span<rte_mbuf*> packets) noexcept;
     /// A buffer for a packet of control's own; nullptr when there is none.
@@ -110,6 +113,7 @@ class Dataplane {
     std::vector<std::unique_ptr<Worker>> workers_;
     std::vector<unsigned> worker_lcores_;
     ThreadCounters control_counters_;
+    Bell control_bell_;
     std::atomic<bool> stop_{false};
     bool running_ = false;
 };

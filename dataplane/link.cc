@@ -18,24 +18,31 @@ constexpr int kTransmitTries = 4;
 }  // namespace
 
 Setup<std::unique_ptr<Port>> Port::open(const Config& config) {
+    std::unique_ptr<Port> port{new Port};
+    port->ethdev_ = config.ethdev;
+    // A driver without interrupts says so by refusing to be configured or to start.
+    auto started = port->start(config, config.rx_interrupts);
+    if (!started && config.rx_interrupts) started = port->start(config, false);
+    if (!started) return tl::unexpected(started.error());
+    return port;
+}
+
+Setup<void> Port::start(const Config& config, bool rx_interrupts) {
     const auto fail = [](const char* what, int code) {
         return tl::unexpected(SetupError{what, code < 0 ? -code : code});
     };
-    std::unique_ptr<Port> port{new Port};
-    port->ethdev_ = config.ethdev;
-
     rte_eth_dev_info info{};
     if (const int rc = rte_eth_dev_info_get(config.ethdev, &info); rc != 0)
         return fail("can't ask the device", rc);
     const unsigned wanted = config.queues != 0 ? config.queues : config.workers;
-    port->rx_queues_ =
+    rx_queues_ =
         static_cast<std::uint16_t>(std::clamp(wanted, 1U, std::max<unsigned>(info.max_rx_queues, 1)));
-    port->tx_queues_ =
+    tx_queues_ =
         static_cast<std::uint16_t>(std::clamp(config.workers, 1U, std::max<unsigned>(info.max_tx_queues, 1)));
-    port->rx_queues_ = std::min<std::uint16_t>(port->rx_queues_, static_cast<std::uint16_t>(config.workers));
+    rx_queues_ = std::min<std::uint16_t>(rx_queues_, static_cast<std::uint16_t>(config.workers));
 
     rte_eth_conf conf{};
-    if (port->rx_queues_ > 1) {
+    if (rx_queues_ > 1) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf =
             (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP) &
@@ -43,27 +50,24 @@ Setup<std::unique_ptr<Port>> Port::open(const Config& config) {
         if (conf.rx_adv_conf.rss_conf.rss_hf == 0) conf.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE;
     }
     conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
+    conf.intr_conf.rxq = rx_interrupts ? 1 : 0;
     if (config.max_mtu > 1500) conf.rxmode.mtu = config.max_mtu;
-    if (const int rc = rte_eth_dev_configure(config.ethdev, port->rx_queues_, port->tx_queues_, &conf);
-        rc != 0) {
+    if (const int rc = rte_eth_dev_configure(config.ethdev, rx_queues_, tx_queues_, &conf); rc != 0)
         return fail("can't configure the device", rc);
-    }
     std::uint16_t rx_descriptors = kRxDescriptors;
     std::uint16_t tx_descriptors = kTxDescriptors;
     rte_eth_dev_adjust_nb_rx_tx_desc(config.ethdev, &rx_descriptors, &tx_descriptors);
     const int socket = rte_eth_dev_socket_id(config.ethdev);
-    for (std::uint16_t q = 0; q < port->rx_queues_; ++q) {
+    for (std::uint16_t q = 0; q < rx_queues_; ++q) {
         if (const int rc =
                 rte_eth_rx_queue_setup(config.ethdev, q, rx_descriptors, socket, nullptr, config.pool);
             rc != 0) {
             return fail("can't set up a receive queue", rc);
         }
     }
-    for (std::uint16_t q = 0; q < port->tx_queues_; ++q) {
-        if (const int rc = rte_eth_tx_queue_setup(config.ethdev, q, tx_descriptors, socket, nullptr);
-            rc != 0) {
+    for (std::uint16_t q = 0; q < tx_queues_; ++q) {
+        if (const int rc = rte_eth_tx_queue_setup(config.ethdev, q, tx_descriptors, socket, nullptr); rc != 0)
             return fail("can't set up a transmit queue", rc);
-        }
     }
     if (config.max_mtu != 1500) {
         const int rc = rte_eth_dev_set_mtu(config.ethdev, config.max_mtu);
@@ -72,19 +76,21 @@ Setup<std::unique_ptr<Port>> Port::open(const Config& config) {
     rte_ether_addr mac{};
     if (const int rc = rte_eth_macaddr_get(config.ethdev, &mac); rc != 0)
         return fail("the device has no MAC address", rc);
-    std::copy_n(mac.addr_bytes, 6, port->addressing.mac.bytes.begin());
+    std::copy_n(mac.addr_bytes, 6, addressing.mac.bytes.begin());
 
-    char name[RTE_RING_NAMESIZE];
-    std::snprintf(name, sizeof name, "fwd_outbox_%u", config.ethdev);
-    port->outbox_ = rte_ring_create(name, kOutboxPackets, SOCKET_ID_ANY, RING_F_SC_DEQ);
-    if (port->outbox_ == nullptr) return fail("no memory for an outbox", rte_errno);
-
+    if (outbox_ == nullptr) {
+        char name[RTE_RING_NAMESIZE];
+        std::snprintf(name, sizeof name, "fwd_outbox_%u", config.ethdev);
+        outbox_ = rte_ring_create(name, kOutboxPackets, SOCKET_ID_ANY, RING_F_SC_DEQ);
+        if (outbox_ == nullptr) return fail("no memory for an outbox", rte_errno);
+    }
     if (const int rc = rte_eth_dev_start(config.ethdev); rc != 0) return fail("can't start the device", rc);
-    port->started_ = true;
+    started_ = true;
+    has_rx_interrupts_ = rx_interrupts;
     // External addresses are answered for with the port's own MAC address, so it need not see anybody else's
     // frames.
     rte_eth_promiscuous_disable(config.ethdev);
-    return port;
+    return {};
 }
 
 Port::~Port() {
@@ -105,6 +111,7 @@ void TxBuffer::flush(ThreadCounters& counters) noexcept {
     if (queue_ == kNoQueue) {
         gone = rte_ring_enqueue_burst(port_->outbox(), reinterpret_cast<void* const*>(packets.data()), count_,
                                       nullptr);
+        port_->notify_outbox();
     } else {
         for (int tries = 0; tries < kTransmitTries && gone < count_; ++tries) {
             gone += rte_eth_tx_burst(port_->ethdev(), queue_, packets.data() + gone,

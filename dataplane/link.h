@@ -11,6 +11,7 @@
 #include <span>
 #include <vector>
 
+#include "dataplane/bell.h"
 #include "dataplane/counter.h"
 #include "dataplane/flow_key.h"
 #include "dataplane/net/address.h"
@@ -50,6 +51,7 @@ class Port {
         std::uint16_t max_mtu = 1500;  ///< of the links on it
         std::uint16_t queues = 0;      ///< wanted; 0: one per worker
         unsigned workers = 1;
+        bool rx_interrupts = false;   ///< wanted, where the driver has them
         rte_mempool* pool = nullptr;  ///< packets are received into it
     };
     /// Configures and starts the device.
@@ -62,17 +64,29 @@ class Port {
     std::uint16_t rx_queues() const noexcept { return rx_queues_; }
     std::uint16_t tx_queues() const noexcept { return tx_queues_; }
     net::MacAddress mac() const noexcept { return addressing.mac; }
-    /// Packets from threads without a transmit queue of their own; drained by the worker of queue 0.
+    bool has_rx_interrupts() const noexcept { return has_rx_interrupts_; }
+
+    /// Packets from threads without a transmit queue of their own; drained by the worker of queue 0, which
+    /// has to be told by notify_outbox().
     rte_ring* outbox() const noexcept { return outbox_; }
+    void notify_outbox() const noexcept {
+        if (outbox_bell_ != nullptr) outbox_bell_->ring();
+    }
+    /// @param bell of the worker of queue 0
+    void set_outbox_bell(Bell& bell) noexcept { outbox_bell_ = &bell; }
 
     PortAddressing addressing;
 
  private:
     Port() = default;
+    Setup<void> start(const Config& config, bool rx_interrupts);
+
     std::uint16_t ethdev_ = 0;
     std::uint16_t rx_queues_ = 0;
     std::uint16_t tx_queues_ = 0;
     rte_ring* outbox_ = nullptr;
+    Bell* outbox_bell_ = nullptr;
+    bool has_rx_interrupts_ = false;
     bool started_ = false;
 };
 

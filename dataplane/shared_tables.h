@@ -9,6 +9,7 @@
 #include <memory>
 #include <vector>
 
+#include "dataplane/bell.h"
 #include "dataplane/flow_table.h"
 #include "dataplane/link.h"
 #include "dataplane/neighbour_table.h"
@@ -47,7 +48,8 @@ struct SharedTables {
     const std::vector<Link>& links;
     const std::vector<std::unique_ptr<Port>>& ports;
     const std::atomic<const Policy*>& policy;
-    rte_ring* punts = nullptr;  ///< workers to control
+    rte_ring* punts = nullptr;  ///< workers to control, which they then ring for
+    Bell& control_bell;
     PortRange masquerade_ports;
     unsigned worker_count = 1;
 };

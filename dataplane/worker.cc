@@ -26,9 +26,8 @@ constexpr unsigned kGroup = 32;
 // What control can take without falling behind, per worker.
 constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000;
 
-// An idle worker first polls on for a while (about 50 us on virtual devices), then sleeps, longer and longer.
+// An idle worker first polls on for a while (about 50 us on virtual devices).
 constexpr unsigned kRoundsBeforeSleep = 1000;
-constexpr long kFirstSleepNs = 20'000, kLongestSleepNs = 250'000;
 
 constexpr std::uint8_t kDontFragment = 0x40;
 
@@ -68,19 +67,18 @@ void Worker::run(const std::atomic<bool>& stop) noexcept {
     rte_rcu_qsbr* qsbr = shared_.flows.qsbr();
     rte_rcu_qsbr_thread_register(qsbr, config_.index);
     rte_rcu_qsbr_thread_online(qsbr, config_.index);
+    IdleSleep idle{shared_.ports, config_.rx_queues, bell_};
     unsigned empty_rounds = 0;
     Tsc start = Tsc::read();
     while (!stop.load(std::memory_order_relaxed)) {
-        const unsigned packets = poll(start);
+        const bool sleepy = config_.idle == IdleMode::adaptive && empty_rounds > kRoundsBeforeSleep;
+        const Slept round =
+            sleepy ? sleep(idle, empty_rounds - kRoundsBeforeSleep, start) : Slept{.packets = poll(start)};
         rte_rcu_qsbr_quiescent(qsbr, config_.index);
-        const Tsc worked = Tsc::read();
-        if (packets != 0) {
-            empty_rounds = 0;
-            counters_.busy_cycles.add(worked.cycles - start.cycles);
-        } else if (config_.idle == IdleMode::adaptive && ++empty_rounds > kRoundsBeforeSleep) {
-            sleep(empty_rounds - kRoundsBeforeSleep);
-        }
         const Tsc end = Tsc::read();
+        // A driver may say that a packet has come before it hands it over.
+        empty_rounds = round.packets == 0 && !round.woken ? empty_rounds + 1 : 0;
+        if (round.packets != 0) counters_.busy_cycles.add(end.cycles - start.cycles);
         counters_.all_cycles.add(end.cycles - start.cycles);
         start = end;
     }
@@ -88,13 +86,17 @@ void Worker::run(const std::atomic<bool>& stop) noexcept {
     rte_rcu_qsbr_thread_unregister(qsbr, config_.index);
 }
 
-void Worker::sleep(unsigned empty_rounds) noexcept {
-    const timespec pause{
-        0, std::min(kFirstSleepNs * static_cast<long>(std::min(empty_rounds, 100U)), kLongestSleepNs)};
-    // Nobody must wait for a sleeping worker's grace period.
-    rte_rcu_qsbr_thread_offline(shared_.flows.qsbr(), config_.index);
-    nanosleep(&pause, nullptr);
-    rte_rcu_qsbr_thread_online(shared_.flows.qsbr(), config_.index);
+Worker::Slept Worker::sleep(IdleSleep& idle, unsigned empty_rounds, Tsc now) noexcept {
+    idle.prepare();
+    Slept slept{.packets = poll(now)};
+    if (slept.packets == 0) {
+        // Nobody must wait for a sleeping worker's grace period.
+        rte_rcu_qsbr_thread_offline(shared_.flows.qsbr(), config_.index);
+        slept.woken = idle.sleep(empty_rounds);
+        rte_rcu_qsbr_thread_online(shared_.flows.qsbr(), config_.index);
+    }
+    idle.finish();
+    return slept;
 }
 
 unsigned Worker::poll(Tsc now) noexcept {
@@ -502,6 +504,7 @@ void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {
         return drop(packet, Verdict::drop_control_full, note.ingress);
     }
     counters_.count(note.why);
+    shared_.control_bell.ring();
 }
 
 }  // namespace fwd::dataplane

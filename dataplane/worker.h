@@ -18,6 +18,7 @@
 
 #include "dataplane/ageing.h"
 #include "dataplane/counter.h"
+#include "dataplane/idle.h"
 #include "dataplane/link_tally.h"
 #include "dataplane/punt_limiter.h"
 #include "dataplane/session_opener.h"
@@ -28,15 +29,11 @@ namespace fwd::dataplane {
 /// What a worker does while no packet comes.
 enum class IdleMode : std::uint8_t {
     poll,      ///< asks on, without a pause
-    adaptive,  ///< sleeps for a moment, longer the longer nothing comes
+    adaptive,  ///< sleeps until something comes, or for short times where no interrupt would tell
 };
 
 class Worker {
  public:
-    struct RxQueue {
-        PortIndex port;
-        std::uint16_t queue = 0;
-    };
     struct Config {
         unsigned index = 0;  ///< 0 to worker_count - 1; also its QSBR id
         std::vector<RxQueue> rx_queues;
@@ -60,6 +57,8 @@ class Worker {
     void process(std::span<rte_mbuf*> packets, PortIndex port, Tsc now) noexcept;
 
     const ThreadCounters& counters() const noexcept { return counters_; }
+    /// Wakes it when work has come by another way than its receive queues.
+    Bell& bell() noexcept { return bell_; }
 
  private:
     /// TCP and UDP packets of a burst, as arrays that the bulk lookup takes.
@@ -99,12 +98,18 @@ class Worker {
     void drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept;
     void punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept;
     void flush() noexcept;
-    void sleep(unsigned empty_rounds) noexcept;
+    /// Sleeps if there is still nothing to do.
+    struct Slept {
+        unsigned packets = 0;  ///< met on the last look before it
+        bool woken = false;
+    };
+    Slept sleep(IdleSleep& idle, unsigned empty_rounds, Tsc now) noexcept;
 
     const SharedTables& shared_;
     const Config config_;
     const Policy* policy_ = nullptr;  // of this round
     std::unique_ptr<Burst> burst_;  // kept between rounds, since clearing it would cost more than filling it
+    Bell bell_;
     ThreadCounters counters_;
     Reclaimer reclaimer_;
     SessionOpener opener_;
