@@ -25,6 +25,9 @@ constexpr auto kPollTime = 1ms;
 constexpr auto kTickTime = 100ms;
 constexpr std::size_t kSessionsPerAnswer = 1000;
 
+static_assert(kMostLinks == dataplane::kMaxLinks);
+static_assert(kMostNeighbours * 2 == dataplane::NeighbourTable::kCapacity);
+
 Error to_error(const dataplane::SetupError& error) {
     return {ErrorKind::unavailable,
             {},
