@@ -81,7 +81,8 @@ Daemon::~Daemon() {
 
 Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& config_file, Settings settings,
                                                Eal eal, std::unique_ptr<RuleStore> store) {
-    auto book = RuleBook::open(Topology{settings.links, settings.routes}, std::move(store), settings.rules);
+    auto book = RuleBook::open(Topology{settings.links, settings.routes, settings.neighbours},
+                               std::move(store), settings.rules);
     if (!book) return tl::unexpected(book.error());
     std::unique_ptr<Daemon> daemon{
         new Daemon{config_file, std::move(settings), std::move(eal), std::move(*book)}};
