@@ -130,7 +130,10 @@ Result<void> Daemon::create_dataplane() {
     dataplane_ = std::move(*made);
     neighbours_ = std::make_unique<Neighbours>(*dataplane_);
     punts_ = std::make_unique<Punts>(*dataplane_, *neighbours_);
-    reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_);
+    live_sessions_ = std::make_unique<LiveSessions>(*dataplane_, [this] { serve_network(); });
+    rule_totals_ = std::make_unique<RuleTotaller>(*dataplane_, *live_sessions_);
+    reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_,
+                                         *live_sessions_);
     add_static_neighbours();
     neighbours_->announce_own_addresses();
     return {};
@@ -168,19 +171,9 @@ void Daemon::log_links() const {
 }
 
 void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted) {
-    auto next_tick = Neighbours::Clock::now();
     while (!stop.load(std::memory_order_relaxed)) {
         server_->poll(kPollTime);
-        const auto now = Neighbours::Clock::now();
-        punts_->poll(now);
-        if (now >= next_tick) {
-            neighbours_->tick(now);
-            if (neighbours_->has_removed()) {
-                policies_.renew_next_hops(*dataplane_);
-                neighbours_->release_removed();
-            }
-            next_tick = now + kTickTime;
-        }
+        serve_network();
         if (reload_wanted.exchange(false)) {
             auto done = reload(Json::object());
             if (done) {
@@ -190,6 +183,18 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
         }
     }
     spdlog::info("stopping");
+}
+
+void Daemon::serve_network() {
+    const auto now = Neighbours::Clock::now();
+    punts_->poll(now);
+    if (now < next_tick_) return;
+    next_tick_ = now + kTickTime;
+    neighbours_->tick(now);
+    if (neighbours_->has_removed()) {
+        policies_.renew_next_hops(*dataplane_);
+        neighbours_->release_removed();
+    }
 }
 
 Result<void> Daemon::commit() {
@@ -225,14 +230,9 @@ Json Daemon::rule_row(const Rule& rule, const RuleTotals& totals) const {
     return row;
 }
 
-Json Daemon::rule_rows() const {
-    const std::vector<RuleTotals> totals = reports_->rule_totals();
-    Json rows = Json::array();
-    for (const auto& [id, rule] : book_.rules()) {
-        const auto known = policies_.dataplane_id(id);
-        rows.push_back(rule_row(rule, known ? totals[known->slot] : RuleTotals{}));
-    }
-    return rows;
+RuleTotals Daemon::totals_of(RuleId id) const {
+    const auto known = policies_.dataplane_id(id);
+    return known ? rule_totals_->of(*known) : RuleTotals{};
 }
 
 Result<Json> Daemon::add_rule(const Json& params) {
@@ -269,7 +269,10 @@ Result<Json> Daemon::export_rules(const Json&) {
 }
 
 Result<Json> Daemon::list_rules(const Json&) {
-    return Json{{"rules", rule_rows()}};
+    rule_totals_->refresh();
+    Json rows = Json::array();
+    for (const auto& [id, rule] : book_.rules()) rows.push_back(rule_row(rule, totals_of(id)));
+    return Json{{"rules", std::move(rows)}};
 }
 
 Result<std::optional<dataplane::RuleId>> Daemon::rule_parameter(const Json& params) const {
@@ -308,11 +311,13 @@ Result<Json> Daemon::clear_sessions(const Json& params) {
 Result<Json> Daemon::stats(const Json&) {
     Json stats = reports_->stats();
     Json rows = Json::array();
-    for (const Json& row : rule_rows()) {
-        rows.push_back({{"name", row["name"]},
-                        {"packets", row["packets"]},
-                        {"bytes", row["bytes"]},
-                        {"sessions", row["sessions"]}});
+    rule_totals_->refresh();
+    for (const auto& [id, rule] : book_.rules()) {
+        const RuleTotals totals = totals_of(id);
+        rows.push_back({{"name", rule.name},
+                        {"packets", totals.packets},
+                        {"bytes", totals.bytes},
+                        {"sessions", totals.sessions}});
     }
     stats["rules"] = std::move(rows);
     return stats;
