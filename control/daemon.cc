@@ -135,7 +135,6 @@ Result<void> Daemon::create_dataplane() {
     reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_,
                                          *live_sessions_);
     add_static_neighbours();
-    neighbours_->announce_own_addresses();
     return {};
 }
 
