@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <span>
+#include <utility>
 
 #include "control/rule_json.h"
 #include "control/text.h"
@@ -24,6 +26,7 @@ constexpr std::uint32_t kRuleSlots = 131072;
 constexpr auto kPollTime = 1ms;
 constexpr auto kTickTime = 100ms;
 constexpr std::size_t kSessionsPerAnswer = 1000;
+constexpr std::size_t kNamesInLog = 5;
 
 static_assert(kMostLinks == dataplane::kMaxLinks);
 static_assert(kMostNeighbours * 2 == dataplane::NeighbourTable::kCapacity);
@@ -134,6 +137,7 @@ Result<void> Daemon::create_dataplane() {
     rule_totals_ = std::make_unique<RuleTotaller>(*dataplane_, *live_sessions_);
     reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_,
                                          *live_sessions_);
+    watch_ = std::make_unique<CounterWatch>(*dataplane_);
     add_static_neighbours();
     return {};
 }
@@ -189,6 +193,7 @@ void Daemon::serve_network() {
     punts_->poll(now);
     if (now < next_tick_) return;
     next_tick_ = now + kTickTime;
+    for (const std::string& line : watch_->look(now)) spdlog::warn(line);
     neighbours_->tick(now);
     if (neighbours_->has_removed()) {
         policies_.renew_next_hops(*dataplane_);
@@ -197,6 +202,15 @@ void Daemon::serve_network() {
 }
 
 Result<void> Daemon::commit() {
+    const std::vector<std::string> log = std::exchange(uncommitted_log_, {});
+    auto done = commit_rules();
+    if (done) {
+        for (const std::string& line : log) spdlog::info(line);
+    }
+    return done;
+}
+
+Result<void> Daemon::commit_rules() {
     if (book_.revision() != published_revision_) {
         // What may fail comes first: an accepted rule is on disk and in force.
         if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules()); !ready) {
@@ -238,6 +252,7 @@ Result<Json> Daemon::add_rule(const Json& params) {
     return rule_from_json(params)
         .and_then([this](Rule rule) { return book_.add(std::move(rule)); })
         .map([this](RuleId id) {
+            uncommitted_log_.push_back("added rule " + book_.rules().at(id).name);
             return Json{{"rule", rule_row(book_.rules().at(id), {})}};
         });
 }
@@ -245,7 +260,13 @@ Result<Json> Daemon::add_rule(const Json& params) {
 Result<Json> Daemon::add_rules(const Json& params) {
     return rules_from_json(params)
         .and_then([this](std::vector<Rule> rules) { return book_.add(std::move(rules)); })
-        .map([](const std::vector<RuleId>& ids) {
+        .map([this](const std::vector<RuleId>& ids) {
+            std::vector<std::string_view> names;
+            for (const RuleId id : std::span{ids}.first(std::min(ids.size(), kNamesInLog)))
+                names.push_back(book_.rules().at(id).name);
+            uncommitted_log_.push_back(fmt::format("added {} rule(s): {}{}", ids.size(),
+                                                   fmt::join(names, ", "),
+                                                   ids.size() > names.size() ? ", ..." : ""));
             return Json{{"added", ids.size()}};
         });
 }
@@ -256,6 +277,7 @@ Result<Json> Daemon::delete_rule(const Json& params) {
     const auto known = id ? policies_.dataplane_id(*id) : std::nullopt;
     return book_.remove(name).map([&](const Rule& rule) {
         const auto* slot = known ? dataplane_->rule_counters().find(*known) : nullptr;
+        uncommitted_log_.push_back("deleted rule " + rule.name);
         return Json{{"deleted", rule.name},
                     {"sessions_kept", slot != nullptr ? slot->sessions.load(std::memory_order_relaxed) : 0}};
     });
@@ -332,8 +354,8 @@ Result<Json> Daemon::reload(const Json&) {
     auto reloaded = book_.reload(std::move(settings->rules));
     if (!reloaded) return tl::unexpected(reloaded.error());
     new_timeouts_ = settings->timeouts;
-    spdlog::info("reload: {} rule(s) added, {} removed, {} unchanged", reloaded->added, reloaded->removed,
-                 reloaded->unchanged);
+    uncommitted_log_.push_back(fmt::format("reload: {} rule(s) added, {} removed, {} unchanged",
+                                           reloaded->added, reloaded->removed, reloaded->unchanged));
     return Json{{"rules", book_.rules().size()},
                 {"added", reloaded->added},
                 {"removed", reloaded->removed},

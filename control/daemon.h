@@ -6,7 +6,10 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
+#include "control/counter_watch.h"
 #include "control/eal.h"
 #include "control/live_sessions.h"
 #include "control/methods.h"
@@ -51,6 +54,7 @@ class Daemon : public Operations {
 
  private:
     Daemon(std::filesystem::path config_file, Settings settings, Eal eal, RuleBook book);
+    Result<void> commit_rules();
     Result<void> create_dataplane();
     void add_static_neighbours();
     void log_links() const;
@@ -75,7 +79,9 @@ class Daemon : public Operations {
     std::unique_ptr<Reports> reports_;
     std::unique_ptr<RpcServer> server_;
     Neighbours::Clock::time_point next_tick_{};
+    std::unique_ptr<CounterWatch> watch_;
     std::optional<TimeoutSettings> new_timeouts_;  ///< of a reload that has not been committed
+    std::vector<std::string> uncommitted_log_;     ///< what requests have changed
     std::uint64_t published_revision_ = 0;
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };
