@@ -47,20 +47,6 @@ enum Code : int {
     not_done = -32000,
 };
 
-std::string_view kind_text(ErrorKind kind) {
-    switch (kind) {
-        case ErrorKind::invalid:
-            return "invalid";
-        case ErrorKind::refused:
-            return "refused";
-        case ErrorKind::not_found:
-            return "not_found";
-        case ErrorKind::unavailable:
-            return "unavailable";
-    }
-    return "";
-}
-
 Json error_answer(const Json& id, Code code, const Error& error) {
     return {
         {"jsonrpc", "2.0"},
@@ -166,6 +152,20 @@ std::size_t beyond(std::size_t bytes, std::size_t own_bytes) {
 }
 
 }  // namespace
+
+std::string_view kind_text(ErrorKind kind) {
+    switch (kind) {
+        case ErrorKind::invalid:
+            return "invalid";
+        case ErrorKind::refused:
+            return "refused";
+        case ErrorKind::not_found:
+            return "not_found";
+        case ErrorKind::unavailable:
+            return "unavailable";
+    }
+    return "";
+}
 
 Result<std::unique_ptr<RpcServer>> RpcServer::listen(const std::filesystem::path& path,
                                                      Operations& operations, const RpcLimits& limits) {
