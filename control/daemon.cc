@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <span>
+#include <utility>
 
 #include "control/rule_json.h"
 #include "control/text.h"
@@ -22,6 +24,10 @@ using namespace std::chrono_literals;
 constexpr std::uint32_t kRuleSlots = 131072;
 constexpr auto kTickTime = 100ms;
 constexpr std::size_t kSessionsPerAnswer = 1000;
+constexpr std::size_t kNamesInLog = 5;
+
+static_assert(kMostLinks == dataplane::kMaxLinks);
+static_assert(kMostNeighbours * 2 == dataplane::NeighbourTable::kCapacity);
 
 Error to_error(const dataplane::SetupError& error) {
     return {ErrorKind::unavailable,
@@ -76,7 +82,8 @@ Daemon::~Daemon() {
 
 Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& config_file, Settings settings,
                                                Eal eal, std::unique_ptr<RuleStore> store) {
-    auto book = RuleBook::open(Topology{settings.links, settings.routes}, std::move(store), settings.rules);
+    auto book = RuleBook::open(Topology{settings.links, settings.routes, settings.neighbours},
+                               std::move(store), settings.rules);
     if (!book) return tl::unexpected(book.error());
     std::unique_ptr<Daemon> daemon{
         new Daemon{config_file, std::move(settings), std::move(eal), std::move(*book)}};
@@ -125,9 +132,12 @@ Result<void> Daemon::create_dataplane() {
     dataplane_ = std::move(*made);
     neighbours_ = std::make_unique<Neighbours>(*dataplane_);
     punts_ = std::make_unique<Punts>(*dataplane_, *neighbours_);
-    reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_);
+    live_sessions_ = std::make_unique<LiveSessions>(*dataplane_, [this] { serve_network(); });
+    rule_totals_ = std::make_unique<RuleTotaller>(*dataplane_, *live_sessions_);
+    reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_,
+                                         *live_sessions_);
+    watch_ = std::make_unique<CounterWatch>(*dataplane_);
     add_static_neighbours();
-    neighbours_->announce_own_addresses();
     return {};
 }
 
@@ -163,25 +173,15 @@ void Daemon::log_links() const {
 }
 
 void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted) {
-    auto next_tick = Neighbours::Clock::now();
     while (!stop.load(std::memory_order_relaxed)) {
-        dataplane_->control_bell().lie_down();
         const auto until_tick =
-            std::chrono::ceil<std::chrono::milliseconds>(next_tick - Neighbours::Clock::now());
+            std::chrono::ceil<std::chrono::milliseconds>(next_tick_ - Neighbours::Clock::now());
+        dataplane_->control_bell().lie_down();
         server_->poll(dataplane_->has_punts()
                           ? 0ms
                           : std::clamp<std::chrono::milliseconds>(until_tick, 0ms, kTickTime));
         dataplane_->control_bell().get_up();
-        const auto now = Neighbours::Clock::now();
-        punts_->poll(now);
-        if (now >= next_tick) {
-            neighbours_->tick(now);
-            if (neighbours_->has_removed()) {
-                policies_.renew_next_hops(*dataplane_);
-                neighbours_->release_removed();
-            }
-            next_tick = now + kTickTime;
-        }
+        serve_network();
         if (reload_wanted.exchange(false)) {
             auto done = reload(Json::object());
             if (done) {
@@ -193,7 +193,29 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
     spdlog::info("stopping");
 }
 
+void Daemon::serve_network() {
+    const auto now = Neighbours::Clock::now();
+    punts_->poll(now);
+    if (now < next_tick_) return;
+    next_tick_ = now + kTickTime;
+    for (const std::string& line : watch_->look(now)) spdlog::warn(line);
+    neighbours_->tick(now);
+    if (neighbours_->has_removed()) {
+        policies_.renew_next_hops(*dataplane_);
+        neighbours_->release_removed();
+    }
+}
+
 Result<void> Daemon::commit() {
+    const std::vector<std::string> log = std::exchange(uncommitted_log_, {});
+    auto done = commit_rules();
+    if (done) {
+        for (const std::string& line : log) spdlog::info(line);
+    }
+    return done;
+}
+
+Result<void> Daemon::commit_rules() {
     if (book_.revision() != published_revision_) {
         // What may fail comes first: an accepted rule is on disk and in force.
         if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules()); !ready) {
@@ -226,20 +248,16 @@ Json Daemon::rule_row(const Rule& rule, const RuleTotals& totals) const {
     return row;
 }
 
-Json Daemon::rule_rows() const {
-    const std::vector<RuleTotals> totals = reports_->rule_totals();
-    Json rows = Json::array();
-    for (const auto& [id, rule] : book_.rules()) {
-        const auto known = policies_.dataplane_id(id);
-        rows.push_back(rule_row(rule, known ? totals[known->slot] : RuleTotals{}));
-    }
-    return rows;
+RuleTotals Daemon::totals_of(RuleId id) const {
+    const auto known = policies_.dataplane_id(id);
+    return known ? rule_totals_->of(*known) : RuleTotals{};
 }
 
 Result<Json> Daemon::add_rule(const Json& params) {
     return rule_from_json(params)
         .and_then([this](Rule rule) { return book_.add(std::move(rule)); })
         .map([this](RuleId id) {
+            uncommitted_log_.push_back("added rule " + book_.rules().at(id).name);
             return Json{{"rule", rule_row(book_.rules().at(id), {})}};
         });
 }
@@ -247,7 +265,13 @@ Result<Json> Daemon::add_rule(const Json& params) {
 Result<Json> Daemon::add_rules(const Json& params) {
     return rules_from_json(params)
         .and_then([this](std::vector<Rule> rules) { return book_.add(std::move(rules)); })
-        .map([](const std::vector<RuleId>& ids) {
+        .map([this](const std::vector<RuleId>& ids) {
+            std::vector<std::string_view> names;
+            for (const RuleId id : std::span{ids}.first(std::min(ids.size(), kNamesInLog)))
+                names.push_back(book_.rules().at(id).name);
+            uncommitted_log_.push_back(fmt::format("added {} rule(s): {}{}", ids.size(),
+                                                   fmt::join(names, ", "),
+                                                   ids.size() > names.size() ? ", ..." : ""));
             return Json{{"added", ids.size()}};
         });
 }
@@ -258,6 +282,7 @@ Result<Json> Daemon::delete_rule(const Json& params) {
     const auto known = id ? policies_.dataplane_id(*id) : std::nullopt;
     return book_.remove(name).map([&](const Rule& rule) {
         const auto* slot = known ? dataplane_->rule_counters().find(*known) : nullptr;
+        uncommitted_log_.push_back("deleted rule " + rule.name);
         return Json{{"deleted", rule.name},
                     {"sessions_kept", slot != nullptr ? slot->sessions.load(std::memory_order_relaxed) : 0}};
     });
@@ -270,7 +295,10 @@ Result<Json> Daemon::export_rules(const Json&) {
 }
 
 Result<Json> Daemon::list_rules(const Json&) {
-    return Json{{"rules", rule_rows()}};
+    rule_totals_->refresh();
+    Json rows = Json::array();
+    for (const auto& [id, rule] : book_.rules()) rows.push_back(rule_row(rule, totals_of(id)));
+    return Json{{"rules", std::move(rows)}};
 }
 
 Result<std::optional<dataplane::RuleId>> Daemon::rule_parameter(const Json& params) const {
@@ -309,11 +337,13 @@ Result<Json> Daemon::clear_sessions(const Json& params) {
 Result<Json> Daemon::stats(const Json&) {
     Json stats = reports_->stats();
     Json rows = Json::array();
-    for (const Json& row : rule_rows()) {
-        rows.push_back({{"name", row["name"]},
-                        {"packets", row["packets"]},
-                        {"bytes", row["bytes"]},
-                        {"sessions", row["sessions"]}});
+    rule_totals_->refresh();
+    for (const auto& [id, rule] : book_.rules()) {
+        const RuleTotals totals = totals_of(id);
+        rows.push_back({{"name", rule.name},
+                        {"packets", totals.packets},
+                        {"bytes", totals.bytes},
+                        {"sessions", totals.sessions}});
     }
     stats["rules"] = std::move(rows);
     return stats;
@@ -329,8 +359,8 @@ Result<Json> Daemon::reload(const Json&) {
     auto reloaded = book_.reload(std::move(settings->rules));
     if (!reloaded) return tl::unexpected(reloaded.error());
     new_timeouts_ = settings->timeouts;
-    spdlog::info("reload: {} rule(s) added, {} removed, {} unchanged", reloaded->added, reloaded->removed,
-                 reloaded->unchanged);
+    uncommitted_log_.push_back(fmt::format("reload: {} rule(s) added, {} removed, {} unchanged",
+                                           reloaded->added, reloaded->removed, reloaded->unchanged));
     return Json{{"rules", book_.rules().size()},
                 {"added", reloaded->added},
                 {"removed", reloaded->removed},

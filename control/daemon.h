@@ -6,8 +6,12 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
+#include "control/counter_watch.h"
 #include "control/eal.h"
+#include "control/live_sessions.h"
 #include "control/methods.h"
 #include "control/neighbours.h"
 #include "control/policies.h"
@@ -15,6 +19,7 @@
 #include "control/reports.h"
 #include "control/rpc_server.h"
 #include "control/rule_book.h"
+#include "control/rule_totals.h"
 #include "control/settings.h"
 #include "dataplane/dataplane.h"
 
@@ -45,15 +50,18 @@ class Daemon : public Operations {
     Result<Json> status(const Json& params) override;
     Result<Json> version(const Json& params) override;
     Result<void> commit() override;
+    void between_requests() override { serve_network(); }
 
  private:
     Daemon(std::filesystem::path config_file, Settings settings, Eal eal, RuleBook book);
+    Result<void> commit_rules();
     Result<void> create_dataplane();
     void add_static_neighbours();
     void log_links() const;
+    /// ARP and the like, which must not wait: packets for control, and what is due.
+    void serve_network();
+    RuleTotals totals_of(RuleId id) const;
     Json rule_row(const Rule& rule, const RuleTotals& totals) const;
-    /// The rules with their counters.
-    Json rule_rows() const;
     /// The data plane's id for the rule that a request names; nullopt when it names none.
     Result<std::optional<dataplane::RuleId>> rule_parameter(const Json& params) const;
 
@@ -66,9 +74,14 @@ class Daemon : public Operations {
     std::unique_ptr<dataplane::Dataplane> dataplane_;
     std::unique_ptr<Neighbours> neighbours_;
     std::unique_ptr<Punts> punts_;
+    std::unique_ptr<LiveSessions> live_sessions_;
+    std::unique_ptr<RuleTotaller> rule_totals_;
     std::unique_ptr<Reports> reports_;
     std::unique_ptr<RpcServer> server_;
+    Neighbours::Clock::time_point next_tick_{};
+    std::unique_ptr<CounterWatch> watch_;
     std::optional<TimeoutSettings> new_timeouts_;  ///< of a reload that has not been committed
+    std::vector<std::string> uncommitted_log_;     ///< what requests have changed
     std::uint64_t published_revision_ = 0;
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };

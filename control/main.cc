@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include <fmt/format.h>
 #include <signal.h>
-#include <spdlog/sinks/stdout_sinks.h>
-#include <spdlog/spdlog.h>
 
 #include <CLI/CLI.hpp>
 #include <atomic>
@@ -11,6 +9,7 @@
 
 #include "control/daemon.h"
 #include "control/eal.h"
+#include "control/log.h"
 #include "control/rule_store.h"
 #include "control/settings.h"
 
@@ -30,23 +29,15 @@ void set_signals() {
     sigaction(SIGPIPE, &action, nullptr);
 }
 
-void set_up_log(const std::string& level) {
-    auto logger = spdlog::stderr_logger_mt("fwdd");
-    // The journal has its own clock.
-    logger->set_pattern(std::getenv("JOURNAL_STREAM") != nullptr ? "%l: %v" : "%Y-%m-%d %H:%M:%S.%e %l: %v");
-    logger->set_level(spdlog::level::from_str(level));
-    spdlog::set_default_logger(std::move(logger));
-}
-
 int fail(const fwd::control::Error& error) {
-    fmt::print(stderr, "fwdd: {}\n", error.text());
+    fwd::control::print_failure(error.text());
     return EXIT_FAILURE;
 }
 
 int run(const std::string& config_file, const fwd::control::Settings& settings) {
     using fwd::control::Daemon;
     set_signals();
-    set_up_log(settings.log_level);
+    fwd::control::set_up_log(settings.log_level);
     auto store = fwd::control::RuleStore::open(settings.state_directory);
     if (!store) return fail(store.error());
     auto eal = fwd::control::start_eal(settings);

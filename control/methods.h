@@ -37,6 +37,10 @@ class Operations {
     /// together. When it fails, all of those changes are undone. The server answers write methods only after
     /// it.
     virtual Result<void> commit() = 0;
+
+    /// What can't wait until all clients have been served. The server calls it after each request; changes
+    /// may be waiting for commit() then.
+    virtual void between_requests() {}
 };
 
 enum class Access { read, write };

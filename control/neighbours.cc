@@ -2,6 +2,7 @@
 #include "control/neighbours.h"
 
 #include <rte_arp.h>
+#include <rte_ethdev.h>
 #include <rte_ether.h>
 #include <spdlog/spdlog.h>
 
@@ -24,6 +25,8 @@ constexpr unsigned kQuestions = 3;
 constexpr auto kFailedFor = 2s;
 constexpr auto kFreshFor = 60s;  // RFC 4861's base for reachable time is 30 s; ARP caches keep a minute
 constexpr auto kUnusedFor = 60s;
+constexpr auto kLinkCheck = 1s;
+constexpr unsigned kAnnouncedPerTick = 256;  // a port's outbox has room for four times as many
 constexpr std::size_t kHeldPerNeighbour = 16;
 constexpr std::size_t kHeldInAll = 1024;
 
@@ -51,6 +54,9 @@ const char* state_name(AdjacencyState state) {
 }
 
 }  // namespace
+
+Neighbours::Neighbours(dataplane::Dataplane& dataplane)
+    : dataplane_{dataplane}, is_up_(dataplane.links().size()) {}
 
 Neighbours::~Neighbours() {
     for (auto& [next_hop, entry] : entries_) drop_held(entry);
@@ -214,6 +220,8 @@ bool Neighbours::is_in_use(const Entry& entry) const {
 }
 
 void Neighbours::tick(Clock::time_point now) {
+    watch_links(now);
+    send_announcements();
     for (auto it = entries_.begin(); it != entries_.end();) {
         auto& [next_hop, entry] = *it;
         const auto age = now - entry.changed;
@@ -266,23 +274,43 @@ void Neighbours::release_removed() {
 }
 
 void Neighbours::announce(LinkId link, net::Ipv4Address address) {
-    send_arp(link, RTE_ARP_OP_REQUEST, net::kBroadcastMac, address, {}, address);
+    const auto& own = dataplane_.links()[link.value].addresses;
+    if (std::ranges::any_of(own, [&](const auto& o) { return o.prefix().contains(address); }))
+        to_announce_.emplace_back(link, address);
 }
 
-void Neighbours::announce_own_addresses() {
-    for (std::size_t i = 0; i < dataplane_.links().size(); ++i) {
-        for (const auto& own : dataplane_.links()[i].addresses)
-            announce(LinkId{static_cast<std::uint8_t>(i)}, own.address);
+/// A frame that is sent before the link is up reaches nobody; and where it leads to after that may be new.
+void Neighbours::watch_links(Clock::time_point now) {
+    if (now < next_link_check_) return;
+    next_link_check_ = now + kLinkCheck;
+    for (std::size_t i = 0; i < is_up_.size(); ++i) {
+        const LinkId link{static_cast<std::uint8_t>(i)};
+        rte_eth_link state{};
+        // A device that does not tell counts as up.
+        const bool up = rte_eth_link_get_nowait(dataplane_.port_of(link).ethdev(), &state) != 0 ||
+                        state.link_status == RTE_ETH_LINK_UP;
+        const bool has_come_up = up && !is_up_[i];
+        is_up_[i] = up;
+        if (!has_come_up) continue;
+        for (const auto& own : dataplane_.links()[i].addresses) announce(link, own.address);
+        for (auto it = external_.lower_bound({link, {}}); it != external_.end() && it->first == link; ++it)
+            announce(link, it->second);
+    }
+}
+
+void Neighbours::send_announcements() {
+    for (unsigned sent = 0; sent < kAnnouncedPerTick && !to_announce_.empty();) {
+        const auto [link, address] = to_announce_.front();
+        to_announce_.pop_front();
+        if (!is_up_[link.value] || !answers_for(link, address)) continue;
+        send_arp(link, RTE_ARP_OP_REQUEST, net::kBroadcastMac, address, {}, address);
+        ++sent;
     }
 }
 
 void Neighbours::set_external_addresses(std::set<std::pair<LinkId, net::Ipv4Address>> addresses) {
     for (const auto& [link, address] : addresses) {
-        if (answers_for(link, address)) continue;  // not new
-        // Only those who could ask for it need to hear of it.
-        const auto& own = dataplane_.links()[link.value].addresses;
-        if (std::ranges::any_of(own, [&, a = address](const auto& o) { return o.prefix().contains(a); }))
-            announce(link, address);
+        if (is_up_[link.value] && !answers_for(link, address)) announce(link, address);
     }
     external_ = std::move(addresses);
 }

@@ -28,7 +28,7 @@ class Neighbours {
  public:
     using Clock = std::chrono::steady_clock;
 
-    explicit Neighbours(dataplane::Dataplane& dataplane) : dataplane_{dataplane} {}
+    explicit Neighbours(dataplane::Dataplane& dataplane);
     ~Neighbours();
     Neighbours(const Neighbours&) = delete;
     Neighbours& operator=(const Neighbours&) = delete;
@@ -45,10 +45,8 @@ class Neighbours {
     void tick(Clock::time_point now);
 
     /// For which addresses beside its own fwd answers, by link. New ones are announced (RFC 5227,
-    /// section 2.3).
+    /// section 2.3) in the next ticks, and all of them whenever a link has come up.
     void set_external_addresses(std::set<std::pair<dataplane::LinkId, net::Ipv4Address>> addresses);
-    /// Tells everybody on the links where fwd's own addresses are.
-    void announce_own_addresses();
 
     /// Whether a next hop has been taken away since the last call, so that flows have to look up theirs
     /// again. The caller then publishes a new route generation and calls release_removed().
@@ -87,7 +85,10 @@ class Neighbours {
     void send_held(const dataplane::NextHop& next_hop, Entry& entry);
     void drop_held(Entry& entry);
     void send_to(rte_mbuf* packet, const Entry& entry, dataplane::LinkId egress);
+    /// Puts it off to the next ticks. Only those who could ask for the address need to hear of it.
     void announce(dataplane::LinkId link, net::Ipv4Address address);
+    void watch_links(Clock::time_point now);
+    void send_announcements();
     void send_arp(dataplane::LinkId link, std::uint16_t operation, net::MacAddress to,
                   net::Ipv4Address sender, net::MacAddress target_mac, net::Ipv4Address target);
     bool answers_for(dataplane::LinkId link, net::Ipv4Address address) const;
@@ -99,6 +100,9 @@ class Neighbours {
     std::map<dataplane::NextHop, Entry, ByLinkAndAddress> entries_;
     std::set<std::pair<dataplane::LinkId, net::Ipv4Address>> external_;
     std::vector<dataplane::AdjacencyId> removed_;
+    std::vector<bool> is_up_;  ///< by link, as last seen
+    Clock::time_point next_link_check_{};
+    std::deque<std::pair<dataplane::LinkId, net::Ipv4Address>> to_announce_;
     std::size_t held_count_ = 0;
     Clock::time_point conflict_logged_{};
 };

@@ -148,11 +148,13 @@ void Policies::publish_rules(dataplane::Dataplane& dataplane) {
     publish(dataplane);
     // Only now can nobody open a session by a rule that is gone, so its slot may go to another.
     free_slots_ = std::move(prepared_->free_slots);
+    std::vector<std::uint32_t> freed;
     for (const auto& [id, known] : ids_) {
         if (prepared_->ids.contains(id)) continue;
-        free_slots_.insert(free_slots_.begin(), known.slot);
+        freed.push_back(known.slot);
         book_id_of_slot_[known.slot] = 0;
     }
+    free_slots_.insert(free_slots_.begin(), freed.rbegin(), freed.rend());  // taken last
     ids_ = std::move(prepared_->ids);
     for (const auto& [id, known] : ids_) book_id_of_slot_[known.slot] = id;
     prepared_.reset();

@@ -12,16 +12,12 @@ namespace fwd::control {
 namespace {
 
 using dataplane::FlowPosition;
-using dataplane::RecordState;
 using dataplane::Session;
 using dataplane::SessionState;
 using dataplane::StateWord;
 using dataplane::Tick;
 using dataplane::Verdict;
 
-/// Positions looked at in one read section: workers wait for its end before they reuse what they have
-/// removed.
-constexpr std::uint32_t kPositionsPerSection = 16384;
 /// Positions looked at for one answer, so that a long list never keeps control from ARP.
 constexpr std::uint32_t kPositionsPerPage = 1U << 20U;
 
@@ -75,47 +71,6 @@ Reports::Totals Reports::sum_counters() const {
     Totals totals;
     for (const auto& worker : dataplane_.workers()) totals.add(worker->counters());
     totals.add(dataplane_.control_counters());
-    return totals;
-}
-
-template <typename Visit>
-std::uint32_t Reports::for_each_live(std::uint32_t first, std::uint32_t end, Visit visit) const {
-    dataplane::FlowTable& flows = dataplane_.flows();
-    std::uint32_t at = first;
-    while (at < end) {
-        const dataplane::Dataplane::ReadSection section{dataplane_};
-        const std::uint32_t section_end = std::min(end, at + kPositionsPerSection);
-        for (; at < section_end; ++at) {
-            const FlowPosition id{at};
-            if (flows.deadline(id).load(std::memory_order_relaxed) == dataplane::kNoSession) continue;
-            const StateWord word = flows.flow(id).load_state();
-            if (word.state() == RecordState::live && !visit(id, word)) return at + 1;
-        }
-    }
-    return at;
-}
-
-std::vector<RuleTotals> Reports::rule_totals() const {
-    dataplane::RuleCounters& counters = dataplane_.rule_counters();
-    std::vector<RuleTotals> totals(counters.slot_count());
-    dataplane::FlowTable& flows = dataplane_.flows();
-    for_each_live(0, flows.position_count(), [&](FlowPosition id, StateWord) {
-        const Session& session = flows.session(id);
-        if (counters.find(session.rule) != nullptr) {
-            RuleTotals& rule = totals[session.rule.slot];
-            for (const FlowPosition position : {id, session.reverse}) {
-                rule.packets += flows.flow(position).packet_count();
-                rule.bytes += flows.flow(position).byte_count();
-            }
-            ++rule.sessions;
-        }
-        return true;
-    });
-    for (std::uint32_t slot = 0; slot < totals.size(); ++slot) {
-        const auto* closed = counters.at(slot);
-        totals[slot].packets += closed->packets.load(std::memory_order_relaxed);
-        totals[slot].bytes += closed->bytes.load(std::memory_order_relaxed);
-    }
     return totals;
 }
 
@@ -264,7 +219,7 @@ Json Reports::sessions(std::optional<dataplane::RuleId> rule, std::uint64_t curs
         static_cast<std::uint32_t>(std::min<std::uint64_t>(std::uint64_t{first} + kPositionsPerPage, end));
     const Tick now = Tick::of(dataplane::Tsc::read());
     Json rows = Json::array();
-    const std::uint32_t next = for_each_live(first, page_end, [&](FlowPosition id, StateWord) {
+    const std::uint32_t next = sessions_.visit(first, page_end, [&](FlowPosition id, StateWord) {
         if (!rule || flows.session(id).rule == *rule) rows.push_back(session_row(id, now));
         return rows.size() < limit;
     });
@@ -274,7 +229,7 @@ Json Reports::sessions(std::optional<dataplane::RuleId> rule, std::uint64_t curs
 std::uint64_t Reports::clear_sessions(std::optional<dataplane::RuleId> rule) {
     dataplane::FlowTable& flows = dataplane_.flows();
     std::uint64_t cleared = 0;
-    for_each_live(0, flows.position_count(), [&](FlowPosition id, StateWord word) {
+    sessions_.visit(0, flows.position_count(), [&](FlowPosition id, StateWord word) {
         if ((!rule || flows.session(id).rule == *rule) && flows.condemn(id, word)) ++cleared;
         return true;
     });

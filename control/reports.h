@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "control/live_sessions.h"
 #include "control/methods.h"
 #include "control/neighbours.h"
 #include "control/policies.h"
@@ -14,25 +15,16 @@
 
 namespace fwd::control {
 
-/// Totals of a rule: its ended sessions' and those of the live ones.
-struct RuleTotals {
-    std::uint64_t packets = 0;
-    std::uint64_t bytes = 0;
-    std::uint32_t sessions = 0;
-};
-
 class Reports {
  public:
     Reports(dataplane::Dataplane& dataplane, const Policies& policies, const std::vector<LinkSettings>& links,
-            const std::vector<unsigned>& worker_cores, const RuleBook& book)
+            const std::vector<unsigned>& worker_cores, const RuleBook& book, const LiveSessions& sessions)
         : dataplane_{dataplane},
           policies_{policies},
           links_{links},
           worker_cores_{worker_cores},
-          book_{book} {}
-
-    /// By slot, for all rules at once: one walk over the sessions.
-    std::vector<RuleTotals> rule_totals() const;
+          book_{book},
+          sessions_{sessions} {}
 
     Json stats() const;
     Json links() const;
@@ -47,16 +39,12 @@ class Reports {
     Totals sum_counters() const;
     Json link_row(std::size_t link, const Totals& totals) const;
     Json session_row(dataplane::FlowPosition id, dataplane::Tick now) const;
-    /// Calls `visit(id, state word)` for live sessions from `first` on, until it returns false; where to go
-    /// on.
-    template <typename Visit>
-    std::uint32_t for_each_live(std::uint32_t first, std::uint32_t end, Visit visit) const;
-
     dataplane::Dataplane& dataplane_;
     const Policies& policies_;
     const std::vector<LinkSettings>& links_;
     const std::vector<unsigned>& worker_cores_;
     const RuleBook& book_;
+    const LiveSessions& sessions_;
 };
 
 }  // namespace fwd::control

@@ -47,20 +47,6 @@ enum Code : int {
     not_done = -32000,
 };
 
-std::string_view kind_text(ErrorKind kind) {
-    switch (kind) {
-        case ErrorKind::invalid:
-            return "invalid";
-        case ErrorKind::refused:
-            return "refused";
-        case ErrorKind::not_found:
-            return "not_found";
-        case ErrorKind::unavailable:
-            return "unavailable";
-    }
-    return "";
-}
-
 Json error_answer(const Json& id, Code code, const Error& error) {
     return {
         {"jsonrpc", "2.0"},
@@ -166,6 +152,20 @@ std::size_t beyond(std::size_t bytes, std::size_t own_bytes) {
 }
 
 }  // namespace
+
+std::string_view kind_text(ErrorKind kind) {
+    switch (kind) {
+        case ErrorKind::invalid:
+            return "invalid";
+        case ErrorKind::refused:
+            return "refused";
+        case ErrorKind::not_found:
+            return "not_found";
+        case ErrorKind::unavailable:
+            return "unavailable";
+    }
+    return "";
+}
 
 Result<std::unique_ptr<RpcServer>> RpcServer::listen(const std::filesystem::path& path,
                                                      Operations& operations, const RpcLimits& limits) {
@@ -377,6 +377,7 @@ void RpcServer::handle_requests() {
         if (request->method->access == Access::write) {
             call(*request);
             writes.push_back(std::move(*request));
+            operations_.between_requests();
         } else {
             reads.push_back(std::move(*request));
         }
@@ -394,10 +395,12 @@ void RpcServer::handle_requests() {
         call(request);
         answer(request);
         request = {};  // a long list is not kept while the others are made
+        operations_.between_requests();
     }
 }
 
-/// Takes a line out of the input. When it is no request that can be called, it is answered here.
+/// Takes a line out of the input. When it is no request that can be called, it is answered here. What is left
+/// of one that reads is small, as its parameters are, so those of all clients can wait.
 std::optional<RpcServer::Request> RpcServer::take_request(ClientId id) {
     Client& client = clients_.find(id)->second;
     auto message = parse_json(std::string_view{client.input}.substr(0, client.scanned));
@@ -448,14 +451,18 @@ std::optional<RpcServer::Request> RpcServer::take_request(ClientId id) {
     }
     const auto params = message->find("params");
     request.params = params == message->end() ? Json::object() : std::move(*params);
+    if (auto ok = check_params(*request.method, request.params); !ok) {
+        // Not kept, nor what else came with it: it may be as large as a message can be, and from every
+        // client.
+        request.params = {};
+        request.outcome = tl::unexpected(ok.error());
+        answer(request);
+        return std::nullopt;
+    }
     return request;
 }
 
 void RpcServer::call(Request& request) {
-    if (auto ok = check_params(*request.method, request.params); !ok) {
-        request.outcome = tl::unexpected(ok.error());
-        return;
-    }
     request.outcome = (operations_.*request.method->handler)(request.params);
     request.params = {};
 }

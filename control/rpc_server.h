@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -29,6 +30,9 @@
 #include "control/methods.h"
 
 namespace fwd::control {
+
+/// How an answer calls the kind of an error.
+std::string_view kind_text(ErrorKind kind);
 
 struct RpcLimits {
     std::size_t clients = 1024;

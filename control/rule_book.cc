@@ -171,7 +171,7 @@ Result<void> RuleBook::put_new(Rule rule) {
 }
 
 Result<void> RuleBook::put(RuleId id, Rule rule) {
-    if (auto ok = claims_.add(rule); !ok) return ok;
+    if (auto ok = claims_.add(rule, topology_); !ok) return ok;
     names_.emplace(rule.name, id);
     rules_.emplace(id, std::move(rule));
     ++revision_;
@@ -188,7 +188,7 @@ void RuleBook::replace(RuleId id, Rule rule) {
 Rule RuleBook::take(RuleId id) {
     Rule rule = std::move(rules_.extract(id).mapped());
     names_.erase(rule.name);
-    claims_.remove(rule);
+    claims_.remove(rule, topology_);
     ++revision_;
     return rule;
 }

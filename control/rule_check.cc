@@ -7,6 +7,12 @@
 
 namespace fwd::control {
 
+const LinkSettings* taken_over_on(const Rule& rule, const Topology& topology) {
+    const LinkSettings* segment = topology.connected(rule.external.address);
+    if (segment == nullptr || (rule.link && *rule.link != segment->name)) return nullptr;
+    return topology.owner(rule.external.address) == nullptr ? segment : nullptr;
+}
+
 Result<void> check_rule(const Rule& rule, const Topology& topology) {
     if (const Result<void> known = rule.link ? topology.check_link(*rule.link) : Result<void>{}; !known) {
         return not_found("link", known.error().message);
@@ -39,10 +45,44 @@ Result<void> check_rule(const Rule& rule, const Topology& topology) {
                                    "another host, or a rule for another link",
                                    target, egress->name));
     }
+    if (const LinkSettings* segment = taken_over_on(rule, topology)) {
+        if (const std::string host = topology.named_host(rule.external.address); !host.empty()) {
+            return refused("external",
+                           fmt::format("got {}, {}, for which fwd would answer ARP on link {}; want an "
+                                       "address that no other host has",
+                                       external, host, segment->name));
+        }
+    }
     return {};
 }
 
-Result<void> RuleClaims::add(const Rule& rule) {
+/// fwd may neither answer ARP for a host that it has to reach nor need a host that it answers for.
+Result<void> RuleClaims::check_hosts(const Rule& rule, const Topology& topology) const {
+    if (const LinkSettings* segment = taken_over_on(rule, topology)) {
+        if (const auto target = targets_.find(rule.external.address); target != targets_.end()) {
+            return refused(
+                "external",
+                fmt::format("got {}, the host that {} forwards to, for which fwd would answer ARP "
+                            "on link {}; want an address that no other host has",
+                            to_text(rule.external), reference(*target->second.begin()), segment->name));
+        }
+    }
+    if (const auto taken = taken_over_.find(rule.target.address); taken != taken_over_.end()) {
+        return refused(
+            "target",
+            fmt::format("got {}, the external address of {}, for which fwd answers ARP itself; want "
+                        "another host's address",
+                        to_text(rule.target), reference(*taken->second.begin())));
+    }
+    return {};
+}
+
+std::string RuleClaims::reference(const std::string& name) const {
+    const std::string& origin = names_.find(name)->second;
+    return fmt::format("rule {}{}", in_quotes(name), origin.empty() ? "" : fmt::format(" ({})", origin));
+}
+
+Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
     if (const auto taken = names_.find(rule.name); taken != names_.end()) {
         const std::string origin = taken->second.empty() ? "" : fmt::format(" ({})", taken->second);
         return refused("name", fmt::format("got {}, the name of another rule{}; want a name of its own",
@@ -53,21 +93,29 @@ Result<void> RuleClaims::add(const Rule& rule) {
         const auto taken = endpoints_.find(key);
         if (taken == endpoints_.end()) continue;
         const auto& [link, protocol, external] = key;
-        const std::string other_origin = names_.find(taken->second)->second;
         return refused(
             "external",
-            fmt::format("got {} {} on {} for rule {}, but rule {}{} has it; want another address, "
-                        "port, protocol or link",
+            fmt::format("got {} {} on {} for rule {}, but {} has it; want another address, port, "
+                        "protocol or link",
                         protocol == net::Protocol::tcp ? "tcp" : "udp", to_text(external),
-                        link ? "link " + *link : "any link", in_quotes(rule.name), in_quotes(taken->second),
-                        other_origin.empty() ? "" : fmt::format(" ({})", other_origin)));
+                        link ? "link " + *link : "any link", in_quotes(rule.name), reference(taken->second)));
     }
+    if (auto ok = check_hosts(rule, topology); !ok) return ok;
     names_.emplace(rule.name, rule.origin_text);
     for (const Key& key : keys) endpoints_.emplace(key, rule.name);
+    if (topology.connected(rule.target.address) != nullptr) targets_[rule.target.address].insert(rule.name);
+    if (taken_over_on(rule, topology) != nullptr) taken_over_[rule.external.address].insert(rule.name);
     return {};
 }
 
-void RuleClaims::remove(const Rule& rule) {
+void RuleClaims::remove(const Rule& rule, const Topology& topology) {
+    const auto give_back = [&](RulesOfAddress& rules, net::Ipv4Address address) {
+        const auto found = rules.find(address);
+        if (found != rules.end() && found->second.erase(rule.name) != 0 && found->second.empty())
+            rules.erase(found);
+    };
+    if (topology.connected(rule.target.address) != nullptr) give_back(targets_, rule.target.address);
+    if (taken_over_on(rule, topology) != nullptr) give_back(taken_over_, rule.external.address);
     names_.erase(rule.name);
     for (const Key& key : keys_of(rule)) endpoints_.erase(key);
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <tuple>
 #include <vector>
@@ -17,27 +18,40 @@
 
 namespace fwd::control {
 
+/// The link on whose segment others ask by ARP for the rule's external address, and fwd answers; nullptr when
+/// there is none. A host that has the address is cut off there. (fwd's own addresses are no other host's.)
+const LinkSettings* taken_over_on(const Rule& rule, const Topology& topology);
+
 /// Whether fwd could carry out the rule if it were the only one: the link exists, clients can ask for the
-/// external address, the target is a host that fwd reaches and not fwd itself.
+/// external address, which no host has that the configuration names; the target is a host that fwd reaches
+/// and not fwd itself.
 Result<void> check_rule(const Rule& rule, const Topology& topology);
 
 /// What a set of rules has taken: names, and (link or any, protocol, external endpoint). A rule for one link
-/// and one for any link do not clash: the more specific one wins.
+/// and one for any link do not clash: the more specific one wins. Beyond that a target of one rule can't be
+/// the external address of another on the target's own segment, where fwd would answer ARP for it.
 class RuleClaims {
  public:
-    /// Refused, with both names and nothing changed, when another rule has the name or the endpoint.
-    Result<void> add(const Rule& rule);
-    /// Gives back what add() took for this rule.
-    void remove(const Rule& rule);
+    /// Refused, with both names and nothing changed, when another rule has the name or the endpoint, or the
+    /// target in the way that is said above.
+    Result<void> add(const Rule& rule, const Topology& topology);
+    /// Gives back what add() took for this rule in the same topology.
+    void remove(const Rule& rule, const Topology& topology);
 
  private:
     using Key = std::tuple<std::optional<std::string>, net::Protocol, net::Endpoint>;
+    using RulesOfAddress = std::map<net::Ipv4Address, std::set<std::string>>;  ///< names
 
     static std::vector<Key> keys_of(const Rule& rule);
+    Result<void> check_hosts(const Rule& rule, const Topology& topology) const;
+    /// "rule 'web' (fwd.conf:12)".
+    std::string reference(const std::string& name) const;
 
     std::map<std::string, std::string, std::less<>>
         names_;                             ///< name to where the rule came from, for messages
     std::map<Key, std::string> endpoints_;  ///< to the name of the rule that has it
+    RulesOfAddress targets_;                ///< next to fwd: those it asks for by ARP
+    RulesOfAddress taken_over_;  ///< external addresses on a segment where fwd answers ARP for them
 };
 
 }  // namespace fwd::control

@@ -24,10 +24,8 @@ constexpr std::uint16_t kLargestMtu = 9600;
 constexpr std::uint16_t kMostQueues = 1024;  // DPDK's RTE_MAX_QUEUES_PER_PORT
 constexpr std::size_t kLongestDevice = 255;
 constexpr std::size_t kLongestSocketPath = 107;  // sun_path without its NUL
-constexpr std::size_t kMostLinks = 256;
 constexpr std::size_t kMostAddressesPerLink = 64;
 constexpr std::size_t kMostRoutes = 65536;
-constexpr std::size_t kMostNeighbours = 65536;
 constexpr std::size_t kMostRules = 1'000'000;
 constexpr std::size_t kMostPrefixesPerRule = 65536;
 constexpr std::int64_t kLongestTimeout = std::int64_t{86400} * 7;
@@ -84,7 +82,7 @@ Result<void> read_workers(const Value& value, Settings& settings) {
     if (!value.is_list()) return value.wrong_type("how many or a list of cores");
     std::vector<unsigned> cores;
     const auto read_core = [](const Value& core) { return core.integer(0U, kHighestCore); };
-    if (Result<void> read = read_list(value, kMostWorkers, read_core, cores); !read) return read;
+    if (Result<void> read = read_list(value, {kMostWorkers, "cores"}, read_core, cores); !read) return read;
     if (cores.empty()) return value.bad("got an empty list, want at least one core");
     for (std::size_t i = 0; i < cores.size(); ++i) {
         if (std::find(cores.begin(), cores.begin() + static_cast<std::ptrdiff_t>(i), cores[i]) !=
@@ -104,7 +102,8 @@ Result<std::chrono::seconds> read_timeout(const Value& value) {
 
 Result<void> read_source_prefixes(const Value& value, Rule& rule) {
     const auto read_prefix = [](const Value& prefix) { return read_text(prefix, parse_prefix); };
-    if (Result<void> read = read_list(value, kMostPrefixesPerRule, read_prefix, rule.from); !read)
+    if (Result<void> read = read_list(value, {kMostPrefixesPerRule, "prefixes"}, read_prefix, rule.from);
+        !read)
         return read;
     if (rule.from.empty()) {
         return value.bad("got an empty list, want at least one prefix, or no such key to allow every source");
@@ -125,7 +124,9 @@ Result<void> read_addresses(const Value& value, LinkSettings& link) {
     const auto read_address = [](const Value& address) {
         return read_text(address, parse_interface_address);
     };
-    if (Result<void> read = read_list(value, kMostAddressesPerLink, read_address, link.addresses); !read) {
+    if (Result<void> read =
+            read_list(value, {kMostAddressesPerLink, "addresses"}, read_address, link.addresses);
+        !read) {
         return read;
     }
     if (link.addresses.empty()) return value.bad("got an empty list, want at least one address");
@@ -206,11 +207,11 @@ Result<Rule> read_rule(const Value& value) {
 }
 
 Result<void> read_rules(const Value& value, std::vector<Rule>& rules) {
-    return read_list(value, kMostRules, read_rule, rules);
+    return read_list(value, {kMostRules, "rules"}, read_rule, rules);
 }
 
 template <typename T, std::size_t kCount>
-Result<void> read_groups(const Value& list, std::size_t most, const Field<T> (&fields)[kCount],
+Result<void> read_groups(const Value& list, Most most, const Field<T> (&fields)[kCount],
                          std::vector<T>& out) {
     const auto read_element = [&](const Value& element) -> Result<T> {
         T group;
@@ -254,12 +255,18 @@ constexpr Field<Settings> kFields[] = {
     {"timeouts", "{ udp = 300; }",
      [](auto& v, auto& out) { return read_group(v, kTimeoutFields, out.timeouts); }},
     {"links", R"(( { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; } ))",
-     [](auto& v, auto& out) { return read_groups(v, kMostLinks, kLinkFields, out.links); },
+     [](auto& v, auto& out) {
+         return read_groups(v, {kMostLinks, "links"}, kLinkFields, out.links);
+     },
      Presence::required},
     {"routes", R"(( { prefix = "0.0.0.0/0"; via = "10.0.0.254"; } ))",
-     [](auto& v, auto& out) { return read_groups(v, kMostRoutes, kRouteFields, out.routes); }},
+     [](auto& v, auto& out) {
+         return read_groups(v, {kMostRoutes, "routes"}, kRouteFields, out.routes);
+     }},
     {"neighbours", R"(( { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; } ))",
-     [](auto& v, auto& out) { return read_groups(v, kMostNeighbours, kNeighbourFields, out.neighbours); }},
+     [](auto& v, auto& out) {
+         return read_groups(v, {kMostNeighbours, "neighbours"}, kNeighbourFields, out.neighbours);
+     }},
     {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
      [](auto& v, auto& out) { return read_rules(v, out.rules); }},
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -14,6 +15,9 @@
 #include "dataplane/net/address.h"
 
 namespace fwd::control {
+
+inline constexpr std::size_t kMostLinks = 32;         ///< as many as the data plane has room for
+inline constexpr std::size_t kMostNeighbours = 2048;  ///< half of its table: ARP finds the others
 
 /// How far a link's frames can be believed to carry complete TCP and UDP checksums (requirement P8).
 enum class RxChecksum {

@@ -186,7 +186,7 @@ Result<void> check_rules(const Value& list, const std::vector<Rule>& rules, cons
     RuleClaims claims;
     for (std::size_t i = 0; i < rules.size(); ++i) {
         const Result<void> checked =
-            check_rule(rules[i], topology).and_then([&] { return claims.add(rules[i]); });
+            check_rule(rules[i], topology).and_then([&] { return claims.add(rules[i], topology); });
         if (!checked) {
             const Error& error = checked.error();
             return list.element(i).member(error.field).error(error.kind, error.message);
@@ -204,7 +204,7 @@ Result<void> check_settings(const Value& root, Settings& settings) {
         .and_then([&] { return check_neighbours(root.member("neighbours"), settings.neighbours, links); })
         .and_then([&] {
             return check_rules(root.member("rules"), settings.rules,
-                               Topology{settings.links, settings.routes});
+                               Topology{settings.links, settings.routes, settings.neighbours});
         });
 }
 

@@ -103,13 +103,19 @@ Result<void> read_group(const Value& group, const Field<T> (&fields)[kCount], T&
     return {};
 }
 
+/// How long a list may be, and what its elements are called.
+struct Most {
+    std::size_t count;
+    std::string_view what;
+};
+
 /// Reads a list of at most `most`, each element by `read_element(value)`, which returns a Result<T>.
 template <typename T, typename ReadElement>
-Result<void> read_list(const Value& list, std::size_t most, ReadElement read_element, std::vector<T>& out) {
+Result<void> read_list(const Value& list, Most most, ReadElement read_element, std::vector<T>& out) {
     if (!list.is_list()) return list.wrong_type("a list");
-    if (list.size() > most) {
-        return list.bad("got " + std::to_string(list.size()) + " elements, want at most " +
-                        std::to_string(most));
+    if (list.size() > most.count) {
+        return list.bad("got " + std::to_string(list.size()) + ' ' + std::string{most.what} +
+                        ", want at most " + std::to_string(most.count));
     }
     for (std::size_t i = 0; i < list.size(); ++i) {
         Result<T> element = read_element(list.element(i));

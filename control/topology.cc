@@ -45,6 +45,15 @@ std::string not_a_host(net::Ipv4Address address, net::Ipv4Prefix segment) {
     return {};
 }
 
+Topology::Topology(std::vector<LinkSettings> links, std::vector<RouteSettings> routes,
+                   const std::vector<NeighbourSettings>& neighbours)
+    : links_{std::move(links)}, routes_{std::move(routes)} {
+    for (const RouteSettings& route : routes_)
+        named_hosts_.emplace(route.via, "the gateway of " + to_text(route.prefix));
+    for (const NeighbourSettings& neighbour : neighbours)
+        named_hosts_.emplace(neighbour.address, "a neighbour of the configuration");
+}
+
 const LinkSettings* Topology::find_link(std::string_view name) const {
     for (const LinkSettings& link : links_) {
         if (link.name == name) return &link;
@@ -82,6 +91,11 @@ const LinkSettings* Topology::owner(net::Ipv4Address address) const {
         }
     }
     return nullptr;
+}
+
+std::string Topology::named_host(net::Ipv4Address address) const {
+    const auto found = named_hosts_.find(address);
+    return found == named_hosts_.end() ? std::string{} : found->second;
 }
 
 std::string Topology::not_a_host(net::Ipv4Address address) const {

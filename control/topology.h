@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <map>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,8 +18,8 @@ std::string not_a_host(net::Ipv4Address address, net::Ipv4Prefix segment);
 /// Where addresses lie, as the configuration says: what a rule is checked against.
 class Topology {
  public:
-    Topology(std::vector<LinkSettings> links, std::vector<RouteSettings> routes)
-        : links_{std::move(links)}, routes_{std::move(routes)} {}
+    Topology(std::vector<LinkSettings> links, std::vector<RouteSettings> routes,
+             const std::vector<NeighbourSettings>& neighbours = {});
 
     const LinkSettings* find_link(std::string_view name) const;
     /// The error, with an empty field, names the links there are.
@@ -32,11 +33,15 @@ class Topology {
     /// Why no single host can have the address ("a multicast address"), connected prefixes considered; empty
     /// when one can.
     std::string not_a_host(net::Ipv4Address address) const;
+    /// What the configuration says of the host that has the address: "the gateway of 0.0.0.0/0"; empty when
+    /// it names none.
+    std::string named_host(net::Ipv4Address address) const;
     const std::vector<LinkSettings>& links() const { return links_; }
 
  private:
     std::vector<LinkSettings> links_;
     std::vector<RouteSettings> routes_;
+    std::map<net::Ipv4Address, std::string> named_hosts_;
 };
 
 }  // namespace fwd::control

@@ -16,7 +16,7 @@ namespace fwd::dataplane {
 namespace {
 
 // A packet that finds its worker asleep must not wait for a millisecond.
-constexpr long kFirstSleepNs = 20'000, kLongestSleepNs = 500'000;
+constexpr long kFirstSleepNs = 20'000, kLongestSleepNs = 700'000;
 constexpr unsigned long kTimerSlackNs = 1000;
 /// With interrupts: sessions still have to be swept.
 constexpr long kLongestWaitNs = 10'000'000;

@@ -107,5 +107,33 @@ TEST_F(DemoTest, WebServerThatDoesNotStartIsAFailure) {
     EXPECT_NE(done.output.find("nginx is not ready"), std::string::npos) << done.output;
 }
 
+TEST_F(DemoTest, InterruptedWhileItInstallsItEndsQuietly) {
+    std::filesystem::create_directories(files_ / "tools");
+    std::filesystem::copy(source_file("tools/demo"), files_ / "tools/demo");
+    make_program(files_ / "tools/setup", "echo installing; exec sleep 60");
+    Process process{{"setsid", files_ / "tools/demo"}};
+    ASSERT_TRUE(process.says("installing")) << process.output();
+    process.signal_group(SIGINT);
+    const Finished done = process.wait();
+    EXPECT_EQ(done.status, 130);
+    EXPECT_EQ(done.output, "installing\ntools/demo: interrupted\n");
+}
+
+TEST_F(DemoTest, ScriptsInstallPythonWhereThereIsNone) {
+    std::filesystem::create_directories(files_ / "bin");
+    std::filesystem::create_symlink("/usr/bin/dirname", files_ / "bin/dirname");
+    make_program(files_ / "tools/setup", "echo \"installing $*\"; exit 7");
+    for (const std::string script :
+         {"tools/demo", "tools/lab", "tools/test", "bench/throughput", "bench/sessions"}) {
+        std::filesystem::create_directories((files_ / script).parent_path());
+        std::filesystem::copy(source_file(script), files_ / script);
+        const Finished done =
+            run({"/usr/bin/env", "PATH=" + (files_ / "bin").string(), files_ / script, "--help"});
+        EXPECT_EQ(done.status, 7) << script << ": " << done.output;
+        EXPECT_EQ(done.output, "installing lab\n") << script;
+        EXPECT_EQ(run({source_file(script), "--help"}).status, 0) << script;
+    }
+}
+
 }  // namespace
 }  // namespace fwd::test

@@ -56,7 +56,7 @@ std::uint16_t tag_of(const Bytes& frame) {
 
 }  // namespace
 
-Box::Box(const std::string& config, unsigned workers) : settings_{load(config)} {
+Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) : settings_{load(config)} {
     dataplane::DataplaneConfig dp;
     std::vector<std::string> seen;
     for (const control::LinkSettings& link : settings_.links) {
@@ -83,7 +83,7 @@ Box::Box(const std::string& config, unsigned workers) : settings_{load(config)} 
                             .addresses = link.addresses});
     }
     dp.sessions = settings_.sessions;
-    dp.rule_slots = 1024;
+    dp.rule_slots = rule_slots;
     dp.masquerade_ports = {settings_.masquerade_port_first, settings_.masquerade_port_last};
     for (unsigned w = 0; w < workers; ++w) dp.worker_lcores.push_back(w + 1);
     std::ranges::fill(dp.secret.bytes, std::uint8_t{0x5a});
@@ -276,6 +276,22 @@ void Box::pass(std::chrono::milliseconds time, std::optional<unsigned> sleeping_
         }
         run_control();
     }
+}
+
+void Box::unplug(const std::string& link) {
+    rte_eth_dev_stop(device_of(link).ethdev);
+    look_at_links();
+}
+
+void Box::plug(const std::string& link) {
+    rte_eth_dev_start(device_of(link).ethdev);
+    look_at_links();
+    settle();
+}
+
+void Box::look_at_links() {
+    clock_ += std::chrono::seconds{1};
+    neighbours_->tick(clock_);
 }
 
 void Box::set_timeouts(const control::TimeoutSettings& timeouts) {

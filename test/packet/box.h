@@ -26,7 +26,7 @@ using dataplane::Verdict;
 class Box {
  public:
     /// @param config as fwdd reads it; each link's device is called "net_null_" and something
-    explicit Box(const std::string& config, unsigned workers = 1);
+    explicit Box(const std::string& config, unsigned workers = 1, std::uint32_t rule_slots = 1024);
     ~Box();
     Box(const Box&) = delete;
     Box& operator=(const Box&) = delete;
@@ -57,6 +57,10 @@ class Box {
     void watch_transmit(const std::string& link, Watch watch);
     /// How many of the next packets a device refuses to transmit.
     void refuse_transmit(const std::string& link, unsigned packets);
+
+    /// Pulls a link's cable; and puts it back, as control notices at its next look.
+    void unplug(const std::string& link);
+    void plug(const std::string& link);
 
     /// Lets time go by: housekeeping happens as it would.
     void pass(std::chrono::milliseconds time, std::optional<unsigned> sleeping_worker = std::nullopt);
@@ -103,6 +107,7 @@ class Box {
     std::size_t link_index(const std::string& link) const;
     Device& device_of(const std::string& link);
     void run_control();
+    void look_at_links();
 
     control::Settings settings_;
     std::vector<std::unique_ptr<Device>> devices_;

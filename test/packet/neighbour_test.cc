@@ -70,6 +70,32 @@ TEST_F(Arp, NewExternalAddressIsAnnounced) {
     EXPECT_THAT(box_.take("lan"), ElementsAre(announcement("10.0.0.9"_ip)));
 }
 
+TEST_F(Arp, AllAddressesAreAnnouncedAgainWhenTheLinkHasComeUp) {
+    box_.pass(5s);
+    EXPECT_THAT(box_.take("lan"), IsEmpty()) << "once is enough while it stays up";
+    box_.unplug("lan");
+    box_.plug("lan");
+    EXPECT_THAT(box_.take("lan"), UnorderedElementsAre(announcement(kFwd), announcement(kExternal)));
+}
+
+TEST(Neighbour, ThousandsOfNewAddressesAreAllAnnouncedWithinARoomyTime) {
+    constexpr int kAddresses = 5000;
+    Box box{R"(
+        links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.2/16" ]; } );
+    )",
+            1, 2 * kAddresses};
+    std::string rules;
+    for (int i = 0; i < kAddresses; ++i) {
+        rules += (i == 0 ? "" : ",") +
+                 std::string{R"({ protocol = "udp"; target = "10.0.0.4:1"; external = "10.0.)"} +
+                 std::to_string(1 + i / 250) + "." + std::to_string(1 + i % 250) + ":1\"; }";
+    }
+    box.set_rules("rules = ( " + rules + " );");
+    box.pass(10s);
+    EXPECT_THAT(box.take("lan"), SizeIs(kAddresses));
+    EXPECT_EQ(box.count(Verdict::drop_tx_full), 0);
+}
+
 TEST_F(Arp, PacketsWaitForTheAnswerAndThenGoInOrder) {
     EXPECT_THAT(box_.exchange("lan", query(1), "lan"), ElementsAre(question(kServer)));
     EXPECT_THAT(box_.exchange("lan", query(2), "lan"), IsEmpty());

@@ -8,9 +8,12 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <span>
+#include <string_view>
 #include <thread>
 #include <vector>
 
+#include "control/rpc_server.h"
 #include "control/text.h"
 #include "tools/fwdctl/arguments.h"
 #include "tools/fwdctl/client.h"
@@ -26,6 +29,13 @@ using control::Method;
 constexpr std::uint64_t kDefaultSessions = 100;
 constexpr std::uint64_t kSessionsPerPage = 1000;
 
+void print_error(std::ostream& err, const Error& error) {
+    const Json message{
+        {"error",
+         {{"kind", control::kind_text(error.kind)}, {"field", error.field}, {"message", error.message}}}};
+    err << message.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+}
+
 /// The command line as CLI11 knows it, made from the table of methods.
 class CommandLine {
  public:
@@ -35,7 +45,7 @@ class CommandLine {
         app_.add_option("--socket", socket_, "where fwdd listens")
             ->envname("FWD_SOCKET")
             ->capture_default_str();
-        app_.add_flag("--json", json_, "print the result as JSON");
+        app_.add_flag("--json", json_, "print the result, or the error, as JSON");
         app_.footer(
             "Exit status: 0 done, 1 refused, 2 wrong usage, 3 fwdd cannot be reached.\n"
             "More on a command: fwdctl COMMAND --help");
@@ -53,9 +63,18 @@ class CommandLine {
             app_.parse(argc, argv);
             return {};
         } catch (const CLI::ParseError& error) {
-            const bool is_help = app_.exit(error, out, err) == 0;
-            if (!is_help) suggest_command(argc, argv, err);
-            return is_help ? kDone : kUsage;
+            if (error.get_exit_code() == 0) {
+                app_.exit(error, out, err);
+                return kDone;
+            }
+            const std::span<const char* const> words{argv, static_cast<std::size_t>(argc)};
+            if (std::ranges::find(words, std::string_view{"--json"}) != words.end()) {
+                print_error(err, {control::ErrorKind::invalid, "", error.what()});
+            } else {
+                app_.exit(error, out, err);
+                suggest_command(argc, argv, err);
+            }
+            return kUsage;
         }
     }
 
@@ -135,7 +154,11 @@ class Run {
     }
 
     int fail(const Error& error, int status) {
-        fmt::print(err_, "fwdctl: {}\n", error.text());
+        if (line_.json()) {
+            print_error(err_, error);
+        } else {
+            fmt::print(err_, "fwdctl: {}\n", error.text());
+        }
         return status;
     }
     int fail(const CallError& error) { return fail(error.error, error.answered ? kRefused : kUnreachable); }

@@ -2,6 +2,7 @@
 // What a daemon without a data plane answers: the rules are real, everything else is made up.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -126,6 +127,9 @@ class PlainOperations : public control::Operations {
         return book_.commit();
     }
 
+    void between_requests() override { pause(); }
+
+    std::function<void()> pause = [] {};
     std::size_t session_count = 0;
     std::vector<control::Rule> config_rules;
     Json links = Json::object();

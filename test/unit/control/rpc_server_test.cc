@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 #include <grp.h>
 #include <gtest/gtest.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -391,6 +392,51 @@ TEST_F(RpcServerTest, ReadsSeeOnlyWhatIsDurable) {
     server_->poll(1s);
     EXPECT_EQ(receive(reader)["result"]["rules"].size(), 1U) << "committed before it was read";
     EXPECT_EQ(operations_.commits, 1);
+}
+
+TEST_F(RpcServerTest, OtherWorkGoesOnBetweenTheRequestsOfOnePoll) {
+    listen();
+    std::deque<TestClient> clients;
+    for (int i = 0; i < 8; ++i) clients.emplace_back(path());
+    server_->poll(1ms);  // they are connected, none has asked
+    for (int i = 0; i < 8; ++i)
+        clients[static_cast<std::size_t>(i)].send(i % 2 == 0 ? request(i, "stats")
+                                                             : request(i, "rule.add", rule_params(i)));
+    int pauses = 0;
+    operations_.pause = [&] { ++pauses; };
+    server_->poll(1ms);
+    EXPECT_EQ(pauses, 8);
+}
+
+TEST_F(RpcServerTest, RequestsThatWaitTogetherAreNotAllKeptAsValues) {
+    listen();
+    constexpr std::size_t kClients = 10;
+    constexpr std::size_t kValues = 500'000;  // each takes two bytes as text, 16 in memory
+    const auto bytes_in_use = [] {
+        const auto usage = ::mallinfo2();
+        return usage.uordblks + usage.hblkhd;
+    };
+    const std::string large = request(1, "stats", Json::array({Json(std::vector<int>(kValues))}));
+    std::deque<TestClient> clients;
+    for (std::size_t i = 0; i < kClients; ++i) clients.emplace_back(path());
+    for (TestClient& client : clients) {
+        std::size_t sent = 0;
+        const std::string_view all_but_its_end{large.data(), large.size() - 1};
+        ASSERT_TRUE(poll_until(
+            [&] { return (sent += client.send(all_but_its_end.substr(sent))) == all_but_its_end.size(); }));
+    }
+    for (int i = 0; i < 2 * static_cast<int>(kClients * large.size() / 65536); ++i) server_->poll(0ms);
+    // The last one is small, and so is carried out after all others have been read.
+    clients.emplace_back(path());
+    server_->poll(1ms);
+    for (std::size_t i = 0; i < kClients; ++i) clients[i].send("\n");
+    clients.back().send(request(1, "status"));
+    const std::size_t before = bytes_in_use();
+    std::size_t most = before;
+    operations_.pause = [&] { most = std::max(most, bytes_in_use()); };
+    server_->poll(1ms);
+    EXPECT_LT(most, before + 2 * 16 * kValues);
+    for (TestClient& client : clients) EXPECT_NE(receive(client), "no answer");
 }
 
 TEST_F(RpcServerTest, AThousandClientsAtOnceAreAllServed) {

@@ -28,10 +28,20 @@ std::string outcome(const Result<void>& result) {
     return result ? "good" : result.error().text();
 }
 
+Topology two_links() {
+    RouteSettings route;
+    route.prefix = *parse_prefix("172.16.0.0/12");
+    route.via = *parse_address("10.0.0.9");
+    route.link = "lan";
+    NeighbourSettings neighbour;
+    neighbour.link = "lan";
+    neighbour.address = *parse_address("10.0.0.8");
+    return Topology{{link("wan", "203.0.113.2/24"), link("lan", "10.0.0.2/24")}, {route}, {neighbour}};
+}
+
 class RuleCheck : public testing::Test {
  protected:
-    const Topology topology_{{link("wan", "203.0.113.2/24"), link("lan", "10.0.0.2/24")},
-                             {{*parse_prefix("172.16.0.0/12"), *parse_address("10.0.0.9"), "lan"}}};
+    const Topology topology_ = two_links();
 
     std::string check(const std::string& external, const std::string& target,
                       std::optional<std::string> on_link = {}) const {
@@ -96,6 +106,18 @@ TEST_F(RuleCheck, TargetMayHaveTheExternalAddressOnAnotherLinkOnly) {
     EXPECT_EQ(check("10.0.0.4:80", "10.0.0.4:8080"), refused);
 }
 
+TEST_F(RuleCheck, ExternalAddressMayNotBeAHostThatTheConfigurationNames) {
+    const std::string wanted =
+        ", for which fwd would answer ARP on link lan; want an address that no other host has";
+    EXPECT_EQ(check("10.0.0.9:80", "10.0.0.4:80"),
+              "external: got 10.0.0.9:80, the gateway of 172.16.0.0/12" + wanted);
+    EXPECT_EQ(check("10.0.0.9:80", "10.0.0.4:80", "lan"),
+              "external: got 10.0.0.9:80, the gateway of 172.16.0.0/12" + wanted);
+    EXPECT_EQ(check("10.0.0.8:80", "10.0.0.4:80"),
+              "external: got 10.0.0.8:80, a neighbour of the configuration" + wanted);
+    EXPECT_EQ(check("10.0.0.9:80", "10.0.0.4:80", "wan"), "good") << "nobody asks for it there";
+}
+
 TEST_F(RuleCheck, ErrorsHaveTheirKind) {
     Rule unknown_link = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
     unknown_link.link = "dmz";
@@ -111,27 +133,27 @@ TEST(RuleClaims, SameExternalEndpointIsRefusedWithBothNames) {
     Rule second = rule("tcp", "10.0.0.3:80", "10.0.0.5:8080");
     second.name = "shop";
     RuleClaims claims;
-    EXPECT_EQ(outcome(claims.add(first)), "good");
-    EXPECT_EQ(outcome(claims.add(second)),
+    EXPECT_EQ(outcome(claims.add(first, two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(second, two_links())),
               "external: got tcp 10.0.0.3:80 on any link for rule 'shop', but rule 'web' (fwd.conf:12) has "
               "it; want "
               "another address, port, protocol or link");
-    EXPECT_EQ(claims.add(second).error().kind, ErrorKind::refused);
+    EXPECT_EQ(claims.add(second, two_links()).error().kind, ErrorKind::refused);
 }
 
 TEST(RuleClaims, EachProtocolIsTakenByItself) {
     RuleClaims claims;
-    EXPECT_EQ(outcome(claims.add(rule("tcp", "10.0.0.3:53", "10.0.0.4:53"))), "good");
-    EXPECT_EQ(outcome(claims.add(rule("tcp+udp", "10.0.0.3:53", "10.0.0.4:53"))),
+    EXPECT_EQ(outcome(claims.add(rule("tcp", "10.0.0.3:53", "10.0.0.4:53"), two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(rule("tcp+udp", "10.0.0.3:53", "10.0.0.4:53"), two_links())),
               "external: got tcp 10.0.0.3:53 on any link for rule 'tcp-udp-10.0.0.3-53', but rule "
               "'tcp-10.0.0.3-53' "
               "has it; want another address, port, protocol or link");
-    EXPECT_EQ(outcome(claims.add(rule("udp", "10.0.0.3:53", "10.0.0.4:53"))), "good")
+    EXPECT_EQ(outcome(claims.add(rule("udp", "10.0.0.3:53", "10.0.0.4:53"), two_links())), "good")
         << "a refused rule must not keep anything";
 
     RuleClaims udp_first;
-    EXPECT_EQ(outcome(udp_first.add(rule("udp", "10.0.0.3:53", "10.0.0.4:53"))), "good");
-    EXPECT_EQ(outcome(udp_first.add(rule("tcp+udp", "10.0.0.3:53", "10.0.0.4:53"))),
+    EXPECT_EQ(outcome(udp_first.add(rule("udp", "10.0.0.3:53", "10.0.0.4:53"), two_links())), "good");
+    EXPECT_EQ(outcome(udp_first.add(rule("tcp+udp", "10.0.0.3:53", "10.0.0.4:53"), two_links())),
               "external: got udp 10.0.0.3:53 on any link for rule 'tcp-udp-10.0.0.3-53', but rule "
               "'udp-10.0.0.3-53' has it; want another address, port, protocol or link");
 }
@@ -144,12 +166,50 @@ TEST(RuleClaims, RulesOfDifferentLinksStandBesideEachOther) {
     Rule lan_again = lan;
     lan_again.name = "again";
     RuleClaims claims;
-    EXPECT_EQ(outcome(claims.add(any)), "good");
-    EXPECT_EQ(outcome(claims.add(lan)), "good");
+    EXPECT_EQ(outcome(claims.add(any, two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(lan, two_links())), "good");
     EXPECT_EQ(
-        outcome(claims.add(lan_again)),
+        outcome(claims.add(lan_again, two_links())),
         "external: got udp 10.0.0.3:53 on link lan for rule 'again', but rule 'udp-10.0.0.3-53-lan' has it; "
         "want another address, port, protocol or link");
+}
+
+TEST(RuleClaims, TargetOfOneRuleIsNoExternalAddressOfAnotherOnItsSegment) {
+    Rule web = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
+    web.name = "web";
+    web.origin_text = "fwd.conf:12";
+    Rule takes_target = rule("udp", "10.0.0.4:53", "10.0.0.5:53");
+    const std::string refused_external =
+        "external: got 10.0.0.4:53, the host that rule 'web' (fwd.conf:12) forwards to, for which fwd would "
+        "answer ARP on link lan; want an address that no other host has";
+    Rule to_external = rule("udp", "10.0.0.6:53", "10.0.0.3:53");
+    const std::string refused_target =
+        "target: got 10.0.0.3:53, the external address of rule 'web' (fwd.conf:12), for which fwd answers "
+        "ARP "
+        "itself; want another host's address";
+
+    RuleClaims claims;
+    EXPECT_EQ(outcome(claims.add(web, two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(takes_target, two_links())), refused_external);
+    EXPECT_EQ(outcome(claims.add(to_external, two_links())), refused_target);
+    EXPECT_EQ(claims.add(to_external, two_links()).error().kind, ErrorKind::refused);
+
+    takes_target.link = "wan";
+    EXPECT_EQ(outcome(claims.add(takes_target, two_links())), "good") << "nobody asks for it on link wan";
+    claims.remove(takes_target, two_links());
+    takes_target.link = "lan";
+    EXPECT_EQ(outcome(claims.add(takes_target, two_links())), refused_external);
+
+    claims.remove(web, two_links());
+    EXPECT_EQ(outcome(claims.add(takes_target, two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(to_external, two_links())), "good");
+}
+
+TEST(RuleClaims, OwnAddressesAndRoutedOnesMayBeExternal) {
+    RuleClaims claims;
+    EXPECT_EQ(outcome(claims.add(rule("tcp", "10.0.0.2:80", "172.16.5.5:80"), two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(rule("udp", "172.16.5.5:53", "10.0.0.5:53"), two_links())), "good")
+        << "nobody asks for it by ARP";
 }
 
 TEST(RuleClaims, NamesAreUnique) {
@@ -159,19 +219,19 @@ TEST(RuleClaims, NamesAreUnique) {
     Rule second = rule("tcp", "10.0.0.3:81", "10.0.0.4:8080");
     second.name = "web";
     RuleClaims claims;
-    EXPECT_EQ(outcome(claims.add(first)), "good");
-    EXPECT_EQ(outcome(claims.add(second)),
+    EXPECT_EQ(outcome(claims.add(first, two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(second, two_links())),
               "name: got 'web', the name of another rule (fwd.conf:12); want a name of its own");
     second.name = "web2";
-    EXPECT_EQ(outcome(claims.add(second)), "good");
+    EXPECT_EQ(outcome(claims.add(second, two_links())), "good");
 }
 
 TEST(RuleClaims, RemovedRuleGivesEverythingBack) {
     const Rule both = rule("tcp+udp", "10.0.0.3:53", "10.0.0.4:53");
     RuleClaims claims;
-    EXPECT_EQ(outcome(claims.add(both)), "good");
-    claims.remove(both);
-    EXPECT_EQ(outcome(claims.add(both)), "good");
+    EXPECT_EQ(outcome(claims.add(both, two_links())), "good");
+    claims.remove(both, two_links());
+    EXPECT_EQ(outcome(claims.add(both, two_links())), "good");
 }
 
 }  // namespace

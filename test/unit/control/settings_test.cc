@@ -273,6 +273,34 @@ TEST(Settings, MissingKeysAreNamedWithAnExample) {
     });
 }
 
+TEST(Settings, ListsLongerThanTheDataPlaneCanHoldAreRefused) {
+    const auto links = [](std::size_t count) {
+        std::vector<std::string> rows;
+        for (std::size_t i = 0; i < count; ++i) {
+            rows.push_back(fmt::format(
+                R"({{ name = "l{0}"; device = "net_tap{0}"; addresses = [ "10.0.{0}.1/24" ]; }})", i));
+        }
+        return fmt::format("links = ( {} );\n", fmt::join(rows, ", "));
+    };
+    const auto neighbours = [](std::size_t count) {
+        std::vector<std::string> rows;
+        for (std::size_t i = 0; i < count; ++i) {
+            rows.push_back(
+                fmt::format(R"({{ link = "big"; address = "10.1.{}.{}"; mac = "02:00:00:00:00:01"; }})",
+                            i / 250, 2 + i % 250));
+        }
+        return R"(links = ( { name = "big"; device = "net_tap0"; addresses = [ "10.1.0.1/16" ]; } );)"
+               "\n" +
+               fmt::format("neighbours = ( {} );\n", fmt::join(rows, ", "));
+    };
+    EXPECT_EQ(load_good(links(32)).links.size(), 32U);
+    EXPECT_EQ(load_good(neighbours(2048)).neighbours.size(), 2048U);
+    expect_messages({
+        {links(33), "fwd.conf:1: links: got 33 links, want at most 32"},
+        {neighbours(2049), "fwd.conf:2: neighbours: got 2049 neighbours, want at most 2048"},
+    });
+}
+
 TEST(Settings, WrongTypesAreToldApart) {
     expect_messages({
         {kLan + "workers = \"two\";",
