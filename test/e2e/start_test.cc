@@ -2,7 +2,9 @@
 // fwdd's command line, and starts that have to fail: with which exit status, and what is said then.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <filesystem>
 #include <vector>
 
 #include "test/e2e/lab.h"
@@ -33,6 +35,15 @@ class StartTest : public ::testing::Test {
         for (const std::string& text : texts) {
             EXPECT_NE(done.output.find(text), std::string::npos) << text << " is not in: " << done.output;
         }
+    }
+
+    /// Carries a statement of SQL out on the database of rules.
+    void change_database(const std::string& statement) {
+        const Finished done = run({"python3", "-c",
+                                   "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+                                   "c.execute(sys.argv[2]); c.commit(); c.close()",
+                                   file("state/rules.db"), statement});
+        EXPECT_EQ(done.status, 0) << done.output;
     }
 
  private:
@@ -111,6 +122,59 @@ TEST_F(StartTest, SecondFwddLeavesTheFirstOneAlone) {
     EXPECT_EQ(run({"sh", "-c", ask}).status, 0);
     EXPECT_EQ(first.stop().status, 0);
     EXPECT_FALSE(std::filesystem::exists(file("fwd.sock")));
+}
+
+TEST_F(StartTest, DatabaseOfSomethingElseIsRefusedAndLeftAlone) {
+    std::filesystem::create_directories(file("state"));
+    for (const std::string what : {"CREATE TABLE theirs (x)", "text"}) {
+        std::filesystem::remove(file("state/rules.db"));
+        if (what == "text") {
+            write_file(file("state/rules.db"), "This is a letter to my aunt, and no database at all.\n");
+        } else {
+            change_database(what);
+        }
+        const std::string before = read_file(file("state/rules.db"));
+        expect_refused(start_with(config()), {file("state/rules.db")});
+        EXPECT_EQ(read_file(file("state/rules.db")), before);
+    }
+}
+
+TEST_F(StartTest, DatabaseOfANewerVersionIsRefusedAndLeftAlone) {
+    write_file(file("fwd.conf"), config());
+    Process first{{build_file("control/fwdd"), "--config", file("fwd.conf")}};
+    ASSERT_TRUE(first.says("ready")) << first.output();
+    EXPECT_EQ(first.stop().status, 0);
+    change_database("PRAGMA user_version = 1000");
+    const std::string before = read_file(file("state/rules.db"));
+    expect_refused(start_with(config()), {file("state/rules.db"), "newer", "1000"});
+    EXPECT_EQ(read_file(file("state/rules.db")), before);
+}
+
+TEST_F(StartTest, DatabaseThatCannotBeWrittenIsRefused) {
+    if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+    write_file(file("fwd.conf"), config());
+    Process first{{build_file("control/fwdd"), "--config", file("fwd.conf")}};
+    ASSERT_TRUE(first.says("ready")) << first.output();
+    EXPECT_EQ(first.stop().status, 0);
+    std::filesystem::permissions(file("state/rules.db"), std::filesystem::perms{0444});
+    std::filesystem::permissions(file("state"), std::filesystem::perms{0555});
+    expect_refused(start_with(config()), {file("state")});
+    std::filesystem::permissions(file("state"), std::filesystem::perms{0755});
+}
+
+TEST_F(StartTest, LinesForTheJournalCarryTheirPriority) {
+    write_file(file("fwd.conf"), config());
+    const auto start = [&](const std::string& stream) {
+        run({"sh", "-c",
+             fmt::format("exec 2>{0}; JOURNAL_STREAM={1} timeout 2 {2} --config {3}", file("log"), stream,
+                         build_file("control/fwdd").string(), file("fwd.conf"))});
+        return read_file(file("log"));
+    };
+    const std::string journal = start(fmt::format("$(stat -c %d:%i {})", file("log")));
+    EXPECT_NE(journal.find("<6>info: ready with"), std::string::npos) << journal;
+    const std::string other = start("1:2");
+    EXPECT_EQ(other.find("<6>"), std::string::npos) << other;
+    EXPECT_NE(other.find("info: ready with"), std::string::npos) << other;
 }
 
 }  // namespace

@@ -16,18 +16,22 @@
 #include <thread>
 
 #include "control/rpc_server.h"
+#include "test/support/rule_operator.h"
 #include "test/unit/control/plain_operations.h"
 #include "test/unit/control/temporary_directory.h"
 
 namespace fwd::control {
 namespace {
 
-using Rules = std::map<std::string, std::string>;  ///< names and external endpoints
-
+using test::Operator;
+using test::receive_answer;
+using test::Rules;
+using test::send_request;
+using test::Step;
+using test::UsualTime;
 using Clock = std::chrono::steady_clock;
 
 constexpr int kRounds = 250;
-constexpr unsigned kMostAnswered = 4;  ///< requests before the one that is disturbed
 
 /// The daemon, without its data plane. It lives until it is killed.
 [[noreturn]] void run_daemon(const std::filesystem::path& directory) {
@@ -41,91 +45,6 @@ constexpr unsigned kMostAnswered = 4;  ///< requests before the one that is dist
     if (!server) ::_exit(3);
     while (true) (*server)->poll(std::chrono::milliseconds{100});
 }
-
-/// A request and what the rules are when it has been carried out.
-struct Step {
-    Json request;
-    Rules rules;
-};
-
-class Operator {
- public:
-    explicit Operator(unsigned seed) : random_{seed} {}
-
-    Step next(const Rules& rules) {
-        Step step{{{"jsonrpc", "2.0"}, {"id", ++id_}}, rules};
-        switch (random_() % 3) {
-            case 0:
-                step.request["method"] = "rule.add";
-                step.request["params"] = new_rule(step.rules);
-                break;
-            case 1: {
-                Json list = Json::array();
-                for (int i = 0; i < 5; ++i) list.push_back(new_rule(step.rules));
-                step.request["method"] = "rules.add";
-                step.request["params"] = {{"rules", list}};
-                break;
-            }
-            default: {
-                if (rules.empty()) return next(rules);
-                const auto victim = std::next(rules.begin(), static_cast<long>(random_() % rules.size()));
-                step.request["method"] = "rule.delete";
-                step.request["params"] = {{"name", victim->first}};
-                step.rules.erase(victim->first);
-            }
-        }
-        return step;
-    }
-    unsigned requests_to_be_answered() { return random_() % (kMostAnswered + 1); }
-    /// A moment up to one and a half times as late as something usually takes.
-    Clock::duration moment_within(Clock::duration usual) {
-        return usual * static_cast<long>(random_() % 1500) / 1000;
-    }
-
- private:
-    Json new_rule(Rules& rules) {
-        ++rule_;
-        const std::string name = fmt::format("r{}", rule_);
-        const std::string external = fmt::format("10.1.{}.{}:80", rule_ / 250 % 250, 1 + rule_ % 250);
-        rules[name] = external;
-        return {{"protocol", "tcp"}, {"external", external}, {"target", "10.0.0.4:8080"}, {"name", name}};
-    }
-
-    std::mt19937 random_;
-    unsigned id_ = 0;
-    unsigned rule_ = 0;
-};
-
-void send_request(int socket, const Json& request) {
-    const std::string line = request.dump() + '\n';
-    EXPECT_EQ(::send(socket, line.data(), line.size(), MSG_NOSIGNAL), static_cast<ssize_t>(line.size()));
-}
-
-/// The answer, or nothing when the daemon is dead.
-std::optional<Json> receive_answer(int socket) {
-    std::string answer;
-    while (!answer.ends_with('\n')) {
-        char buffer[4096];
-        const ssize_t bytes = ::recv(socket, buffer, sizeof buffer, 0);
-        if (bytes <= 0) return {};
-        answer.append(buffer, static_cast<std::size_t>(bytes));
-    }
-    return Json::parse(answer);
-}
-
-/// How long something takes, of late.
-class UsualTime {
- public:
-    void add(Clock::duration time) {
-        usual_ = known_ ? (3 * usual_ + time) / 4 : time;
-        known_ = true;
-    }
-    Clock::duration get() const { return usual_; }
-
- private:
-    bool known_ = false;
-    Clock::duration usual_{};
-};
 
 FileDescriptor connect_to(const std::filesystem::path& path, pid_t daemon) {
     sockaddr_un address{};
