@@ -4,8 +4,12 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <random>
+#include <regex>
 
 #include "test/packet/networks.h"
 
@@ -178,6 +182,55 @@ TEST_P(BadFrame, IsDroppedUnderItsName) {
     box.expect_no_record_lost();
 }
 
+TEST_P(BadFrame, AmongPacketsOfALiveSessionHarmsNoneOfThem) {
+    Box box{kOneArm, 2};
+    const std::uint16_t port = open_example(box);
+    ASSERT_NE(port, 0);
+    const PacketBuilder answer = box.to("lan").from(kServerMac).ipv4(kServer, kFwd);
+    ASSERT_THAT(box.exchange("lan", PacketBuilder{answer}.tcp(8080, port, kSyn | kAck), "lan", 1), SizeIs(1));
+    ASSERT_THAT(box.exchange("lan", request(box).tcp(40000, 80, kAck), "lan"), SizeIs(1));
+    // Alone, in pairs, first and last in the burst: each bad one between others of both directions.
+    const std::string burst = "bCbSbbCCSbSCbbbCSbCSCSSCbb";
+    std::uint64_t bad = 0;
+    for (const unsigned worker : {0U, 1U, 0U, 1U}) {
+        std::vector<Frame> expected;
+        std::uint16_t n = 0;
+        for (const char kind : burst + burst) {
+            ++n;
+            if (kind == 'b') {
+                ++bad;
+                box.put("lan", GetParam().frame(box), worker);
+            } else if (kind == 'C') {
+                box.put("lan", request(box).identification(n).tcp(40000, 80, kAck).payload_bytes(n), worker);
+                expected.push_back(from_fwd(box, "lan", kServerMac)
+                                       .ipv4(kFwd, kServer)
+                                       .ttl(63)
+                                       .identification(n)
+                                       .tcp(port, 8080, kAck)
+                                       .payload_bytes(n)
+                                       .frame());
+            } else {
+                box.put("lan", PacketBuilder{answer}.identification(n).tcp(8080, port, kAck).payload_bytes(n),
+                        worker);
+                expected.push_back(from_fwd(box, "lan", kClientMac)
+                                       .ipv4(kExternal, kClient)
+                                       .ttl(63)
+                                       .identification(n)
+                                       .tcp(80, 40000, kAck)
+                                       .payload_bytes(n)
+                                       .frame());
+            }
+        }
+        ASSERT_LE(n, dataplane::kBurst);
+        box.settle();
+        EXPECT_EQ(box.take("lan"), expected);
+    }
+    EXPECT_EQ(box.count(GetParam().verdict), bad);
+    EXPECT_EQ(box.sessions(), 1);
+    box.expect_every_packet_accounted_for();
+    box.expect_no_record_lost();
+}
+
 TEST(Drop, FrameInSeveralBuffers) {
     Box box{kOneArm};
     rte_mbuf* head = box.dataplane().allocate();
@@ -208,6 +261,206 @@ TEST(Drop, SourceThatIsFwdsOwnAddressOnTheOtherLink) {
     Box box{kTwoArm};
     box.exchange("wan", box.to("wan").ipv4(kLanAddress, kPublic).tcp(1, 80, kSyn), "lan");
     EXPECT_EQ(box.count(Verdict::drop_spoofed_own_address), 1);
+}
+
+/// Puts other routes in force, as if all flows had been told of them.
+void set_routes(Box& box, const std::vector<dataplane::Route>& routes) {
+    auto made = dataplane::Routes::create(routes);
+    ASSERT_TRUE(made);
+    auto policy = std::make_unique<dataplane::Policy>(box.dataplane().policy());
+    policy->routes = std::move(*made);
+    ++policy->route_generation;
+    box.dataplane().publish(std::move(policy));
+}
+
+constexpr dataplane::LinkId kWanLink{0}, kLanLink{1};
+
+TEST(Drop, TargetAndClientWithoutARoute) {
+    Box box{kTwoArm};
+    const auto ask = [&](std::uint16_t port) {
+        return box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).tcp(port, 80, kSyn), "lan");
+    };
+    const auto answer = [&] {
+        return box.exchange("lan", box.to("lan").ipv4(kLanServer, kFarClient).tcp(8080, 1, kSyn | kAck),
+                            "wan");
+    };
+    ASSERT_THAT(ask(1), SizeIs(1));
+    const dataplane::Route lan{{"10.0.0.0"_ip, 24}, kLanLink, std::nullopt};
+    const dataplane::Route far{{"0.0.0.0"_ip, 0}, kWanLink, "192.0.2.254"_ip};
+    // The way to the client is gone, with the session half open.
+    set_routes(box, {lan});
+    EXPECT_THAT(answer(), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_no_route), 1);
+    EXPECT_THAT(ask(1), SizeIs(1));
+    // The way to the target as well: for the session that is there and for a new one.
+    set_routes(box, {});
+    EXPECT_THAT(ask(1), IsEmpty());
+    EXPECT_THAT(ask(2), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_no_route), 3);
+    EXPECT_EQ(box.sessions(), 1);
+    // Both are back.
+    set_routes(box, {lan, far});
+    EXPECT_THAT(ask(1), SizeIs(1));
+    EXPECT_THAT(answer(), SizeIs(1));
+    EXPECT_EQ(box.count(Verdict::drop_no_route), 3);
+    box.expect_every_packet_accounted_for();
+    box.expect_no_record_lost();
+}
+
+/// A frame in a buffer of fwd's own, with so many bytes free in front.
+rte_mbuf* with_headroom(Box& box, const PacketBuilder& frame, std::uint16_t headroom) {
+    const Bytes bytes = frame.bytes();
+    rte_mbuf* packet = box.dataplane().allocate();
+    packet->data_off = headroom;
+    std::ranges::copy(bytes, rte_pktmbuf_mtod(packet, std::uint8_t*));
+    packet->data_len = static_cast<std::uint16_t>(bytes.size());
+    packet->pkt_len = packet->data_len;
+    return packet;
+}
+
+const std::string kTaggedLan = R"(
+    links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; },
+              { name = "lan"; device = "net_null_lan"; vlan = 7; addresses = [ "10.0.0.1/24" ]; } );
+)";
+
+TEST(Drop, NoRoomInTheBufferForAVlanTag) {
+    Box box{kTaggedLan + kTwoArmRest};
+    const PacketBuilder frame = box.to("wan").ipv4(kFarClient, kPublic).tcp(1, 80, kSyn);
+    const auto process = [&](std::uint16_t headroom) {
+        std::array packets{with_headroom(box, frame, headroom)};
+        box.dataplane().workers()[0]->process(packets, {}, box.now());
+        box.settle();
+        return box.take("lan");
+    };
+    const auto expected =
+        from_fwd(box, "lan", mac(4)).ipv4(kFarClient, kLanServer).ttl(63).tcp(1, 8080, kSyn).frame();
+    EXPECT_THAT(process(4), ::testing::ElementsAre(expected));
+    for (std::uint16_t headroom = 0; headroom < 4; ++headroom) EXPECT_THAT(process(headroom), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_no_headroom), 4);
+    box.expect_every_packet_accounted_for();
+}
+
+TEST(Drop, NoRoomForAVlanTagInAPacketThatHasWaited) {
+    Box box{kTaggedLan + R"(
+        rules = ( { name = "web"; protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:8080"; } );)"};
+    std::array packets{with_headroom(box, box.to("wan").ipv4(kFarClient, kPublic).tcp(1, 80, kSyn), 3),
+                       with_headroom(box, box.to("wan").ipv4(kFarClient, kPublic).tcp(2, 80, kSyn), 4)};
+    box.dataplane().workers()[0]->process(packets, {}, box.now());
+    box.settle();
+    EXPECT_THAT(box.take("lan"), SizeIs(1)) << "the question";
+    EXPECT_EQ(box.total(&dataplane::ThreadCounters::held), 2);
+    const auto sent = box.exchange(
+        "lan", box.to("lan").arp(2, kServerMac, kLanServer, box.mac_of("lan"), kLanAddress), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    EXPECT_EQ(look_into(sent[0]).source, endpoint(kFarClient, 2));
+    EXPECT_EQ(box.count(Verdict::drop_no_headroom), 1);
+    box.expect_every_packet_accounted_for();
+}
+
+/// What another worker does to the record meanwhile, frozen halfway.
+TEST(Drop, PacketThatMeetsItsSessionWhileItIsOpenedOrEnded) {
+    using dataplane::RecordState;
+    Box box{kTwoArm};
+    const auto ask = [&] {
+        return box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).udp(1, 27015), "lan");
+    };
+    const auto answer = [&] {
+        return box.exchange("lan", box.to("lan").ipv4("10.0.0.5"_ip, kFarClient).udp(27015, 1), "wan");
+    };
+    ASSERT_THAT(ask(), SizeIs(1));
+    ASSERT_THAT(answer(), SizeIs(1));
+    dataplane::FlowTable& flows = box.dataplane().flows();
+    const auto both_become = [&](RecordState state) {
+        for (std::uint32_t at = 0; at < flows.position_count(); ++at) {
+            dataplane::Flow& flow = flows.flow(dataplane::FlowPosition{at});
+            if (flow.load_state().state() != RecordState::free)
+                flow.state.store(flow.load_state().with(state));
+        }
+    };
+    both_become(RecordState::opening);
+    EXPECT_THAT(ask(), IsEmpty());
+    EXPECT_THAT(answer(), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_session_opening), 2);
+    both_become(RecordState::dead);
+    EXPECT_THAT(ask(), IsEmpty());
+    EXPECT_THAT(answer(), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_session_ending), 2);
+    both_become(RecordState::live);
+    EXPECT_THAT(ask(), SizeIs(1));
+    EXPECT_THAT(answer(), SizeIs(1));
+    EXPECT_EQ(box.sessions(), 1);
+    box.expect_every_packet_accounted_for();
+    box.expect_no_record_lost();
+}
+
+TEST(Drop, WhatControlHasNoRoomForWhenItDoesNotLook) {
+    Box box{R"(
+        links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.2/24" ]; } );
+        rules = ( { name = "dns"; protocol = "udp"; external = "10.0.0.3:53"; target = "10.0.0.4:5353"; } );
+    )"};
+    const auto question =
+        packet().to(net::kBroadcastMac).from(kClientMac).arp(1, kClientMac, kClient, {}, kExternal).bytes();
+    const auto query = request(box).udp(1, 53).bytes();
+    // For some seconds as much of both as the rate limits let through.
+    constexpr unsigned kSeconds = 8, kOfEach = 400;
+    for (unsigned second = 0; second < kSeconds; ++second) {
+        for (unsigned i = 0; i < kOfEach; ++i) {
+            box.put("lan", question);
+            box.put("lan", query);
+            if (i % 32 == 31) box.poll();
+        }
+        for (int round = 0; round < 16; ++round) box.poll();
+        box.advance_to({box.now().cycles + rte_get_tsc_hz()});
+    }
+    EXPECT_EQ(box.count(Verdict::drop_punt_limited) + box.count(Verdict::drop_hold_limited), 0);
+    const std::uint64_t handed_over = box.count(Verdict::punt_arp) + box.count(Verdict::hold_neighbour);
+    EXPECT_EQ(handed_over, rte_ring_count(box.dataplane().shared().punts));
+    EXPECT_GE(handed_over, 4000);
+    EXPECT_EQ(box.count(Verdict::drop_control_full), 2 * kSeconds * kOfEach - handed_over);
+    EXPECT_EQ(box.total(&dataplane::ThreadCounters::held) - box.total(&dataplane::ThreadCounters::released),
+              box.count(Verdict::hold_neighbour));
+    // Control is back: what it has got is worked off, and fwd goes on.
+    box.settle();
+    box.take("lan");
+    box.expect_every_packet_accounted_for();
+    EXPECT_THAT(
+        box.exchange("lan", box.to("lan").arp(2, kServerMac, kServer, box.mac_of("lan"), kFwd), "lan"),
+        SizeIs(16))
+        << "what waited";
+    EXPECT_THAT(box.exchange("lan", request(box).udp(1, 53), "lan"), SizeIs(1));
+    box.expect_every_packet_accounted_for();
+}
+
+TEST(Drop, MorePacketsForANextHopThanAWorkerMayHandOver) {
+    Box box{R"(
+        links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.2/24" ]; } );
+        rules = ( { name = "dns"; protocol = "udp"; external = "10.0.0.3:53"; target = "10.0.0.4:5353"; } );
+    )"};
+    for (unsigned i = 0; i < 3000; ++i) box.put("lan", request(box).udp(1, 53));
+    for (unsigned round = 0; round < 3000 / dataplane::kBurst + 1; ++round) box.poll();
+    const std::uint64_t handed_over = box.count(Verdict::hold_neighbour);
+    EXPECT_GE(handed_over, 1000);
+    EXPECT_LE(handed_over, 1500);
+    EXPECT_EQ(box.count(Verdict::drop_hold_limited), 3000 - handed_over);
+    box.settle();
+    box.expect_every_packet_accounted_for();
+}
+
+/// Each reason for a drop is named by some test of this folder.
+TEST(Drop, EveryReasonHasATest) {
+    // Each link has an address: the configuration insists. Verdict::drop_no_own_address is for nobody.
+    std::string tests;
+    for (const auto& file : std::filesystem::directory_iterator{TEST_SOURCES}) {
+        if (!file.path().string().ends_with("_test.cc")) continue;
+        std::ifstream text{file.path()};
+        tests.append(std::istreambuf_iterator<char>{text}, {});
+    }
+    for (const auto& row : dataplane::kVerdictNames) {
+        if (!is_drop(row.verdict)) continue;
+        std::string name = "Verdict::drop_" + std::string{row.name};
+        std::ranges::replace(name, '-', '_');
+        EXPECT_TRUE(std::regex_search(tests, std::regex{name + "\\b"})) << name;
+    }
 }
 
 /// What nobody thought of: valid frames with random bytes changed, cut off and filled in.
