@@ -16,7 +16,6 @@
 #include <pthread.h>
 #include <rte_cycles.h>
 #include <rte_ethdev.h>
-#include <rte_ip.h>
 #include <rte_mbuf.h>
 #include <sched.h>
 #include <sys/mman.h>
@@ -30,7 +29,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <deque>
-#include <fstream>
 #include <mutex>
 #include <numeric>
 #include <random>
@@ -38,10 +36,12 @@
 #include <thread>
 #include <vector>
 
+#include "bench/capture.h"
+
 namespace {
 
-constexpr std::size_t kIp = 14, kL4 = 34;
-constexpr std::uint8_t kTcp = 6, kSyn = 0x02, kAck = 0x10;
+using namespace fwd::bench;
+
 constexpr std::size_t kBatch = 32, kMostWaiting = 512;
 constexpr std::size_t kSampleFrames = 8192;
 constexpr auto kRetry = std::chrono::milliseconds{500};
@@ -54,93 +54,6 @@ std::string setting(const char* name) {
 template <typename Function>
 Function* next_symbol(const char* name) {
     return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
-}
-
-using Bytes = std::vector<std::uint8_t>;
-
-struct Pcap {
-    struct Header {
-        std::uint32_t magic = 0xa1b2c3d4;
-        std::uint16_t major = 2, minor = 4;
-        std::uint32_t zone = 0, accuracy = 0, longest = 65535, ethernet = 1;
-    };
-    struct Record {
-        std::uint32_t seconds = 0, microseconds = 0, bytes = 0, original_bytes = 0;
-    };
-};
-
-/// All frames of a capture in one piece.
-class Capture {
- public:
-    explicit Capture(const std::string& file) {
-        std::ifstream in{file, std::ios::binary};
-        bytes_.assign(std::istreambuf_iterator<char>{in}, {});
-        for (std::size_t at = sizeof(Pcap::Header); at + sizeof(Pcap::Record) <= bytes_.size();) {
-            Pcap::Record record;
-            std::memcpy(&record, bytes_.data() + at, sizeof record);
-            at += sizeof record;
-            frames_.push_back({at, record.bytes});
-            at += record.bytes;
-        }
-    }
-    std::size_t size() const { return frames_.size(); }
-    Bytes operator[](std::size_t i) const {
-        const auto begin = bytes_.begin() + static_cast<std::ptrdiff_t>(frames_[i].at);
-        return {begin, begin + frames_[i].bytes};
-    }
-
- private:
-    struct Place {
-        std::size_t at;
-        std::uint32_t bytes;
-    };
-    Bytes bytes_;
-    std::vector<Place> frames_;
-};
-
-template <typename T>
-T get(const std::uint8_t* frame, std::size_t offset) {
-    T value;
-    std::memcpy(&value, frame + offset, sizeof value);
-    return value;
-}
-template <typename T>
-void put(Bytes& frame, std::size_t offset, T value) {
-    std::memcpy(frame.data() + offset, &value, sizeof value);
-}
-
-bool is_tcp(const std::uint8_t* frame) {
-    return frame[kIp + 9] == kTcp;
-}
-/// The captures' packets end with their session's number.
-std::uint32_t number_of(const std::uint8_t* frame) {
-    const std::size_t total = rte_be_to_cpu_16(get<std::uint16_t>(frame, kIp + 2));
-    return get<std::uint32_t>(frame, kIp + total - 4);
-}
-
-void set_l4_checksum(Bytes& frame) {
-    const std::size_t at = kL4 + (is_tcp(frame.data()) ? 16 : 6);
-    put(frame, at, std::uint16_t{0});
-    put(frame, at,
-        rte_ipv4_udptcp_cksum(reinterpret_cast<const rte_ipv4_hdr*>(frame.data() + kIp), frame.data() + kL4));
-}
-
-void set_tcp_flags(Bytes& frame, std::uint8_t flags) {
-    if (!is_tcp(frame.data())) return;
-    frame[kL4 + 13] = flags;
-    set_l4_checksum(frame);
-}
-
-/// What the target sends back: addresses and ports the other way round, which leaves the checksums as they
-/// are.
-Bytes answer_to(const std::uint8_t* sent, std::size_t bytes) {
-    Bytes answer{sent, sent + bytes};
-    put(answer, kIp + 12, get<std::uint32_t>(sent, kIp + 16));
-    put(answer, kIp + 16, get<std::uint32_t>(sent, kIp + 12));
-    put(answer, kL4, get<std::uint16_t>(sent, kL4 + 2));
-    put(answer, kL4 + 2, get<std::uint16_t>(sent, kL4));
-    set_tcp_flags(answer, kSyn | kAck);
-    return answer;
 }
 
 /// What bench/throughput reads.
@@ -252,7 +165,7 @@ class Preparation {
         for (std::uint16_t i = 0; i < count; ++i) {
             const auto* frame = rte_pktmbuf_mtod(packets[i], const std::uint8_t*);
             if (packets[i]->data_len < 60 ||
-                ::get<std::uint16_t>(frame, 12) != rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4))
+                fwd::bench::get<std::uint16_t>(frame, 12) != rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4))
                 continue;
             if (state == State::sampling) {
                 if (device.port == out_ && sample_.size() < kSampleFrames)
@@ -321,19 +234,7 @@ class Preparation {
             device.tx.clear();
         }
         const std::lock_guard lock{mutex_};
-        const std::string name = setting("FWD_BENCH_SAMPLE");
-        {
-            std::ofstream out{name + ".part", std::ios::binary};
-            const Pcap::Header header;
-            out.write(reinterpret_cast<const char*>(&header), sizeof header);
-            for (const Bytes& frame : sample_) {
-                const auto bytes = static_cast<std::uint32_t>(frame.size());
-                const Pcap::Record record{.bytes = bytes, .original_bytes = bytes};
-                out.write(reinterpret_cast<const char*>(&record), sizeof record);
-                out.write(reinterpret_cast<const char*>(frame.data()), bytes);
-            }
-        }
-        std::rename((name + ".part").c_str(), name.c_str());
+        write_capture(setting("FWD_BENCH_SAMPLE"), sample_);
     }
 
     std::array<Device, 2> devices_;

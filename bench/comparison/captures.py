@@ -136,8 +136,11 @@ class WrongFrame(Exception):
     pass
 
 
-def check_sample(file, traffic, way, routed=True):
-    """Checks every byte of the frames that a forwarder has sent. way: dnat, full-nat or answers."""
+def check_sample(file, traffic, way, routed=True, stamp_bytes=0):
+    """Checks every byte of the frames that a forwarder has sent, but for a stamp behind their UDP header.
+
+    way: dnat, full-nat or answers; of forwarders without translation untouched, or swapped: source and destination.
+    """
     mappings = {}
     count = 0
     for frame in read(file):
@@ -154,9 +157,12 @@ def check_sample(file, traffic, way, routed=True):
             raise WrongFrame(f"a frame of no session: {frame.hex()}")
         rule = traffic.rule(number)
         source, destination, source_port, destination_port = struct.unpack_from("!IIHH", frame, 26)
-        if way == "answers":
+        if way in ("answers", "swapped"):
             want("the source", (source, source_port), traffic.external(rule))
             want("the destination", (destination, destination_port), traffic.client(number))
+        elif way == "untouched":
+            want("the source", (source, source_port), traffic.client(number))
+            want("the destination", (destination, destination_port), traffic.external(rule))
         else:
             want("the destination", (destination, destination_port), traffic.target(rule))
             if way == "dnat":
@@ -173,6 +179,7 @@ def check_sample(file, traffic, way, routed=True):
         original = bytearray(template(traffic.protocol, len(frame), frame[47])[0])
         original[26:38] = frame[26:38]
         original[-4:] = frame[-4:]
+        original[42:42 + stamp_bytes] = frame[42:42 + stamp_bytes]
         if routed:
             original[22] -= 1
             want("the next hop", frame[:6], ROUTER_MAC if way == "answers" else server_mac(rule))

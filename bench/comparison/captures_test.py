@@ -85,6 +85,29 @@ class Captures(unittest.TestCase):
                 with self.assertRaises(WrongFrame, msg=f"byte {at}"):
                     check_sample(self.file, traffic, "dnat")
 
+    def test_a_stamp_may_be_anything_but_its_checksum(self):
+        traffic = Traffic(1, UDP, "64", 1)
+        frame, = self.translated(traffic)
+        frame[42:56] = bytes(range(14))
+        self.write([frame])
+        with self.assertRaises(WrongFrame):
+            check_sample(self.file, traffic, "dnat", stamp_bytes=14)
+        set_checksums(frame, UDP)
+        self.write([frame])
+        self.assertEqual(check_sample(self.file, traffic, "dnat", stamp_bytes=14), 1)
+
+    def test_frames_without_translation_pass_as_such_only(self):
+        traffic = Traffic(100, UDP, "64", 1)
+        traffic.write(self.file)
+        frames = [bytearray(frame) for frame in read(self.file)]
+        self.assertEqual(check_sample(self.file, traffic, "untouched", routed=False), 100)
+        for frame in frames:
+            frame[26:30], frame[30:34], frame[34:36], frame[36:38] = frame[30:34], frame[26:30], frame[36:38], frame[34:36]
+        self.write(frames)
+        self.assertEqual(check_sample(self.file, traffic, "swapped", routed=False), 100)
+        with self.assertRaises(WrongFrame):
+            check_sample(self.file, traffic, "untouched", routed=False)
+
     def test_a_source_port_given_to_two_sessions_is_found(self):
         traffic = Traffic(2, UDP, "64", 1)
         frames = self.translated(traffic, masquerade=True)

@@ -150,13 +150,16 @@ class DpdkSystem(System):
     def buffers(self):
         return self.traffic.packets * self.bench.workers + SPARE_BUFFERS
 
+    def buffer_bytes(self):
+        return self.bench.buffer_bytes(self.traffic)
+
     def environment(self):
         name = lambda device: device.split(",")[0]
         values = {"LD_PRELOAD": self.bench.prepare, "FWD_BENCH_COUNTER": self.counter_file,
                   "FWD_BENCH_CONTROL_CORE": self.bench.control_core,
                   "FWD_BENCH_OUT": name(self.wan if self.workload == "answers" else self.lan)}
         if self.opens_sessions:
-            values |= {"FWD_BENCH_BUFFERS": self.buffers(), "FWD_BENCH_BUFFER_BYTES": self.bench.buffer_bytes(self.traffic),
+            values |= {"FWD_BENCH_BUFFERS": self.buffers(), "FWD_BENCH_BUFFER_BYTES": self.buffer_bytes(),
                        "FWD_BENCH_OPEN": "" if self.lifetime else self.bench.capture(self.traffic),
                        "FWD_BENCH_WAN": name(self.wan),
                        "FWD_BENCH_LAN": name(self.lan), "FWD_BENCH_GO": self.directory / "go",
@@ -194,14 +197,18 @@ class Testpmd(DpdkSystem):
             ["dpdk-testpmd", "--lcores", lcores, "--main-lcore", "0", "--no-pci", "--no-telemetry", "--in-memory",
              "--single-file-segments", f"--file-prefix=fwd-bench-{os.getpid()}-{self.mode}", "--vdev", self.wan, "--vdev", self.lan, "--",
              f"--forward-mode={self.mode}", f"--nb-cores={workers}", f"--rxq={workers}", f"--txq={workers}",
-             f"--total-num-mbufs={self.buffers()}", f"--mbuf-size={self.bench.buffer_bytes(self.traffic)}", "--burst=64",
+             f"--total-num-mbufs={self.buffers()}", f"--mbuf-size={self.buffer_bytes()}", "--burst=64",
              "--auto-start", "--no-lsc-interrupt"], **self.environment())
-        wait_for("forwarding", lambda: self.count()[1] > 0, process, START_SECONDS)
+        self.wait_until_ready(process)
         self.pause()
+
+    def wait_until_ready(self, process):
+        wait_for("forwarding", lambda: self.count()[1] > 0, process, START_SECONDS)
 
 
 class Fwd(DpdkSystem):
     name = "fwd"
+    idle = "adaptive"  # its default
     STATES = ["udp", "udp_unanswered", "tcp_opening", "tcp_established", "tcp_closing"]
 
     def __init__(self, workload, bench, traffic, lifetime=None, capacity=None):
@@ -218,6 +225,7 @@ class Fwd(DpdkSystem):
         config.write_text(f"""
             workers = [ {", ".join(map(str, self.bench.worker_cores))} ];
             sessions = {self.capacity};
+            idle = "{self.idle}";
             socket = "{self.socket}";
             state_directory = "{self.directory}/state";
             timeouts = {{ {" ".join(f"{state} = {self.timeout};" for state in self.STATES)} }};
@@ -266,6 +274,7 @@ class Ovs(DpdkSystem):
 
     name = "ovs-dpdk"
     EXACT_MATCH_FLOWS = 8192  # what the exact match cache holds
+    more_settings = []
 
     def measured(self):
         return self.processes[1:]
@@ -284,7 +293,8 @@ class Ovs(DpdkSystem):
         vsctl("--no-wait", "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
               f"other_config:pmd-cpu-mask={mask:x}", f"other_config:dpdk-lcore-mask={1 << self.bench.control_core:x}",
               f'other_config:dpdk-extra="--no-pci --no-telemetry --in-memory --single-file-segments"',
-              f"other_config:emc-insert-inv-prob={1 if few else 0}", f"other_config:smc-enable={'false' if few else 'true'}")
+              f"other_config:emc-insert-inv-prob={1 if few else 0}", f"other_config:smc-enable={'false' if few else 'true'}",
+              *self.more_settings)
         process = self.spawn(["/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk", database,
                               f"--unixctl={directory}/vswitchd.ctl", "--no-chdir"], **environment, **self.environment())
         wait_for("ovs-vswitchd", (directory / "vswitchd.ctl").exists, process, START_SECONDS)
@@ -348,8 +358,8 @@ class Nftables(System):
 
     name = "nftables"
 
-    def start(self):
-        self.sender, self.router, self.sink = Namespace(), Namespace(), Namespace()
+    def set_up_router(self):
+        """s0 in the sender's namespace -- r0, DNAT, r1 -- k0 in the sink's."""
         pid = {"sender": self.sender.holder.pid, "router": self.router.holder.pid, "sink": self.sink.holder.pid}
         r0_mac = captures.FIRST_PCAP_MAC.hex(":")
         self.router.run(f"ip link add r0 address {r0_mac} type veth peer name s0 netns {pid['sender']}")
@@ -377,6 +387,13 @@ class Nftables(System):
                     dnat to {dotted(target[0])}:{target[1]}
             }}
         }}""")
+
+    def tracked(self):
+        return int(self.router.run("cat /proc/sys/net/netfilter/nf_conntrack_count"))
+
+    def start(self):
+        self.sender, self.router, self.sink = Namespace(), Namespace(), Namespace()
+        self.set_up_router()
         # A ring's frames have to fit into packet buffers; small ones save memory.
         ring_bytes, buffer_bytes = (256, self.bench.buffer_bytes(self.traffic)) if self.traffic.size == "64" else (2048, 2176)
         process = self.spawn(
@@ -386,12 +403,11 @@ class Nftables(System):
              f"net_pcap0,rx_pcap={self.bench.capture(self.traffic)},infinite_rx=1", "--vdev",
              f"net_af_packet0,iface=s0,qdisc_bypass=1,framesz={ring_bytes}", "--", "--forward-mode=io", "--burst=64", "--auto-start",
              f"--total-num-mbufs={self.traffic.packets + SPARE_BUFFERS}", f"--mbuf-size={self.bench.buffer_bytes(self.traffic)}", "--no-lsc-interrupt"])
-        tracked = lambda: int(self.router.run("cat /proc/sys/net/netfilter/nf_conntrack_count"))
         if self.lifetime:
             wait_for("forwarding", lambda: self.count()[1] > 0, process, START_SECONDS)
             self.pause()
             return
-        wait_for("tracking every connection", lambda: tracked() >= self.traffic.sessions, process, OPEN_SECONDS)
+        wait_for("tracking every connection", lambda: self.tracked() >= self.traffic.sessions, process, OPEN_SECONDS)
         self.pause()
         # One answer each, or no connection would be an established one.
         answers = self.bench.capture(self.traffic, answers=True)
