@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""What bench/throughput is made of: captures, the systems it compares, and how it shows the result."""
+"""What the comparisons are made of: captures, the systems it compares, and how it shows the result."""

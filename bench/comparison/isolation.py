@@ -24,7 +24,7 @@ def needed_build():
         subprocess.run([progress, "configuring build-release", build / "setup.log",
                         "meson", "setup", "--buildtype=release", build, ROOT], check=True)
     subprocess.run([progress, "building build-release", build / "build.log", "ninja", "-C", build,
-                    "control/fwdd", "tools/fwdctl/fwdctl", "bench/bench_prepare.so"], check=True)
+                    "control/fwdd", "tools/fwdctl/fwdctl", "bench/bench_prepare.so", "bench/generator"], check=True)
     return build
 
 
