@@ -156,6 +156,8 @@ void FlowTable::publish(const NewSession& n) noexcept {
 }
 
 bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer) noexcept {
+    // A caller may have read the word just after another worker had ended the session.
+    if (expected.state() != RecordState::live && expected.state() != RecordState::condemned) return false;
     Flow& forward = flow(id);
     if (!forward.state.compare_exchange_strong(expected, expected.with(RecordState::dead),
                                                std::memory_order_acq_rel)) {
