@@ -236,11 +236,12 @@ unsigned Dataplane::take_punts(std::span<rte_mbuf*> packets) noexcept {
 
 bool Dataplane::send(rte_mbuf* packet, LinkId egress) noexcept {
     const Port& port = port_of(egress);
+    const std::uint32_t frame_bytes = packet->data_len;  // afterwards the packet is a worker's
     if (rte_ring_enqueue(port.outbox(), packet) == 0) {
         port.notify_outbox();
         LinkCounters& link = control_counters_.links[egress.value];
         link.tx_packets.add(1);
-        link.tx_bytes.add(packet->data_len);
+        link.tx_bytes.add(frame_bytes);
         return true;
     }
     rte_pktmbuf_free(packet);
