@@ -72,7 +72,10 @@ bool SessionOpener::make_room() noexcept {
     const bool many_unanswered =
         std::uint64_t{shared_.flows.unanswered_count()} * 100 > capacity * kUnansweredPercent;
     if (pressure && reclaimer_.has_room() && (many_unanswered || live >= capacity)) {
-        if (!evict_from(unanswered_)) evict_from(closing_);
+        // Few unanswered ones are clients in the middle of their handshake: closing sessions go before them.
+        EvictionQueue& first = many_unanswered ? unanswered_ : closing_;
+        EvictionQueue& second = many_unanswered ? closing_ : unanswered_;
+        if (!evict_from(first)) evict_from(second);
     }
     return reclaimer_.has_room() && shared_.flows.reserve_session();
 }

@@ -393,9 +393,8 @@ TEST_F(BusyTable, FloodOfSpoofedSynsAmongManyThatCloseHarmsNobody) {
     run(1500, 28, true);
 }
 
-/// Disabled as long as a closing session is only evicted when no session at all is unanswered: once closing
-/// ones fill the table, each new client evicts the one before.
-TEST_F(BusyTable, DISABLED_ClosingSessionsMakeRoomBeforeThoseThatOpen) {
+/// R18: once closing sessions fill the table, a new client must not cost the one before its handshake.
+TEST_F(BusyTable, ClosingSessionsMakeRoomBeforeThoseThatOpen) {
     run(4000, 0, true);
     EXPECT_GT(box_.total(&ThreadCounters::sessions_evicted), 4000);
 }
