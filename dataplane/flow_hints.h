@@ -2,9 +2,9 @@
 // Where the keys of live flows probably are, in front of rte_hash: a hint is checked against the record that
 // it names, so a wrong one costs time and nothing else, and nobody has to take care of it.
 //
-// rte_hash reads three lines of memory for a key (two buckets, the key) before a packet reads the flow's own
-// line. With a hint it is one half. Among a million sessions nothing costs a packet more
-// than lines that are not in the cache.
+// Before a packet reads its flow's own line, rte_hash reads three lines of memory (two buckets, the key), a
+// hint half of one. Among a million sessions nothing costs a packet more than lines that are not in the
+// cache.
 //
 //     hash:  tag ....... set            hint:  tag | position         a set has eight hints
 //

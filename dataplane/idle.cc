@@ -43,8 +43,9 @@ bool IdleSleep::use_interrupts() noexcept {
         const Port& port = *ports_[rx.port.value];
         if (!port.has_rx_interrupts()) return false;
         const int descriptor = rte_eth_dev_rx_intr_ctl_q_get_fd(port.ethdev(), rx.queue);
-        if (descriptor < 0) return false;
         wakers_.push_back({descriptor, POLLIN, 0});
+        // An eventfd stays readable until it is read; reading a TAP's descriptor would take a packet away.
+        must_be_read_.push_back(is_eventfd(descriptor));
     }
     return true;
 }
@@ -68,9 +69,8 @@ void IdleSleep::finish() noexcept {
     for (std::size_t q = 0; q + 1 < wakers_.size(); ++q) {
         rte_eth_dev_rx_intr_disable(ports_[queues_[q].port.value]->ethdev(), queues_[q].queue);
         pollfd& waker = wakers_[q + 1];
-        // An eventfd stays readable until it is read; reading a TAP's descriptor would take a packet away.
         std::uint64_t count = 0;
-        if ((waker.revents & POLLIN) != 0 && is_eventfd(waker.fd)) {
+        if ((waker.revents & POLLIN) != 0 && must_be_read_[q]) {
             [[maybe_unused]] const ssize_t bytes = read(waker.fd, &count, sizeof count);
         }
         waker.revents = 0;

@@ -43,7 +43,8 @@ class IdleSleep {
     const std::vector<std::unique_ptr<Port>>& ports_;
     std::span<const RxQueue> queues_;
     Bell& bell_;
-    std::vector<pollfd> wakers_;  // the bell's descriptor, then the interrupts' of the queues
+    std::vector<pollfd> wakers_;      // the bell's descriptor, then the interrupts' of the queues
+    std::vector<bool> must_be_read_;  // of those
 };
 
 }  // namespace fwd::dataplane

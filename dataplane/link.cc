@@ -86,11 +86,22 @@ Setup<void> Port::start(const Config& config, bool rx_interrupts) {
     }
     if (const int rc = rte_eth_dev_start(config.ethdev); rc != 0) return fail("can't start the device", rc);
     started_ = true;
-    has_rx_interrupts_ = rx_interrupts;
+    has_rx_interrupts_ = rx_interrupts && find_rx_interrupts();
     // External addresses are answered for with the port's own MAC address, so it need not see anybody else's
     // frames.
     rte_eth_promiscuous_disable(config.ethdev);
     return {};
+}
+
+bool Port::find_rx_interrupts() const noexcept {
+    // ethdev calls it an error when a driver has none.
+    const int log_level = rte_log_get_level(static_cast<std::uint32_t>(rte_eth_dev_logtype));
+    rte_log_set_level(static_cast<std::uint32_t>(rte_eth_dev_logtype), RTE_LOG_CRIT);
+    bool found = true;
+    for (std::uint16_t q = 0; q < rx_queues_ && found; ++q)
+        found = rte_eth_dev_rx_intr_ctl_q_get_fd(ethdev_, q) >= 0;
+    rte_log_set_level(static_cast<std::uint32_t>(rte_eth_dev_logtype), static_cast<std::uint32_t>(log_level));
+    return found;
 }
 
 Port::~Port() {

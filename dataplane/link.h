@@ -80,6 +80,8 @@ class Port {
  private:
     Port() = default;
     Setup<void> start(const Config& config, bool rx_interrupts);
+    /// Whether every receive queue has a descriptor that tells of packets.
+    bool find_rx_interrupts() const noexcept;
 
     std::uint16_t ethdev_ = 0;
     std::uint16_t rx_queues_ = 0;

@@ -26,7 +26,7 @@ constexpr unsigned kGroup = 32;
 // What control can take without falling behind, per worker.
 constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000;
 
-// An idle worker first polls on for a while (about 50 us on virtual devices).
+// An idle worker first polls on for a while (25 to 50 us on virtual devices).
 constexpr unsigned kRoundsBeforeSleep = 1000;
 
 constexpr std::uint8_t kDontFragment = 0x40;
