@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
+#include <rte_log.h>
 #include <rte_mbuf.h>
 #include <unistd.h>
 
@@ -11,6 +12,7 @@
 #include <array>
 #include <cstdio>
 #include <fstream>
+#include <map>
 #include <stdexcept>
 
 #include "control/settings.h"
@@ -160,7 +162,9 @@ PacketBuilder Box::to(const std::string& link) const {
 
 std::uint16_t Box::receive(std::uint16_t, std::uint16_t queue, rte_mbuf** packets, std::uint16_t count,
                            std::uint16_t room, void* device) {
-    auto& waiting = static_cast<Device*>(device)->rx[queue];
+    auto& self = *static_cast<Device*>(device);
+    if (self.feed) return self.feed(queue, packets, room);
+    auto& waiting = self.rx[queue];
     while (count < room && !waiting.empty()) {
         packets[count++] = waiting.front();
         waiting.pop_front();
@@ -202,6 +206,14 @@ void Box::put(const std::string& link, const Bytes& frame, unsigned worker) {
     packet->data_len = static_cast<std::uint16_t>(external->bytes.size());
     packet->pkt_len = packet->data_len;
     device.rx[std::min<std::size_t>(worker, device.rx.size() - 1)].push_back(packet);
+}
+
+void Box::put_many(const std::string& link, const PacketBuilder& frame) {
+    const Bytes bytes = frame.bytes();
+    rte_mbuf* packet = dataplane_->allocate();
+    if (packet == nullptr) fail("no packet buffer left");
+    std::ranges::copy(bytes, rte_pktmbuf_append(packet, static_cast<std::uint16_t>(bytes.size())));
+    device_of(link).rx.front().push_back(packet);
 }
 
 void Box::poll(unsigned worker) {
@@ -260,6 +272,27 @@ void Box::watch_transmit(const std::string& link, Watch watch) {
     device_of(link).watch = std::move(watch);
 }
 
+void Box::feed_receive(const std::string& link, Feed feed) {
+    device_of(link).feed = std::move(feed);
+}
+
+void Box::start() {
+    // These devices have no interrupts, and workers ask.
+    rte_log_set_level_pattern("lib.ethdev", RTE_LOG_CRIT);
+    if (const auto started = dataplane_->start(); !started) fail(started.error().what);
+}
+
+void Box::stop() {
+    dataplane_->stop();
+    rte_rcu_qsbr* qsbr = dataplane_->flows().qsbr();
+    for (unsigned w = 0; w < dataplane_->workers().size(); ++w) {
+        // What EAL does to wait for a worker is hidden from ThreadSanitizer; that it went offline is not.
+        EXPECT_EQ(__atomic_load_n(&qsbr->qsbr_cnt[w].cnt, __ATOMIC_ACQUIRE), 0);
+        rte_rcu_qsbr_thread_register(qsbr, w);
+    }
+    now_.cycles = std::max(now_.cycles, dataplane::Tsc::read().cycles);
+}
+
 void Box::refuse_transmit(const std::string& link, unsigned packets) {
     device_of(link).refusing = packets;
 }
@@ -302,12 +335,12 @@ void Box::set_rules(const std::string& text) {
     auto rules = control::parse_rules(text, "rules");
     if (!rules) fail(rules.error().text());
     // The same rule keeps its id, as in the rule book.
+    std::map<std::string, control::RuleId> known;
+    for (const auto& [id, rule] : rules_) known.emplace(control::format_rules({rule}), id);
     control::Policies::Rules next;
     for (control::Rule& rule : *rules) {
-        const auto known = std::ranges::find_if(rules_, [&](const auto& r) {
-            return control::format_rules({r.second}) == control::format_rules({rule});
-        });
-        next.emplace(known != rules_.end() ? known->first : next_rule_++, std::move(rule));
+        const auto same = known.find(control::format_rules({rule}));
+        next.emplace(same != known.end() ? same->second : next_rule_++, std::move(rule));
     }
     rules_ = std::move(next);
     if (auto ready = policies_->prepare_rules(*dataplane_, rules_); !ready) fail(ready.error().text());

@@ -41,6 +41,8 @@ class Box {
     void put(const std::string& link, const PacketBuilder& frame, unsigned worker = 0) {
         put(link, frame.bytes(), worker);
     }
+    /// The same in a buffer of the pool, without that page: for very many frames.
+    void put_many(const std::string& link, const PacketBuilder& frame);
     /// One round of a worker, at the box's time.
     void poll(unsigned worker = 0);
     /// All workers and control, until nobody has anything left to do.
@@ -55,12 +57,23 @@ class Box {
     /// Workers call it at the same time, each for its own queue.
     using Watch = std::function<void(std::uint16_t queue, const std::uint8_t* frame)>;
     void watch_transmit(const std::string& link, Watch watch);
+    /// Asks `feed` for packets instead of the queue that put() fills: it puts up to `room` of them there and
+    /// says how many. Workers call it at the same time, each for its own queue.
+    using Feed = std::function<std::uint16_t(std::uint16_t queue, rte_mbuf** packets, std::uint16_t room)>;
+    void feed_receive(const std::string& link, Feed feed);
     /// How many of the next packets a device refuses to transmit.
     void refuse_transmit(const std::string& link, unsigned packets);
 
     /// Pulls a link's cable; and puts it back, as control notices at its next look.
     void unplug(const std::string& link);
     void plug(const std::string& link);
+
+    /// Lets the workers run on lcores of their own, by the real clock; until stop() frames come and go by
+    /// feed_receive() and watch_transmit() alone.
+    void start();
+    void stop();
+    /// What control does several times a second.
+    void run_control();
 
     /// Lets time go by: housekeeping happens as it would.
     void pass(std::chrono::milliseconds time, std::optional<unsigned> sleeping_worker = std::nullopt);
@@ -80,6 +93,11 @@ class Box {
     /// For a test that has driven workers by clocks of its own.
     void advance_to(dataplane::Tsc now) { now_ = now; }
     std::size_t neighbour_count() const { return neighbours_->rows(clock_).size(); }
+    /// Control's time alone.
+    void advance_control(std::chrono::milliseconds time) { clock_ += time; }
+    control::Policies& policies() { return *policies_; }
+    control::Neighbours& neighbours() { return *neighbours_; }
+    const control::Settings& settings() const { return settings_; }
 
     /// received + originated = sent + punted + dropped + held, and no packet buffer has been lost.
     void expect_every_packet_accounted_for() const;
@@ -98,6 +116,7 @@ class Box {
         std::deque<Sent> tx;
         unsigned refusing = 0;
         Watch watch;
+        Feed feed;
         std::vector<const rte_eth_rxtx_callback*> rx_callbacks, tx_callbacks;
     };
     static std::uint16_t receive(std::uint16_t ethdev, std::uint16_t queue, rte_mbuf** packets,
@@ -106,7 +125,6 @@ class Box {
                                   std::uint16_t count, void* device);
     std::size_t link_index(const std::string& link) const;
     Device& device_of(const std::string& link);
-    void run_control();
     void look_at_links();
 
     control::Settings settings_;

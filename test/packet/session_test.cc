@@ -281,7 +281,7 @@ const std::string kFewPorts = R"(
 class BusyTable : public ::testing::Test {
  protected:
     static constexpr std::uint32_t kKnownClient = 0xc6336401, kNewClient = 0xc6330000, kSpoofed = 0x0a800000;
-    static constexpr std::uint32_t kKnown = 1000;
+    static constexpr std::uint32_t kKnown = 2300;
     /// Rounds between a client's packet and the server's answer, and back.
     static constexpr unsigned kDelay = 2;
 
@@ -301,11 +301,12 @@ class BusyTable : public ::testing::Test {
         }
     }
     void from_client(const char* link, std::uint32_t client, std::uint8_t flags) {
-        box_.put(link, box_.to(link).ipv4(net::Ipv4Address::from_host(client), kPublic).tcp(1, 80, flags));
+        box_.put_many(link,
+                      box_.to(link).ipv4(net::Ipv4Address::from_host(client), kPublic).tcp(1, 80, flags));
     }
     void from_server(std::uint32_t client, std::uint8_t flags) {
-        box_.put("lan",
-                 box_.to("lan").ipv4(kLanServer, net::Ipv4Address::from_host(client)).tcp(8080, 1, flags));
+        box_.put_many(
+            "lan", box_.to("lan").ipv4(kLanServer, net::Ipv4Address::from_host(client)).tcp(8080, 1, flags));
     }
 
     /// Rounds with one new client in each link's burst, and two packets of established sessions in either
