@@ -5,12 +5,21 @@
 
 #include <array>
 #include <atomic>
+#include <chrono>
+#include <cstdlib>
 #include <cstring>
+#include <filesystem>
 #include <functional>
+#include <optional>
 #include <random>
 #include <thread>
 #include <vector>
 
+#include "control/live_sessions.h"
+#include "control/reports.h"
+#include "control/rule_book.h"
+#include "control/rule_store.h"
+#include "control/rule_totals.h"
 #include "test/packet/networks.h"
 
 namespace fwd::test {
@@ -29,11 +38,12 @@ constexpr unsigned kWorkers = 2;
 constexpr std::size_t kAddressesOffset = 26, kPortsOffset = 34, kTagOffset = 40, kFlagsOffset = 47;
 constexpr std::uint16_t kRules = 256, kFirstExternalPort = 1000, kFirstTargetPort = 2000;
 
-/// 256 rules, TCP 10.0.0.3:1000+n to 10.0.0.4:2000+n.
-std::string many_rules(const std::string& source) {
+/// 256 rules, TCP 10.0.0.3:1000+n to 10.0.0.4:2000+n; without one of them if there is such a one.
+std::string many_rules(const std::string& source, int absent = -1) {
     std::string text = "rules = (";
     for (int n = 0; n < kRules; ++n) {
-        text += (n == 0 ? "" : ",") + std::string{"{ name = \"r"} + std::to_string(n) +
+        if (n == absent) continue;
+        text += (text.ends_with('(') ? "" : ",") + std::string{"{ name = \"r"} + std::to_string(n) +
                 "\"; protocol = \"tcp\"; external = \"10.0.0.3:" + std::to_string(kFirstExternalPort + n) +
                 "\"; target = \"10.0.0.4:" + std::to_string(kFirstTargetPort + n) + "\"; source = \"" +
                 source + "\"; }";
@@ -65,6 +75,14 @@ class Barrier {
     std::atomic<unsigned> arrived_{0}, round_{0};
 };
 
+rte_mbuf* copy_of(Box& box, const Bytes& frame) {
+    rte_mbuf* packet = box.dataplane().allocate();
+    if (packet == nullptr) std::abort();
+    char* data = rte_pktmbuf_append(packet, static_cast<std::uint16_t>(frame.size()));
+    std::memcpy(data, frame.data(), frame.size());
+    return packet;
+}
+
 /// A worker of a box, driven by a thread of its own, with a clock of its own.
 class Driver {
  public:
@@ -83,9 +101,12 @@ class Driver {
         put(answer_, static_cast<std::uint16_t>(kFirstTargetPort + rule), client_port, flags, 0);
     }
     /// One burst and a round of housekeeping.
-    void process(dataplane::Tsc now) {
+    /// @param first comes before everything else, in the same section of QSBR
+    void process(
+        dataplane::Tsc now, const std::function<void()>& first = [] {}) {
         rte_rcu_qsbr* qsbr = box_.dataplane().flows().qsbr();
         rte_rcu_qsbr_thread_online(qsbr, worker_);
+        first();
         box_.dataplane().workers()[worker_]->process(std::span{burst_}.first(count_), {}, now);
         count_ = 0;
         box_.dataplane().workers()[worker_]->poll(now);
@@ -93,14 +114,13 @@ class Driver {
         rte_rcu_qsbr_thread_offline(qsbr, worker_);
     }
     bool full() const { return count_ == burst_.size(); }
+    void put(const Bytes& frame) { burst_[count_++] = copy_of(box_, frame); }
 
  private:
     void put(const Bytes& frame, std::uint16_t source_port, std::uint16_t destination_port,
              std::uint8_t flags, std::uint16_t tag) {
-        rte_mbuf* packet = box_.dataplane().allocate();
-        if (packet == nullptr) std::abort();
-        char* data = rte_pktmbuf_append(packet, static_cast<std::uint16_t>(frame.size()));
-        std::memcpy(data, frame.data(), frame.size());
+        rte_mbuf* packet = copy_of(box_, frame);
+        char* data = rte_pktmbuf_mtod(packet, char*);
         const std::array ports{net::be16::from_host(source_port), net::be16::from_host(destination_port)};
         const net::be16 tag_there = net::be16::from_host(tag);
         std::memcpy(data + kPortsOffset, ports.data(), sizeof ports);
@@ -265,6 +285,11 @@ TEST(TwoWorkers, NeverTranslateAPacketByAnotherSessionsRecord) {
     // With the client's address preserved, what has to come out follows from what went in.
     std::array<std::uint64_t, kWorkers> wrong{};
     std::array<std::uint64_t, kWorkers> forwarded{};
+    std::array<std::uint64_t, kWorkers> by_no_rule{};
+    // The rule (beginning with 1) that is not there and has no session; and what a worker knew of it before
+    // its burst.
+    std::atomic<unsigned> absent{0};
+    std::array<unsigned, kWorkers> absent_before_burst{};
     const Bytes request = from_fwd(box, "lan", kServerMac).ipv4(kClient, kServer).tcp(1, 1, 0).bytes();
     const Bytes answer = from_fwd(box, "lan", kClientMac).ipv4(kExternal, kClient).tcp(1, 1, 0).bytes();
     box.watch_transmit("lan", [&](std::uint16_t queue, const std::uint8_t* frame) {
@@ -280,10 +305,12 @@ TEST(TwoWorkers, NeverTranslateAPacketByAnotherSessionsRecord) {
                                      : source >= kFirstExternalPort && source < kFirstExternalPort + kRules &&
                                            destination <= kClientPorts;
         if (!addresses_right || !ports_right) ++wrong[queue];
+        if (tag != 0 && tag == absent_before_burst[queue]) ++by_no_rule[queue];
         ++forwarded[queue];
     });
     std::atomic<unsigned> running{kWorkers};
     std::atomic<std::uint64_t> latest{box.now().cycles};
+    unsigned rule_changes = 0;
     run_workers(
         box,
         [&](Driver& driver, unsigned worker) {
@@ -304,23 +331,324 @@ TEST(TwoWorkers, NeverTranslateAPacketByAnotherSessionsRecord) {
                     }
                 }
                 now.cycles += rte_get_tsc_hz() / 1000;
-                driver.process(now);
+                driver.process(now, [&] { absent_before_burst[worker] = absent.load(); });
             }
             latest.store(now.cycles);
             running.fetch_sub(1);
         },
         [&] {
-            // Control: the same rules, sometimes one less, and now and then all sessions cleared.
-            for (unsigned i = 0; running.load() != 0; ++i) {
+            // Control: one rule less, then all of them again, and now and then all sessions cleared.
+            for (int i = 0; running.load() != 0; ++i) {
+                const int rule = i * 37 % kRules;
+                box.set_rules(many_rules("preserve", rule));
+                if (i % 2 == 0) {
+                    // No new session by that rule can come any more: from the next burst on no packet passes.
+                    box.clear_sessions();
+                    absent.store(static_cast<unsigned>(rule) + 1);
+                    std::this_thread::sleep_for(2ms);
+                    absent.store(0);
+                    box.dataplane().wait_grace_period();
+                }
                 box.set_rules(many_rules("preserve"));
-                if (i % 8 == 0) box.clear_sessions();
+                ++rule_changes;
             }
         });
     EXPECT_EQ(wrong[0] + wrong[1], 0);
+    EXPECT_EQ(by_no_rule[0] + by_no_rule[1], 0);
+    EXPECT_GE(rule_changes, 10);
     EXPECT_GT(forwarded[0] + forwarded[1], std::uint64_t{kBursts} * dataplane::kBurst / 4);
     box.advance_to({latest.load()});
     box.clear_sessions();
     box.pass(5000ms);
+    EXPECT_EQ(box.sessions(), 0);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
+/// A server's packet and a client's, as they come and as they have to leave. The IP identification says
+/// which.
+struct Conversations {
+    static constexpr std::uint16_t kClients = 48, kKinds = 5;
+    static constexpr std::array<std::uint8_t, kKinds> kFlags{kSyn, kAck, kSyn | kAck, kAck, kRst};
+
+    explicit Conversations(const Box& box) {
+        for (std::uint16_t n = 0; n < count(); ++n) {
+            const std::uint8_t flags = kFlags[n % kKinds];
+            const auto rule = static_cast<std::uint16_t>(n / kKinds % kRulesUsed);
+            const auto client = static_cast<std::uint16_t>(n / kKinds / kRulesUsed);
+            const auto address = net::Ipv4Address::from_host(0xc6336400U + client * 7);
+            const auto port = static_cast<std::uint16_t>(40000 + client * 11);
+            const auto external = static_cast<std::uint16_t>(kFirstExternalPort + rule);
+            const auto target = static_cast<std::uint16_t>(kFirstTargetPort + rule);
+            if (n % kKinds < 2) {
+                in.push_back(box.to("lan")
+                                 .identification(n)
+                                 .ipv4(address, kExternal)
+                                 .tcp(port, external, flags)
+                                 .bytes());
+                out.push_back(from_fwd(box, "lan", kServerMac)
+                                  .identification(n)
+                                  .ipv4(address, kServer)
+                                  .ttl(63)
+                                  .tcp(port, target, flags)
+                                  .bytes());
+            } else {
+                in.push_back(
+                    box.to("lan").identification(n).ipv4(kServer, address).tcp(target, port, flags).bytes());
+                out.push_back(from_fwd(box, "lan", kClientMac)
+                                  .identification(n)
+                                  .ipv4(kExternal, address)
+                                  .ttl(63)
+                                  .tcp(external, port, flags)
+                                  .bytes());
+            }
+        }
+    }
+    static constexpr std::uint16_t count() { return kClients * kRulesUsed * kKinds; }
+    bool is_right(const std::uint8_t* frame) const {
+        const std::uint16_t n = read16(frame, kIdentificationOffset);
+        return n < count() && std::memcmp(frame, out[n].data(), out[n].size()) == 0;
+    }
+
+    static constexpr std::uint16_t kRulesUsed = 16;
+    static constexpr std::size_t kIdentificationOffset = 18;
+    std::vector<Bytes> in, out;
+};
+
+/// SYNs from ever new clients, so many a second by the clock.
+class SynSource {
+ public:
+    SynSource(Box& box, std::uint64_t per_second, std::uint32_t most)
+        : box_{box}, per_second_{per_second}, most_{most} {}
+
+    std::uint16_t receive(rte_mbuf** packets, std::uint16_t room) {
+        const std::uint64_t now = dataplane::Tsc::read().cycles;
+        if (start_ == 0) start_ = now;
+        const std::uint64_t due =
+            std::min<std::uint64_t>(static_cast<std::uint64_t>(static_cast<double>(now - start_) /
+                                                               static_cast<double>(rte_get_tsc_hz()) *
+                                                               static_cast<double>(per_second_)),
+                                    most_);
+        std::uint16_t count = 0;
+        for (std::uint32_t n = sent_.load(std::memory_order_relaxed); n < due && count < room; ++n) {
+            const auto client = net::Ipv4Address::from_host(0x64400000U + (n >> 8U));
+            const auto port = static_cast<std::uint16_t>(1 + (n & 0xffU));
+            packets[count++] =
+                copy_of(box_, box_.to("wan").ipv4(client, kPublic).tcp(port, 80, kSyn).bytes());
+        }
+        sent_.fetch_add(count, std::memory_order_relaxed);
+        return count;
+    }
+    bool done() const { return sent_.load(std::memory_order_relaxed) == most_; }
+
+ private:
+    Box& box_;
+    std::uint64_t per_second_;
+    std::uint32_t most_;
+    std::uint64_t start_ = 0;
+    std::atomic<std::uint32_t> sent_{0};
+};
+
+const std::string kTwoArmLarge = "sessions = " + std::to_string(65536 / (kSlowdown == 1 ? 1 : 16)) + ";\n" +
+                                 kTwoArm.substr(0, kTwoArm.find("sessions")) +
+                                 kTwoArm.substr(kTwoArm.find("routes"));
+
+/// Workers as the daemon runs them: one has so much to do that every position is used again, one sleeps.
+TEST(RunningWorkers, OneThatSleepsHoldsUpNeitherTheOtherNorControl) {
+    Box box{kTwoArmLarge, kWorkers};
+    const std::uint32_t sessions = box.dataplane().flows().position_count() * 2;
+    const std::uint64_t per_second = sessions / 3;
+    SynSource syns{box, per_second, sessions};
+    box.feed_receive("wan", [&](std::uint16_t queue, rte_mbuf** packets, std::uint16_t room) {
+        return queue == 0 ? syns.receive(packets, room) : std::uint16_t{0};
+    });
+    std::atomic<std::uint32_t> forwarded{0};
+    box.watch_transmit("lan", [&](std::uint16_t, const std::uint8_t*) {
+        forwarded.fetch_add(1, std::memory_order_relaxed);
+    });
+    box.feed_receive("lan", [](std::uint16_t, rte_mbuf**, std::uint16_t) { return std::uint16_t{0}; });
+    rte_rcu_qsbr* qsbr = box.dataplane().flows().qsbr();
+    unsigned asleep = 0;
+    unsigned awake = 0;
+    std::chrono::nanoseconds longest_wait{0};
+    box.start();
+    while (!syns.done()) {
+        // Control: looks at all sessions and ends them, and waits for a grace period, sleeping worker or not.
+        box.clear_sessions();
+        const auto before = std::chrono::steady_clock::now();
+        box.dataplane().wait_grace_period();
+        longest_wait =
+            std::max<std::chrono::nanoseconds>(longest_wait, std::chrono::steady_clock::now() - before);
+        for (int i = 0; i < 50; ++i) {
+            ++(__atomic_load_n(&qsbr->qsbr_cnt[1].cnt, __ATOMIC_RELAXED) == 0 ? asleep : awake);
+            std::this_thread::sleep_for(1ms);
+        }
+    }
+    box.stop();
+    EXPECT_EQ(box.dataplane().workers()[1]->counters().received.get(), 0);
+    EXPECT_GT(asleep, awake);
+    EXPECT_LT(longest_wait, 2s);
+    EXPECT_EQ(forwarded.load(), sessions);
+    EXPECT_EQ(box.total(&ThreadCounters::sessions_opened), sessions);
+    EXPECT_EQ(box.count(Verdict::drop_sessions_full), 0);
+    box.clear_sessions();
+    box.pass(3000ms);
+    EXPECT_EQ(box.sessions(), 0);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+    // They come around through a queue, but for those that rte_hash's caches hand out again at once.
+    std::uint32_t never_used = 0;
+    for (std::uint32_t at = 1; at < box.dataplane().flows().position_count(); ++at) {
+        if (box.dataplane().flows().flow(dataplane::FlowPosition{at}).load_state().generation() == 0)
+            ++never_used;
+    }
+    EXPECT_LT(never_used, box.dataplane().flows().position_count() / 20);
+}
+
+/// A directory for a rule store, removed with everything in it.
+class TemporaryDirectory {
+ public:
+    TemporaryDirectory() {
+        if (mkdtemp(path_.data()) == nullptr) std::abort();
+    }
+    ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
+    const std::string& path() const { return path_; }
+
+ private:
+    std::string path_ = "/tmp/fwd-box-XXXXXX";
+};
+
+/// What fwdctl asks for, and ARP, while two workers run: packets wait for next hops that come and go, and
+/// sessions open, move on and are cleared.
+TEST(RunningWorkers, BesideControlsReportsAndNeighbours) {
+    constexpr auto kTime = 2s;
+    Box box{config(512, R"(routes = ( { prefix = "198.51.100.0/22"; via = "10.0.0.1"; },
+                                      { prefix = "172.16.0.0/16"; via = "10.0.0.9"; } );)"),
+            kWorkers};
+    const TemporaryDirectory directory;
+    auto store = control::RuleStore::open(directory.path());
+    ASSERT_TRUE(store);
+    // Conversations of known next hops, and of some whose MAC addresses fwd has to ask for.
+    std::string text = many_rules("preserve");
+    text.insert(text.find('(') + 1,
+                R"({ name = "far"; protocol = "udp"; external = "10.0.0.3:53"; target = "172.16.0.1:53"; },
+                   { name = "near"; protocol = "udp"; external = "10.0.0.3:54"; target = "10.0.0.8:53"; },)");
+    auto rules = control::parse_rules(text, "rules");
+    ASSERT_TRUE(rules);
+    auto book = control::RuleBook::open(control::Topology{box.settings().links, box.settings().routes},
+                                        std::move(*store), std::move(*rules));
+    ASSERT_TRUE(book) << book.error().text();
+    ASSERT_TRUE(box.policies().prepare_rules(box.dataplane(), book->rules()));
+    box.policies().publish_rules(box.dataplane());
+    const std::vector<unsigned> cores{1, 2};
+    const control::LiveSessions live{box.dataplane(), [&] { box.run_control(); }};
+    control::RuleTotaller totals{box.dataplane(), live};
+    control::Reports reports{box.dataplane(), box.policies(), box.settings().links, cores, *book, live};
+
+    const Conversations conversations{box};
+    std::vector<Bytes> to_unknown;
+    for (std::uint16_t port = 1; port <= 64; ++port) {
+        to_unknown.push_back(box.to("lan")
+                                 .ipv4(kClient, kExternal)
+                                 .udp(port, static_cast<std::uint16_t>(53 + port % 2))
+                                 .bytes());
+    }
+    const auto arp = [&](std::uint8_t last) {
+        return box.to("lan")
+            .from(mac(last))
+            .arp(2, mac(last), net::Ipv4Address::from_host(0x0a000000U + last), box.mac_of("lan"), kFwd)
+            .bytes();
+    };
+    const std::array answers{arp(8), arp(9)};
+    std::array<std::uint64_t, kWorkers> wrong{};
+    std::array<std::uint64_t, kWorkers> tcp{};
+    std::array<std::uint64_t, kWorkers> udp{};
+    std::array<std::uint64_t, kWorkers> questions{};
+    box.watch_transmit("lan", [&](std::uint16_t queue, const std::uint8_t* frame) {
+        if (read16(frame, 12) == 0x0806) {
+            ++questions[queue];
+        } else if (frame[23] == 17) {
+            ++udp[queue];
+        } else {
+            ++tcp[queue];
+            if (!conversations.is_right(frame)) ++wrong[queue];
+        }
+    });
+    struct Source {
+        std::mt19937 random;
+        std::uint64_t round = 0;
+        std::uint64_t next = 0;
+    };
+    std::array<Source, kWorkers> sources{Source{std::mt19937{1}}, Source{std::mt19937{2}}};
+    box.feed_receive("lan", [&](std::uint16_t queue, rte_mbuf** packets, std::uint16_t room) {
+        Source& source = sources[queue];
+        // Not without a pause: control shares the cores.
+        const std::uint64_t now = dataplane::Tsc::read().cycles;
+        if (now < source.next) return std::uint16_t{0};
+        source.next = now + rte_get_tsc_hz() / 5000;
+        ++source.round;
+        for (std::uint16_t i = 0; i < room; ++i) {
+            const auto bits = static_cast<std::uint32_t>(source.random());
+            packets[i] = copy_of(box, i == 0 ? to_unknown[bits % to_unknown.size()]
+                                      : i == 1 && source.round % 16 == 0
+                                          ? answers[bits % 2]
+                                          : conversations.in[bits % Conversations::count()]);
+        }
+        return room;
+    });
+    std::uint64_t cleared = 0;
+    std::uint64_t listed = 0;
+    std::uint64_t removed = 0;
+    box.start();
+    const auto end = std::chrono::steady_clock::now() + kTime;
+    for (unsigned i = 0; std::chrono::steady_clock::now() < end; ++i) {
+        box.run_control();
+        // Its clock runs ahead, so that neighbours age while the workers use them.
+        box.advance_control(i % 64 == 0 ? 61'000ms : 300ms);
+        const std::size_t before = box.neighbour_count();
+        box.run_control();
+        removed += before > box.neighbour_count() ? 1 : 0;
+        switch (i % 6) {
+            case 0:
+                EXPECT_FALSE(reports.stats().empty());
+                break;
+            case 1:
+                for (control::Json page = reports.sessions(std::nullopt, 0, 100);;
+                     page = reports.sessions(std::nullopt, page["cursor"], 100)) {
+                    listed += page["sessions"].size();
+                    if (page["cursor"].is_null()) break;
+                }
+                break;
+            case 2:
+                EXPECT_GE(reports.neighbours(box.neighbours())["neighbours"].size(), 2);
+                break;
+            case 3:
+                totals.refresh();
+                break;
+            case 4:
+                EXPECT_EQ(reports.links()["links"].size(), 1);
+                break;
+            default:
+                cleared += reports.clear_sessions(
+                    i % 12 == 5 ? std::nullopt : box.policies().dataplane_id(book->rules().begin()->first));
+                break;
+        }
+    }
+    box.stop();
+    EXPECT_EQ(wrong[0] + wrong[1], 0);
+    EXPECT_GT(tcp[0], 0);
+    EXPECT_GT(tcp[1], 0);
+    EXPECT_GT(udp[0] + udp[1], 0);
+    EXPECT_GT(questions[0] + questions[1], 0);
+    EXPECT_GT(listed, 0);
+    EXPECT_GT(totals.of(*box.policies().dataplane_id(std::prev(book->rules().end(), kRules)->first)).packets,
+              0);
+    EXPECT_GT(cleared, 0);
+    EXPECT_GT(removed, 0);
+    EXPECT_GT(box.total(&ThreadCounters::held), 0);
+    box.feed_receive("lan", {});
+    box.clear_sessions();
+    box.pass(10'000ms);
     EXPECT_EQ(box.sessions(), 0);
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
