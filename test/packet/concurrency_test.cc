@@ -415,6 +415,61 @@ struct Conversations {
     std::vector<Bytes> in, out;
 };
 
+/// Many conversations take turns in a table for a few: a hint is about somebody else more often than not.
+TEST(TwoWorkers, NeverFollowAHintToAnotherSessionsRecord) {
+    constexpr unsigned kBursts = 100'000 / kSlowdown;
+    Box box{config(64, R"(routes = ( { prefix = "198.51.100.0/22"; via = "10.0.0.1"; } );)"), kWorkers};
+    box.set_rules(many_rules("preserve"));
+    box.settle();
+    const Conversations conversations{box};
+    std::array<std::uint64_t, kWorkers> wrong{};
+    std::array<std::uint64_t, kWorkers> forwarded{};
+    box.watch_transmit("lan", [&](std::uint16_t queue, const std::uint8_t* frame) {
+        if (!conversations.is_right(frame)) ++wrong[queue];
+        ++forwarded[queue];
+    });
+    std::atomic<unsigned> running{kWorkers};
+    std::atomic<std::uint64_t> latest{box.now().cycles};
+    run_workers(
+        box,
+        [&](Driver& driver, unsigned worker) {
+            std::mt19937 random{worker + 1};
+            dataplane::Tsc now = box.now();
+            for (unsigned burst = 0; burst < kBursts; ++burst) {
+                while (!driver.full()) {
+                    // A few conversations for some bursts, then others: those of now find their hints, and
+                    // those of before have left theirs.
+                    const std::uint32_t few = burst / 16 * 13 + static_cast<std::uint32_t>(random()) % 48;
+                    const std::uint32_t kind = static_cast<std::uint32_t>(random()) % 16;
+                    const std::uint32_t of_kind = kind < Conversations::kKinds ? kind : 1 + kind % 3;
+                    driver.put(
+                        conversations.in[(few * Conversations::kKinds + of_kind) % Conversations::count()]);
+                }
+                now.cycles += rte_get_tsc_hz() / 1000;
+                driver.process(now);
+            }
+            latest.store(now.cycles);
+            running.fetch_sub(1);
+        },
+        [&] {
+            while (running.load() != 0) {
+                box.clear_sessions();
+                std::this_thread::sleep_for(1ms);
+            }
+        });
+    EXPECT_EQ(wrong[0] + wrong[1], 0);
+    EXPECT_GE(forwarded[0] + forwarded[1], 1'000'000 / kSlowdown);
+    EXPECT_GT(box.total(&ThreadCounters::sessions_opened), forwarded[0] / 100);
+    RecordProperty("forwarded", static_cast<int>(forwarded[0] + forwarded[1]));
+    RecordProperty("opened", static_cast<int>(box.total(&ThreadCounters::sessions_opened)));
+    box.advance_to({latest.load()});
+    box.clear_sessions();
+    box.pass(5000ms);
+    EXPECT_EQ(box.sessions(), 0);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
 /// SYNs from ever new clients, so many a second by the clock.
 class SynSource {
  public:
