@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
+#include <set>
 
 namespace fwd::dataplane {
 namespace {
@@ -76,14 +77,12 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
     if (self->punts_ == nullptr) return tl::unexpected(SetupError{"no memory for the punt ring", rte_errno});
 
     std::uint16_t mtu = 0;
-    std::vector<std::uint16_t> ethdevs;
+    std::set<std::uint16_t> ethdevs;  // several VLANs may share one
     for (const auto& link : config.links) {
         mtu = std::max(mtu, link.mtu);
-        ethdevs.push_back(link.ethdev);
+        ethdevs.insert(link.ethdev);
     }
-    std::ranges::sort(ethdevs);
-    const auto same = std::ranges::unique(ethdevs);
-    const auto ports = static_cast<unsigned>(std::distance(ethdevs.begin(), same.begin()));
+    const auto ports = static_cast<unsigned>(ethdevs.size());
     std::snprintf(name.data(), name.size(), "fwd_mbufs_%u", instance);
     self->pool_ = create_mbuf_pool(name.data(), mbuf_count(ports, workers), mbuf_data_bytes(mtu));
     if (self->pool_ == nullptr) return tl::unexpected(SetupError{"no memory for packet buffers", rte_errno});

@@ -17,6 +17,9 @@ std::string environment(const char* name, const std::string& otherwise) {
     return value != nullptr ? value : otherwise;
 }
 
+/// For the tests and for tools/lab; whoever sets it has another build tested.
+[[maybe_unused]] const int kBuildIsNamed = setenv("FWD_BUILD", FWD_BUILD_DIRECTORY, 0);
+
 /// Of its own, so that a lab that someone plays with stays.
 const std::string& lab_name() {
     static const std::string name = [] {
@@ -75,6 +78,9 @@ void LabTest::TearDown() {
                   << lab({"fwdctl", "stats"}).output << "--- its sessions\n"
                   << lab({"fwdctl", "list-sessions"}).output << "---\n";
     }
+    // What an instrumented fwdd has to say it also says at its end.
+    lab({"stop"});
+    EXPECT_EQ(fwdd_log().find("Sanitizer"), std::string::npos) << fwdd_log();
     const Finished down = lab({"down"});
     EXPECT_EQ(down.status, 0) << down.output;
 }
@@ -251,11 +257,11 @@ bool is_full_run() {
 }
 
 std::filesystem::path source_file(const std::string& name) {
-    return std::filesystem::path{environment("FWD_SOURCE", ".")} / name;
+    return std::filesystem::path{FWD_SOURCE_DIRECTORY} / name;
 }
 
 std::filesystem::path build_file(const std::string& name) {
-    return std::filesystem::path{environment("FWD_BUILD", "build")} / name;
+    return std::filesystem::path{environment("FWD_BUILD", FWD_BUILD_DIRECTORY)} / name;
 }
 
 }  // namespace fwd::test

@@ -121,9 +121,9 @@ TEST(FlowHash, AnyTwoBytesOfTheKeyReachAllOfTheHash) {
                 hashes[n] = hash(std::bit_cast<FlowKey>(bytes));
             }
             std::ranges::sort(hashes);
-            const auto same = std::ranges::unique(hashes);
+            const auto different = std::unique(hashes.begin(), hashes.end()) - hashes.begin();
             // Half a collision is expected of 65 536 numbers drawn from 2^32.
-            EXPECT_LT(std::ranges::distance(same), 12) << "bytes " << first << " and " << second;
+            EXPECT_GT(different, 65536 - 12) << "bytes " << first << " and " << second;
         }
     }
 }
