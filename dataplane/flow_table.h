@@ -57,7 +57,7 @@ struct StateWord {
 };
 
 /// Which adjacency a flow's packets leave by, and the routes' generation when it was looked up.
-struct NextHopRef {
+struct alignas(4) NextHopRef {  // as its atomic: clang would call a library for less
     std::uint16_t adjacency = 0;
     std::uint16_t route_generation = 0;
 };

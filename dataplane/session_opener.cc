@@ -80,42 +80,35 @@ bool SessionOpener::make_room() noexcept {
     return reclaimer_.has_room() && shared_.flows.reserve_session();
 }
 
-FlowTable::Claim SessionOpener::claim_reverse(const FlowKey& key, LinkId egress,
-                                              const Translation& forward) noexcept {
-    const FlowKey reverse = forward.reverse_key(egress, key.protocol);
-    return shared_.flows.claim(reverse, shared_.flows.hash()(reverse));
+void SessionOpener::set_translation(const FlowKey& key, net::Endpoint source, Plan& plan) noexcept {
+    plan.forward = Translation::between(key, source, plan.rule->target);
+    plan.reverse = plan.forward.reverse_key(plan.next_hop.egress, key.protocol);
+    plan.reverse_hash = shared_.flows.hash()(plan.reverse);
 }
 
-FlowTable::Claim SessionOpener::claim_masqueraded(const Policy& policy, const FlowKey& key,
-                                                  const ForwardingRule& rule, NextHop next_hop,
-                                                  Translation& forward) noexcept {
-    const auto& own = shared_.links[next_hop.egress.value].addresses;
+bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {
+    const auto& own = shared_.links[plan.next_hop.egress.value].addresses;
     std::array<net::Ipv4Address, kMaxOwnAddresses> candidates;
     std::uint32_t count = 0;
     for (const auto& address : own) {
-        if (address.prefix().contains(next_hop.address)) candidates[count++] = address.address;
+        if (address.prefix().contains(plan.next_hop.address)) candidates[count++] = address.address;
     }
     if (count == 0) {
         for (const auto& address : own) candidates[count++] = address.address;
     }
-    FlowTable::Claim claim{FlowTable::Claim::Outcome::taken, {}};
-    for (int probe = 0; probe < kPortProbes && claim.outcome == FlowTable::Claim::Outcome::taken; ++probe) {
-        const std::uint64_t random = shared_.flows.hash().random(random_counter_++);
-        const std::uint64_t low = random & 0xffffffffU;
-        const PortRange& range = shared_.masquerade_ports;
-        const net::Endpoint source{
-            candidates[((random >> 32U) * count) >> 32U],
-            net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
-        // Rules come first in the port plan: an answer to such a port would look like a request.
-        if (policy.rules->find(next_hop.egress, key.protocol, source) != nullptr) continue;
-        forward = Translation::between(key, source, rule.target);
-        claim = claim_reverse(key, next_hop.egress, forward);
-    }
-    return claim;
+    const std::uint64_t random = shared_.flows.hash().random(random_counter_++);
+    const std::uint64_t low = random & 0xffffffffU;
+    const PortRange& range = shared_.masquerade_ports;
+    const net::Endpoint source{
+        candidates[((random >> 32U) * count) >> 32U],
+        net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
+    set_translation(key, source, plan);
+    // Rules come first in the port plan: an answer to such a port would look like a request.
+    return policy.rules->find(plan.next_hop.egress, key.protocol, source) == nullptr;
 }
 
-SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
-                                          const std::uint8_t* ip, Tick now) noexcept {
+SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key,
+                                        const std::uint8_t* ip) noexcept {
     if (const Verdict refused = check_addresses(shared_.links, key.ingress, key.source, key.destination);
         refused != Verdict::forward) {
         return {refused};
@@ -130,8 +123,30 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
     if (ip[net::kTtlOffset] <= 1) return {Verdict::punt_ttl_expired};
     const bool masquerade = rule->source == SourceTranslation::masquerade ||
                             (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
-    if (masquerade && shared_.links[next_hop->egress.value].addresses.empty())
-        return {Verdict::drop_no_own_address};
+    Plan plan{.masquerade = masquerade, .next_hop = *next_hop, .rule = rule};
+    if (!masquerade) {
+        set_translation(key, key.source_endpoint(), plan);
+        return plan;
+    }
+    if (shared_.links[next_hop->egress.value].addresses.empty()) return {Verdict::drop_no_own_address};
+    for (int draw = 0; draw < kPortProbes; ++draw) {
+        if (draw_source(policy, key, plan)) return plan;
+    }
+    return {Verdict::drop_ports_used_up};
+}
+
+FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {
+    FlowTable::Claim claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
+    if (!plan.masquerade) return claim;
+    for (int probe = 1; probe < kPortProbes && claim.outcome == FlowTable::Claim::Outcome::taken; ++probe) {
+        if (draw_source(policy, key, plan)) claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
+    }
+    return claim;
+}
+
+SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
+                                          Plan& plan, Tick now) noexcept {
+    if (plan.verdict != Verdict::forward) return {plan.verdict};
     if (!make_room()) return {Verdict::drop_sessions_full};
 
     const FlowTable::Claim forward = shared_.flows.claim(key, hash);
@@ -150,30 +165,26 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
         }
     }
 
-    Translation translation = Translation::between(key, key.source_endpoint(), rule->target);
-    const FlowTable::Claim reverse = masquerade
-                                         ? claim_masqueraded(policy, key, *rule, *next_hop, translation)
-                                         : claim_reverse(key, next_hop->egress, translation);
+    const FlowTable::Claim reverse = claim_reverse(policy, key, plan);
     if (reverse.outcome != FlowTable::Claim::Outcome::won) {
         shared_.flows.abandon(forward.position, reclaimer_);
         shared_.flows.release_session();
         if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
-        return {masquerade ? Verdict::drop_ports_used_up : Verdict::drop_tuple_in_use};
+        return {plan.masquerade ? Verdict::drop_ports_used_up : Verdict::drop_tuple_in_use};
     }
 
-    const FlowKey answers = translation.reverse_key(next_hop->egress, key.protocol);
     NextHopRef ref{};
-    if (const auto adjacency = shared_.neighbours.find(*next_hop))
+    if (const auto adjacency = shared_.neighbours.find(plan.next_hop))
         ref = {adjacency->value, policy.route_generation};
     shared_.flows.publish({
         .forward = forward.position,
         .reverse = reverse.position,
-        .forward_translation = translation,
+        .forward_translation = plan.forward,
         .reverse_translation =
-            Translation::between(answers, key.destination_endpoint(), key.source_endpoint()),
+            Translation::between(plan.reverse, key.destination_endpoint(), key.source_endpoint()),
         .forward_next_hop = ref,
         .protocol = key.protocol,
-        .rule = rule->id,
+        .rule = plan.rule->id,
         .now = now,
         .timeout = policy.timeout(first_state(key.protocol)),
     });

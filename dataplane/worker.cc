@@ -44,6 +44,8 @@ struct Worker::Burst {
     // Packets whose hint was no good, in the order of their arrival.
     unsigned missed_count;
     std::array<std::uint8_t, kBurst> missed;
+    // What those of them that have no flow either would open.
+    std::array<SessionOpener::Plan, kBurst> plans;
 };
 
 Worker::Worker(const SharedTables& shared, const Config& config)
@@ -223,6 +225,7 @@ void Worker::forward_missed(Tsc now) noexcept {
         hashes[m] = burst.hashes[burst.missed[m]];
     }
     shared_.flows.lookup_bulk(keys.data(), hashes.data(), burst.missed_count, positions.data());
+    plan_sessions(positions);
     const auto prefetch = [&](unsigned m) {
         if (m < burst.missed_count && positions[m] >= 0)
             __builtin_prefetch(&shared_.flows.flow(FlowPosition{static_cast<std::uint32_t>(positions[m])}),
@@ -244,8 +247,10 @@ void Worker::forward_missed(Tsc now) noexcept {
         const Parsed& parsed = burst.parsed[i];
         Verdict verdict = verdicts[m];
         // A packet that met a session while another worker was opening or ending it is put through once more.
-        if (verdict == Verdict::drop_session_opening || verdict == Verdict::drop_session_ending)
+        if (verdict == Verdict::drop_session_opening || verdict == Verdict::drop_session_ending) {
+            burst.plans[i] = opener_.plan(*policy_, burst.keys[i], parsed.ip);
             verdict = forward_looked_up(i, shared_.flows.lookup(burst.keys[i], burst.hashes[i]), now);
+        }
         if (verdict == Verdict::forward) continue;
         if (is_drop(verdict)) {
             drop(parsed.packet, verdict, parsed.ingress);
@@ -255,10 +260,30 @@ void Worker::forward_missed(Tsc now) noexcept {
     }
 }
 
+void Worker::plan_sessions(const std::array<std::int32_t, kBurst>& positions) noexcept {
+    Burst& burst = *burst_;
+    std::array<const void*, kBurst> keys;
+    std::array<std::uint32_t, kBurst> hashes;
+    unsigned planned = 0;
+    for (unsigned m = 0; m < burst.missed_count; ++m) {
+        if (positions[m] >= 0) continue;
+        const unsigned i = burst.missed[m];
+        SessionOpener::Plan& plan = burst.plans[i];
+        plan = opener_.plan(*policy_, burst.keys[i], burst.parsed[i].ip);
+        if (plan.verdict != Verdict::forward) continue;
+        keys[planned] = &plan.reverse;
+        hashes[planned++] = plan.reverse_hash;
+    }
+    if (planned < 2) return;
+    // Nobody is to be found: this is the way to have rte_hash's buckets on their way from memory all at once.
+    std::array<std::int32_t, kBurst> ignored;
+    shared_.flows.lookup_bulk(keys.data(), hashes.data(), planned, ignored.data());
+}
+
 Verdict Worker::forward_looked_up(unsigned i, std::int32_t position, Tsc now) noexcept {
-    const Burst& burst = *burst_;
+    Burst& burst = *burst_;
     const auto [verdict, flow] =
-        find_or_open(burst.keys[i], burst.hashes[i], position, burst.parsed[i].ip, Tick::of(now));
+        find_or_open(burst.keys[i], burst.hashes[i], position, burst.plans[i], Tick::of(now));
     if (flow == nullptr) return verdict;
     shared_.flows.hints().note(burst.hashes[i], shared_.flows.position_of(*flow));
     LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
@@ -267,9 +292,9 @@ Verdict Worker::forward_looked_up(unsigned i, std::int32_t position, Tsc now) no
 }
 
 SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t hash, std::int32_t position,
-                                           const std::uint8_t* ip, Tick now) noexcept {
+                                           SessionOpener::Plan& plan, Tick now) noexcept {
     if (position < 0) [[unlikely]]
-        return opener_.open(*policy_, key, hash, ip, now);
+        return opener_.open(*policy_, key, hash, plan, now);
     Flow& flow = shared_.flows.flow(FlowPosition{static_cast<std::uint32_t>(position)});
     switch (flow.load_state().state()) {
         [[likely]] case RecordState::live : return {Verdict::forward, &flow};

@@ -79,9 +79,11 @@ class Worker {
     void forward_missed(Tsc now) noexcept;
     /// Verdict::forward when the packet has been dealt with, otherwise what has to become of it.
     Verdict forward_looked_up(unsigned index, std::int32_t position, Tsc now) noexcept;
+    /// Of the missed packets of a burst, those without a flow at these positions.
+    void plan_sessions(const std::array<std::int32_t, kBurst>& positions) noexcept;
     /// The flow of a packet, or what else becomes of it.
     SessionOpener::Result find_or_open(const FlowKey& key, std::uint32_t hash, std::int32_t position,
-                                       const std::uint8_t* ip, Tick now) noexcept;
+                                       SessionOpener::Plan& plan, Tick now) noexcept;
     void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now, LinkTally& sent) noexcept;
     void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
     void update_session(Flow& flow, TcpFlags flags, Tick now) noexcept;
