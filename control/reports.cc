@@ -76,8 +76,17 @@ Reports::Totals Reports::sum_counters() const {
 
 Json Reports::link_row(std::size_t link, const Totals& totals) const {
     const Totals::Link& c = totals.links[link];
-    return {{"name", links_[link].name},  {"rx_packets", c.rx_packets}, {"rx_bytes", c.rx_bytes},
-            {"tx_packets", c.tx_packets}, {"tx_bytes", c.tx_bytes},     {"dropped", c.dropped}};
+    const dataplane::Port& port = dataplane_.port_of(dataplane::LinkId{static_cast<std::uint8_t>(link)});
+    rte_eth_stats device{};
+    const bool known = rte_eth_stats_get(port.ethdev(), &device) == 0;
+    return {{"name", links_[link].name},
+            {"rx_packets", c.rx_packets},
+            {"rx_bytes", c.rx_bytes},
+            {"tx_packets", c.tx_packets},
+            {"tx_bytes", c.tx_bytes},
+            {"dropped", c.dropped},
+            // Of the whole device: links that share it show the same.
+            {"missed", known ? Json(device.imissed + device.rx_nombuf) : Json()}};
 }
 
 Json Reports::stats() const {
@@ -113,8 +122,12 @@ Json Reports::stats() const {
              {"busy_cycles", c.busy_cycles.get()},
              {"all_cycles", c.all_cycles.get()},
              {"received", c.received.get()},
+             {"received_bytes", c.received_bytes.get()},
              {"sent", c.sent.get()},
-             {"dropped", dropped}});
+             {"sent_bytes", c.sent_bytes.get()},
+             {"dropped", dropped},
+             {"sessions_opened", c.sessions_opened.get()},
+             {"sessions_closed", c.sessions_closed.get()}});
     }
     dataplane::FlowTable& flows = dataplane_.flows();
     return {{"packets",

@@ -203,12 +203,15 @@ class StatsReport {
         std::string text = totals();
         text += list("drops", "reason", {{"DROPPED BECAUSE", "reason"}}, {{"PACKETS", "packets"}},
                      {{"WHAT IT MEANS", "help"}});
+        text += list("punts", "reason", {{"HANDED TO CONTROL", "reason"}}, {{"PACKETS", "packets"}},
+                     {{"WHAT IT MEANS", "help"}});
         text += list("links", "name", {{"LINK", "name"}},
                      {{"RX-PACKETS", "rx_packets"},
                       {"RX-BYTES", "rx_bytes"},
                       {"TX-PACKETS", "tx_packets"},
                       {"TX-BYTES", "tx_bytes"},
-                      {"DROPPED", "dropped"}},
+                      {"DROPPED", "dropped"},
+                      {"MISSED", "missed"}},
                      {});
         text += list("rules", "name", {{"RULE", "name"}}, {{"PACKETS", "packets"}, {"BYTES", "bytes"}},
                      {{"SESSIONS", "sessions", Align::right}});
@@ -216,7 +219,12 @@ class StatsReport {
                      {{"WORKER", "worker", Align::right},
                       {"CORE", "core", Align::right},
                       {"BUSY %", "busy_percent", Align::right}},
-                     {{"RECEIVED", "received"}, {"SENT", "sent"}, {"DROPPED", "dropped"}}, {});
+                     {{"RECEIVED", "received"},
+                      {"BYTES", "received_bytes"},
+                      {"SENT", "sent"},
+                      {"DROPPED", "dropped"},
+                      {"SESSIONS", "sessions_opened"}},
+                     {});
         return text;
     }
 
@@ -227,7 +235,7 @@ class StatsReport {
     }
 
     std::string totals() const {
-        static constexpr std::array<std::pair<const char*, const char*>, 12> kTotals{{
+        static constexpr std::array<std::pair<const char*, const char*>, 14> kTotals{{
             {"packets", "received"},
             {"packets", "originated"},
             {"packets", "sent"},
@@ -237,9 +245,11 @@ class StatsReport {
             {"bytes", "received"},
             {"bytes", "sent"},
             {"sessions", "live"},
+            {"sessions", "unanswered"},
             {"sessions", "capacity"},
             {"sessions", "opened"},
             {"sessions", "closed"},
+            {"sessions", "evicted"},
         }};
         std::vector<Table::Column> columns{{"COUNTER"}, {"TOTAL", Align::right}};
         if (earlier_) columns.push_back({"/S", Align::right});
@@ -248,6 +258,7 @@ class StatsReport {
             const Json& now = member(result_, group);
             std::vector<std::string> row{fmt::format("{} {}", group, key), cell(now, key)};
             const bool is_level = key == std::string_view{"held"} || key == std::string_view{"live"} ||
+                                  key == std::string_view{"unanswered"} ||
                                   key == std::string_view{"capacity"};
             if (earlier_) row.push_back(is_level ? "" : rate(now, member(earlier_->result, group), key));
             table.add(std::move(row));
@@ -310,7 +321,16 @@ std::string SessionReport::page(const Json& result) {
 }
 
 std::string report_stats(const Json& result, const std::optional<EarlierStats>& earlier) {
-    return StatsReport{result, earlier}.text();
+    if (!earlier) return StatsReport{result, earlier}.text();
+    // How busy a worker has been since then, not since it started.
+    Json recent = result;
+    for (Json& now : recent["workers"]) {
+        const Json& before = same_in(member(earlier->result, "workers"), "worker", now);
+        const double all = number(now, "all_cycles") - number(before, "all_cycles");
+        const double busy = number(now, "busy_cycles") - number(before, "busy_cycles");
+        if (all > 0) now["busy_percent"] = 100.0 * busy / all;
+    }
+    return StatsReport{recent, earlier}.text();
 }
 
 }  // namespace fwd::fwdctl

@@ -117,6 +117,24 @@ TEST(Report, RuleAndReloadReadAsSentences) {
               "3 rules: 1 added, 2 removed, 2 unchanged\n");
 }
 
+TEST(Report, WatchedStatsAreOfTheTimeBetween) {
+    const auto stats = [](int busy, int all, int received) {
+        return Json{{"workers",
+                     {{{"worker", 0},
+                       {"busy_percent", 100.0 * busy / all},
+                       {"busy_cycles", busy},
+                       {"all_cycles", all},
+                       {"received", received}}}}};
+    };
+    const Json before = stats(100, 1000, 50);
+    const Json now = stats(850, 2000, 250);
+    EXPECT_NE(report_stats(now, {}).find("42.5"), std::string::npos) << report_stats(now, {});
+    const std::string watched = report_stats(now, EarlierStats{before, std::chrono::seconds{2}});
+    EXPECT_NE(watched.find("75"), std::string::npos) << watched;
+    EXPECT_EQ(watched.find("42.5"), std::string::npos) << watched;
+    EXPECT_NE(watched.find("100"), std::string::npos) << "packets a second: " << watched;
+}
+
 TEST(Fwdctl, WrongUsageIsStatusTwoAndSaysWhat) {
     const std::vector<std::vector<const char*>> kWrong{
         {},
