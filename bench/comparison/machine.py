@@ -34,9 +34,12 @@ def hugepages(megabytes):
     """Reserves 2 MB pages on top of those that are there; yields whether all were to be had."""
     pages = megabytes // 2
     before = int(HUGEPAGES.read_text())
-    HUGEPAGES.write_text(str(before + pages))
-    added = int(HUGEPAGES.read_text()) - before
+    added = 0
     try:
+        try:
+            HUGEPAGES.write_text(str(before + pages))
+        finally:  # a signal ends that half-way
+            added = int(HUGEPAGES.read_text()) - before
         yield added == pages
     finally:
         HUGEPAGES.write_text(str(max(int(HUGEPAGES.read_text()) - added, 0)))
