@@ -2,6 +2,7 @@
 """The machine: what it is, and what a run borrows from it and gives back."""
 
 import contextlib
+import datetime
 import os
 import platform
 import subprocess
@@ -19,7 +20,8 @@ def describe():
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     dpdk = subprocess.run(["dpkg-query", "-Wf", "${Version}", "dpdk"], capture_output=True, text=True).stdout
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": memory, "kernel": platform.release(),
-            "system": release.get("PRETTY_NAME", "").strip('"'), "dpdk": dpdk}
+            "system": release.get("PRETTY_NAME", "").strip('"'), "dpdk": dpdk,
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")}
 
 
 def available_mb():
