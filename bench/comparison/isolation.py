@@ -65,7 +65,7 @@ def enter(megabytes, connections):
         return Path(os.environ[INSIDE]), Path(os.environ[SCRATCH])
     build = needed_build()
     if os.geteuid() != 0:
-        os.execvp("sudo", ["sudo", f"FWD_BUILD={build}", *sys.argv])
+        os.execvp("sudo", ["sudo", f"FWD_BUILD={build}", f"TMPDIR={tempfile.gettempdir()}", *sys.argv])
     if megabytes * 5 // 4 > machine.available_mb():
         sys.exit(f"{sys.argv[0]}: {megabytes} MB of hugepages wanted, {machine.available_mb()} MB of memory are "
                  "available: comparing less at a time needs less, see --help")

@@ -260,8 +260,12 @@ class Fwd(DpdkSystem):
         self.dropped = stats["packets"]["dropped"]
         self.pause()
 
+    @property
+    def client(self):
+        return [self.bench.build / "tools/fwdctl/fwdctl", "--socket", self.socket]
+
     def fwdctl(self, *arguments):
-        return run(self.bench.build / "tools/fwdctl/fwdctl", "--socket", self.socket, *arguments)
+        return run(*self.client, *arguments)
 
     def stats(self):
         return json.loads(self.fwdctl("--json", "stats"))
