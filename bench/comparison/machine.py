@@ -24,11 +24,19 @@ def describe():
             "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")}
 
 
-def available_mb():
+def memory(key):
     for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable"):
-            return int(line.split()[1]) >> 10
+        if line.startswith(key + ":"):
+            return int(line.split()[1])
     return 0
+
+
+def available_mb():
+    return memory("MemAvailable") >> 10
+
+
+def free_hugepages_mb():
+    return memory("HugePages_Free") * memory("Hugepagesize") >> 10
 
 
 @contextlib.contextmanager

@@ -33,14 +33,14 @@ def dotted(ip):
     return ".".join(map(str, struct.pack("!I", ip)))
 
 
-def wait_for(what, condition, process, seconds):
+def wait_for(what, condition, process, seconds, poll_seconds=0.02):
     end = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None:
             raise SystemFailed(f"{what}: the process ended with status {process.returncode}")
         if time.monotonic() > end:
             raise SystemFailed(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
+        time.sleep(poll_seconds)
 
 
 def run(*command, **options):
@@ -269,6 +269,9 @@ class Fwd(DpdkSystem):
 
     def stats(self):
         return json.loads(self.fwdctl("--json", "stats"))
+
+    def status(self):
+        return json.loads(self.fwdctl("--json", "status"))
 
     def after(self):
         stats = self.stats()
