@@ -1,16 +1,21 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Where a comparison runs: processes and networks of its own, which end with it however it ends."""
 
+import contextlib
+import ctypes
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 from . import machine
 
 ROOT = Path(__file__).resolve().parents[2]
-INSIDE = "FWD_BENCH_INSIDE"
+INSIDE, SCRATCH = "FWD_BENCH_INSIDE", "FWD_BENCH_SCRATCH"
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SET_CHILD_SUBREAPER = 36  # linux/prctl.h
 
 
 def needed_build():
@@ -28,29 +33,47 @@ def needed_build():
     return build
 
 
+def end_cleanly(number, _):
+    """What is borrowed goes back, and a second signal doesn't disturb that."""
+    for each in ENDING:
+        signal.signal(each, signal.SIG_IGN)
+    sys.exit(128 + number)
+
+
+def run_inside(build, scratch):
+    """The program's status, once nothing that it has started runs any more."""
+    # What runs inside outlives its starter for a moment: then it is ours to wait for.
+    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    child = subprocess.Popen(
+        ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *sys.argv],
+        env=dict(os.environ, **{INSIDE: str(build), SCRATCH: scratch}), start_new_session=True)
+    try:
+        return child.wait()
+    finally:
+        child.kill()
+        with contextlib.suppress(ChildProcessError):
+            while True:
+                os.wait()
+
+
 def enter(megabytes, connections):
-    """Starts the program again inside and ends with it; inside, gives the directory of the build.
+    """Starts the program again inside and ends with it; inside, gives the directory of the build and one for its files.
 
     megabytes of hugepages and a kernel that tracks so many connections are there meanwhile.
     """
     if os.environ.get(INSIDE):
-        return Path(os.environ[INSIDE])
+        return Path(os.environ[INSIDE]), Path(os.environ[SCRATCH])
     build = needed_build()
     if os.geteuid() != 0:
-        os.execvp("sudo", ["sudo", f"FWD_BUILD={build}", *sys.argv])
+        os.execvp("sudo", ["sudo", f"FWD_BUILD={build}", f"TMPDIR={tempfile.gettempdir()}", *sys.argv])
     if megabytes * 5 // 4 > machine.available_mb():
         sys.exit(f"{sys.argv[0]}: {megabytes} MB of hugepages wanted, {machine.available_mb()} MB of memory are "
                  "available: comparing less at a time needs less, see --help")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with machine.hugepages(megabytes) as complete, machine.at_least(machine.CONNTRACK_MAX, connections), \
+    for each in ENDING:
+        signal.signal(each, end_cleanly)
+    with tempfile.TemporaryDirectory(prefix="fwd-bench-") as scratch, machine.hugepages(megabytes) as complete, \
+            machine.at_least(machine.CONNTRACK_MAX, connections), \
             machine.at_least(machine.CONNTRACK_BUCKETS, connections):
         if not complete:
             sys.exit(f"{sys.argv[0]}: {megabytes} MB of hugepages can't be reserved: memory is fragmented or in use")
-        child = subprocess.Popen(
-            ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", *sys.argv],
-            env=dict(os.environ, **{INSIDE: str(build)}))
-        try:
-            sys.exit(child.wait())
-        finally:
-            child.kill()
-            child.wait()
+        sys.exit(run_inside(build, scratch))

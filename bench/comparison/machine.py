@@ -2,6 +2,7 @@
 """The machine: what it is, and what a run borrows from it and gives back."""
 
 import contextlib
+import datetime
 import os
 import platform
 import subprocess
@@ -19,14 +20,23 @@ def describe():
     release = dict(line.split("=", 1) for line in Path("/etc/os-release").read_text().splitlines() if "=" in line)
     dpdk = subprocess.run(["dpkg-query", "-Wf", "${Version}", "dpdk"], capture_output=True, text=True).stdout
     return {"cpu": cpu, "cores": os.cpu_count(), "memory_gib": memory, "kernel": platform.release(),
-            "system": release.get("PRETTY_NAME", "").strip('"'), "dpdk": dpdk}
+            "system": release.get("PRETTY_NAME", "").strip('"'), "dpdk": dpdk,
+            "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC")}
+
+
+def memory(key):
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith(key + ":"):
+            return int(line.split()[1])
+    return 0
 
 
 def available_mb():
-    for line in Path("/proc/meminfo").read_text().splitlines():
-        if line.startswith("MemAvailable"):
-            return int(line.split()[1]) >> 10
-    return 0
+    return memory("MemAvailable") >> 10
+
+
+def free_hugepages_mb():
+    return memory("HugePages_Free") * memory("Hugepagesize") >> 10
 
 
 @contextlib.contextmanager
@@ -34,9 +44,12 @@ def hugepages(megabytes):
     """Reserves 2 MB pages on top of those that are there; yields whether all were to be had."""
     pages = megabytes // 2
     before = int(HUGEPAGES.read_text())
-    HUGEPAGES.write_text(str(before + pages))
-    added = int(HUGEPAGES.read_text()) - before
+    added = 0
     try:
+        try:
+            HUGEPAGES.write_text(str(before + pages))
+        finally:  # a signal ends that half-way
+            added = int(HUGEPAGES.read_text()) - before
         yield added == pages
     finally:
         HUGEPAGES.write_text(str(max(int(HUGEPAGES.read_text()) - added, 0)))

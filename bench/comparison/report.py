@@ -7,6 +7,29 @@ from statistics import median
 SIZE_NAMES = {"64": "64-byte frames", "imix": "IMIX", "1500": "1 500-byte packets"}
 
 
+def headline(about):
+    return (f"{about['cpu']}, {about['cores']} cores, {about['memory_gib']} GiB, {about['system']}, kernel "
+            f"{about['kernel']}, DPDK {about['dpdk']}, {about['date']}")
+
+
+def ratio(ours, theirs):
+    """Round by round."""
+    each = [a / b for a, b in zip(ours, theirs)]
+    return {"median": median(each), "min": min(each), "max": max(each)}
+
+
+def show_ratio(found):
+    return f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})"
+
+
+def spread(values, digits):
+    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def table(head, lines):
+    return "\n".join(["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *lines]])
+
+
 def ratios(rows):
     """fwd over each peer, round by round: the same peers' workload is always dnat."""
     result = []
@@ -17,10 +40,9 @@ def ratios(rows):
             same = all(row[key] == peer[key] for key in ("flows", "packet", "workers"))
             if peer["system"] == "fwd" or not same:
                 continue
-            each = [ours / theirs for ours, theirs in zip(row["mpps"], peer["mpps"])]
             result.append({"against": peer["system"], "workload": row["workload"], "protocol": row["protocol"],
-                           "flows": row["flows"], "packet": row["packet"], "workers": row["workers"],
-                           "median": median(each), "min": min(each), "max": max(each)})
+                           "flows": row["flows"], "packet": row["packet"], "workers": row["workers"]} |
+                          ratio(row["mpps"], peer["mpps"]))
     return result
 
 
@@ -41,12 +63,11 @@ def tables(rows, all_ratios):
         for row in here:
             cells = []
             for peer in peers:
-                ratio = next((x for x in all_ratios if x["against"] == peer and row["system"] == "fwd"
+                found = next((x for x in all_ratios if x["against"] == peer and row["system"] == "fwd"
                               and all(x[k] == row[k] for k in ("workload", "protocol", "flows", "packet", "workers"))),
                              None)
-                cells.append(f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if ratio else "")
-            mpps = row["mpps"]
-            lines.append(f"| {name_of(row)} | {median(mpps):.2f} ({min(mpps):.2f} to {max(mpps):.2f}) | {' | '.join(cells)} |")
+                cells.append(show_ratio(found) if found else "")
+            lines.append(f"| {name_of(row)} | {spread(row['mpps'], 2)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

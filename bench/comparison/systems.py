@@ -29,14 +29,18 @@ class SystemFailed(Exception):
     pass
 
 
-def wait_for(what, condition, process, seconds):
+def dotted(ip):
+    return ".".join(map(str, struct.pack("!I", ip)))
+
+
+def wait_for(what, condition, process, seconds, poll_seconds=0.02):
     end = time.monotonic() + seconds
     while not condition():
         if process.poll() is not None:
             raise SystemFailed(f"{what}: the process ended with status {process.returncode}")
         if time.monotonic() > end:
             raise SystemFailed(f"{what}: not within {seconds} s")
-        time.sleep(0.02)
+        time.sleep(poll_seconds)
 
 
 def run(*command, **options):
@@ -216,7 +220,8 @@ class Fwd(DpdkSystem):
         self.capacity = capacity or traffic.sessions + traffic.sessions // 4 + 16
         super().__init__(bench, traffic, lifetime)
 
-    def start(self):
+    def spawn_daemon(self, *settings):
+        """settings: more lines for its configuration."""
         config = self.directory / "fwd.conf"
         self.socket = self.directory / "fwd.sock"
         addresses = lambda texts: ", ".join(f'"{text}/24"' for text in texts)
@@ -234,10 +239,12 @@ class Fwd(DpdkSystem):
             routes = ( {{ prefix = "0.0.0.0/0"; via = "{captures.ROUTER}"; }} );
             neighbours = ( {", ".join(f'{{ link = "{link}"; address = "{ip}"; mac = "{mac.hex(":")}"; }}'
                                       for link, ip, mac in neighbours)} );
-        """)
-        process = self.spawn([self.bench.build / "control/fwdd", "--config", config], **self.environment())
+        """ + "\n".join(settings))
+        return self.spawn([self.bench.build / "control/fwdd", "--config", config], **self.environment())
+
+    def start(self):
+        process = self.spawn_daemon()
         wait_for("the socket of fwdd", self.socket.exists, process, START_SECONDS)
-        dotted = lambda ip: ".".join(map(str, struct.pack("!I", ip)))
         source = "masquerade" if self.workload == "full-nat" else "preserve"
         for rule in range(self.traffic.rules):
             external, target = self.traffic.external(rule), self.traffic.target(rule)
@@ -253,11 +260,18 @@ class Fwd(DpdkSystem):
         self.dropped = stats["packets"]["dropped"]
         self.pause()
 
+    @property
+    def client(self):
+        return [self.bench.build / "tools/fwdctl/fwdctl", "--socket", self.socket]
+
     def fwdctl(self, *arguments):
-        return run(self.bench.build / "tools/fwdctl/fwdctl", "--socket", self.socket, *arguments)
+        return run(*self.client, *arguments)
 
     def stats(self):
         return json.loads(self.fwdctl("--json", "stats"))
+
+    def status(self):
+        return json.loads(self.fwdctl("--json", "status"))
 
     def after(self):
         stats = self.stats()
@@ -279,52 +293,82 @@ class Ovs(DpdkSystem):
     def measured(self):
         return self.processes[1:]
 
-    def start(self):
+    def start_database(self):
         directory = self.directory
-        environment = {"OVS_RUNDIR": str(directory), "OVS_LOGDIR": str(directory), "OVS_DBDIR": str(directory)}
-        database = f"unix:{directory}/db.sock"
+        self.directories = {f"OVS_{name}DIR": str(directory) for name in ("RUN", "LOG", "DB")}
+        self.database = f"unix:{directory}/db.sock"
         run("ovsdb-tool", "create", directory / "conf.db", "/usr/share/openvswitch/vswitch.ovsschema")
-        server = self.spawn(["ovsdb-server", directory / "conf.db", f"--remote=p{database}",
-                             f"--unixctl={directory}/ovsdb.ctl"], **environment)
+        server = self.spawn(["ovsdb-server", directory / "conf.db", f"--remote=p{self.database}",
+                             f"--unixctl={directory}/ovsdb.ctl"], **self.directories)
         wait_for("ovsdb", (directory / "db.sock").exists, server, START_SECONDS)
-        vsctl = lambda *arguments: run("ovs-vsctl", f"--db={database}", *arguments, timeout=START_SECONDS)
         mask = sum(1 << core for core in self.bench.worker_cores)
         few = self.traffic.sessions <= self.EXACT_MATCH_FLOWS // 2  # a packet is looked up twice
-        vsctl("--no-wait", "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
-              f"other_config:pmd-cpu-mask={mask:x}", f"other_config:dpdk-lcore-mask={1 << self.bench.control_core:x}",
-              f'other_config:dpdk-extra="--no-pci --no-telemetry --in-memory --single-file-segments"',
-              f"other_config:emc-insert-inv-prob={1 if few else 0}", f"other_config:smc-enable={'false' if few else 'true'}",
-              *self.more_settings)
-        process = self.spawn(["/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk", database,
-                              f"--unixctl={directory}/vswitchd.ctl", "--no-chdir"], **environment, **self.environment())
-        wait_for("ovs-vswitchd", (directory / "vswitchd.ctl").exists, process, START_SECONDS)
-        vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev", "fail-mode=secure")
+        self.vsctl("--no-wait", "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
+                   f"other_config:pmd-cpu-mask={mask:x}",
+                   f"other_config:dpdk-lcore-mask={1 << self.bench.control_core:x}",
+                   f'other_config:dpdk-extra="--no-pci --no-telemetry --in-memory --single-file-segments"',
+                   f"other_config:emc-insert-inv-prob={1 if few else 0}",
+                   f"other_config:smc-enable={'false' if few else 'true'}", *self.more_settings)
+
+    def vsctl(self, *arguments):
+        return run("ovs-vsctl", f"--db={self.database}", *arguments, timeout=START_SECONDS)
+
+    def ofctl(self, command, *arguments):
+        return run("ovs-ofctl", "-O", "OpenFlow15", command, self.bridge, *arguments)
+
+    @property
+    def bridge(self):
+        return f"unix:{self.directory}/br0.mgmt"
+
+    def spawn_daemon(self):
+        return self.spawn(["/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk", self.database,
+                           f"--unixctl={self.directory}/vswitchd.ctl", "--no-chdir"],
+                          **self.directories, **self.environment())
+
+    def add_ports(self, *options):
+        """options: --no-wait when ovs-vswitchd is not there yet."""
+        self.vsctl(*options, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev", "fail-mode=secure")
         for port, device in (("wan", self.wan), ("lan", self.lan)):
-            vsctl("add-port", "br0", port, "--", "set", "Interface", port, "type=dpdk",
-                  f'options:dpdk-devargs="{device}"')
-            error = vsctl("get", "Interface", port, "error").strip()
+            self.vsctl(*options, "add-port", "br0", port, "--", "set", "Interface", port, "type=dpdk",
+                       f'options:dpdk-devargs="{device}"')
+
+    def check_ports(self):
+        for port in ("wan", "lan"):
+            error = self.vsctl("get", "Interface", port, "error").strip()
             if error != "[]":
                 raise SystemFailed(f"ovs-vswitchd: {error}")
-        vsctl("--", "--id=@datapath", "create", "Datapath", "datapath_version=0", "--", "set", "Open_vSwitch", ".",
-              "datapaths:netdev=@datapath")
-        vsctl("add-zone-tp", "netdev", "zone=1", *(f"{state}={self.timeout}" for state in
-                                                  ("udp_first", "udp_single", "udp_multiple", "tcp_established")))
-        dotted = lambda ip: ".".join(map(str, struct.pack("!I", ip)))
-        external, target = self.traffic.external(0), self.traffic.target(0)
-        flows = directory / "flows"
-        flows.write_text(f"""
-            table=0,in_port=wan,{self.protocol},actions=ct(table=1,zone=1,nat)
-            table=0,in_port=lan,{self.protocol},actions=ct(table=1,zone=1,nat)
-            table=1,in_port=wan,ct_state=+trk+new,{self.protocol},nw_dst={dotted(external[0])},tp_dst={external[1]},actions=ct(commit,zone=1,nat(dst={dotted(target[0])}:{target[1]})),output:lan
-            table=1,in_port=wan,ct_state=+trk+est,{self.protocol},actions=output:lan
-            table=1,in_port=lan,ct_state=+trk+est,{self.protocol},actions=output:wan
-        """.replace("\n            ", "\n").strip() + "\n")
-        run("ovs-ofctl", "-O", "OpenFlow15", "add-flows", f"unix:{directory}/br0.mgmt", flows)
+
+    def flow(self, external, target):
+        """The first packet to an external address and port goes to a target, and so do all after it."""
+        return (f"table=1,in_port=wan,ct_state=+trk+new,{self.protocol},nw_dst={dotted(external[0])},"
+                f"tp_dst={external[1]},actions=ct(commit,zone=1,nat(dst={dotted(target[0])}:{target[1]})),output:lan")
+
+    def add_flows(self):
+        flows = self.directory / "flows"
+        flows.write_text("\n".join([
+            f"table=0,in_port=wan,{self.protocol},actions=ct(table=1,zone=1,nat)",
+            f"table=0,in_port=lan,{self.protocol},actions=ct(table=1,zone=1,nat)",
+            self.flow(self.traffic.external(0), self.traffic.target(0)),
+            f"table=1,in_port=wan,ct_state=+trk+est,{self.protocol},actions=output:lan",
+            f"table=1,in_port=lan,ct_state=+trk+est,{self.protocol},actions=output:wan"]) + "\n")
+        self.ofctl("add-flows", flows)
+
+    def start(self):
+        self.start_database()
+        process = self.spawn_daemon()
+        wait_for("ovs-vswitchd", (self.directory / "vswitchd.ctl").exists, process, START_SECONDS)
+        self.add_ports()
+        self.check_ports()
+        self.vsctl("--", "--id=@datapath", "create", "Datapath", "datapath_version=0", "--", "set", "Open_vSwitch", ".",
+                   "datapaths:netdev=@datapath")
+        self.vsctl("add-zone-tp", "netdev", "zone=1", *(f"{state}={self.timeout}" for state in
+                                                       ("udp_first", "udp_single", "udp_multiple", "tcp_established")))
+        self.add_flows()
         self.open_sessions(process, routed=False)
         if self.lifetime:
             return
         self.resume()
-        tracked = run("ovs-appctl", "-t", directory / "vswitchd.ctl", "dpctl/ct-get-nconns")
+        tracked = run("ovs-appctl", "-t", self.directory / "vswitchd.ctl", "dpctl/ct-get-nconns")
         if int(tracked) != self.traffic.sessions:
             raise SystemFailed(f"{tracked.strip()} connections are tracked, not {self.traffic.sessions}")
         self.pause()
@@ -379,14 +423,16 @@ class Nftables(System):
                       "{ type filter hook ingress device k0 priority 0; policy drop; }; }\n")
         self.router.run(f"ip neigh add {captures.ROUTER} lladdr {captures.ROUTER_MAC.hex(':')} dev r0 nud permanent")
         self.router.run(f"ip neigh add {captures.SERVERS[0]} lladdr {captures.server_mac(0).hex(':')} dev r1 nud permanent")
-        dotted = lambda ip: ".".join(map(str, struct.pack("!I", ip)))
+        self.router.run("nft -f -", input=self.table())
+
+    def table(self):
         external, target = self.traffic.external(0), self.traffic.target(0)
-        self.router.run("nft -f -", input=f"""table ip nat {{
+        return f"""table ip nat {{
             chain prerouting {{ type nat hook prerouting priority dstnat;
                 iifname "r0" ip daddr {dotted(external[0])} {self.protocol} dport {external[1]} \\
                     dnat to {dotted(target[0])}:{target[1]}
             }}
-        }}""")
+        }}"""
 
     def tracked(self):
         return int(self.router.run("cat /proc/sys/net/netfilter/nf_conntrack_count"))
