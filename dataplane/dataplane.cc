@@ -32,7 +32,8 @@ std::uint16_t mbuf_data_bytes(std::uint16_t mtu) noexcept {
 
 /// @return nullptr with rte_errno set when there is no memory
 rte_mempool* create_mbuf_pool(const char* name, std::uint32_t count, std::uint16_t data_bytes) noexcept {
-    constexpr unsigned kPrivate = RTE_ALIGN(sizeof(PuntNote), RTE_MBUF_PRIV_ALIGN);
+    // Whole cache lines: otherwise each small frame lies in two of them.
+    constexpr unsigned kPrivate = RTE_ALIGN(sizeof(PuntNote), RTE_CACHE_LINE_SIZE);
     // Where devices use virtual addresses a buffer may cross pages. AF_XDP's driver even counts on it: it
     // registers count times size bytes of memory, and the kernel ignores buffers behind them.
     const unsigned flags = rte_eal_iova_mode() == RTE_IOVA_VA ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0;

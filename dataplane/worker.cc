@@ -19,9 +19,11 @@ namespace {
 
 constexpr std::uint32_t kBuriedPositions = 1U << 17U;
 constexpr unsigned kParsePrefetch = 4;
-// A core has about two dozen buffers for lines on their way; what is asked for beyond them is dropped. A
-// lookup asks for three lines a key.
-constexpr unsigned kGroup = 32;
+// Lines are asked for in groups with nothing in between: a core waits at a request whose page it has to look
+// up, and does that only for the requests close behind it at the same time. It has about two dozen buffers
+// for lines on their way.
+constexpr unsigned kHintGroup = 32;
+constexpr unsigned kGroup = 16;
 
 // What control can take without falling behind, per worker.
 constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000;
@@ -140,6 +142,9 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
     Burst& burst = *burst_;
     const FlowHash hash = shared_.flows.hash();
     const FlowHints hints = shared_.flows.hints();
+    const auto prefetch_hints = [&](unsigned begin, unsigned end) {
+        for (unsigned i = begin; i < end; ++i) hints.prefetch(burst.hashes[i]);
+    };
     LinkTally tally{counters_, &LinkCounters::rx_packets, &LinkCounters::rx_bytes};
     std::uint64_t bytes = 0;
     unsigned n = 0;
@@ -169,8 +174,8 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
         if (result.kind == PacketKind::tcp_or_udp) [[likely]] {
             burst.keys[n] = FlowKey::from_packet(result.link, parsed.ip);
             burst.hashes[n] = hash(burst.keys[n]);
-            hints.prefetch(burst.hashes[n]);
             ++n;
+            if (n % kHintGroup == 0) prefetch_hints(n - kHintGroup, n);
         } else if (result.kind == PacketKind::icmp) {
             forward_icmp(parsed, now);
         } else if (result.kind == PacketKind::arp) {
@@ -181,6 +186,7 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
             drop(packet, result.verdict, result.link);
         }
     }
+    prefetch_hints(n / kHintGroup * kHintGroup, n);
     burst.count = n;
     counters_.received.add(packets.size());
     counters_.received_bytes.add(bytes);
@@ -192,10 +198,8 @@ void Worker::forward_burst(Tsc now) noexcept {
     burst.missed_count = 0;
     for (unsigned begin = 0; begin < burst.count + kGroup; begin += kGroup) {
         const unsigned end = std::min(begin + kGroup, burst.count);
-        for (unsigned i = begin; i < end; ++i) {
-            burst.hints[i] = hints.find(burst.hashes[i]);
-            __builtin_prefetch(&shared_.flows.flow(burst.hints[i]), 1);
-        }
+        for (unsigned i = begin; i < end; ++i) burst.hints[i] = hints.find(burst.hashes[i]);
+        for (unsigned i = begin; i < end; ++i) __builtin_prefetch(&shared_.flows.flow(burst.hints[i]), 1);
         if (begin != 0) forward_group(begin - kGroup, std::min(begin, burst.count), now);
     }
     if (burst.missed_count != 0) [[unlikely]]
