@@ -22,8 +22,7 @@ constexpr unsigned kParsePrefetch = 4;
 // Lines are asked for in groups with nothing in between: a core waits at a request whose page it has to look
 // up, and does that only for the requests close behind it at the same time. It has about two dozen buffers
 // for lines on their way.
-constexpr unsigned kHintGroup = 32;
-constexpr unsigned kGroup = 16;
+constexpr unsigned kGroup = 32;
 
 // What control can take without falling behind, per worker.
 constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000;
@@ -142,9 +141,6 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
     Burst& burst = *burst_;
     const FlowHash hash = shared_.flows.hash();
     const FlowHints hints = shared_.flows.hints();
-    const auto prefetch_hints = [&](unsigned begin, unsigned end) {
-        for (unsigned i = begin; i < end; ++i) hints.prefetch(burst.hashes[i]);
-    };
     LinkTally tally{counters_, &LinkCounters::rx_packets, &LinkCounters::rx_bytes};
     std::uint64_t bytes = 0;
     unsigned n = 0;
@@ -175,7 +171,6 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
             burst.keys[n] = FlowKey::from_packet(result.link, parsed.ip);
             burst.hashes[n] = hash(burst.keys[n]);
             ++n;
-            if (n % kHintGroup == 0) prefetch_hints(n - kHintGroup, n);
         } else if (result.kind == PacketKind::icmp) {
             forward_icmp(parsed, now);
         } else if (result.kind == PacketKind::arp) {
@@ -186,7 +181,7 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
             drop(packet, result.verdict, result.link);
         }
     }
-    prefetch_hints(n / kHintGroup * kHintGroup, n);
+    for (unsigned i = 0; i < n; ++i) hints.prefetch(burst.hashes[i]);
     burst.count = n;
     counters_.received.add(packets.size());
     counters_.received_bytes.add(bytes);
