@@ -74,7 +74,7 @@ class Preparation {
         char name[RTE_ETH_NAME_MAX_LEN];
         if (rte_eth_dev_get_name_by_port(port, name) != 0) return;
         if (name == setting("FWD_BENCH_OUT")) out_ = port;
-        for (const Side side : {kWan, kLan}) {
+        for (const std::size_t side : {kWan, kLan}) {
             Device& device = devices_[side];
             if (name != device.name || device.ready) continue;
             rte_eth_dev_info info{};
@@ -91,7 +91,7 @@ class Preparation {
     }
 
  private:
-    enum Side : std::size_t { kWan, kLan };
+    static constexpr std::size_t kWan = 0, kLan = 1;  // of devices_
     enum class State { waiting, opening, sampling, sampled };
     struct Device {
         std::string name;

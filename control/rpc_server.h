@@ -36,7 +36,7 @@ std::string_view kind_text(ErrorKind kind);
 
 struct RpcLimits {
     std::size_t clients = 1024;
-    std::size_t own_bytes = 64 * 1024;        ///< each client may hold so much in each direction
+    std::size_t own_bytes = 64UL << 10U;      ///< each client may hold so much in each direction
     std::size_t message_bytes = 32UL << 20U;  ///< of one request
     std::size_t shared_bytes = 64UL << 20U;   ///< what all clients together may hold beyond their own
     std::chrono::milliseconds patience{

@@ -207,7 +207,7 @@ void RuleBook::undo_to(std::size_t count) {
 /// A name for a rule that was given none.
 std::string RuleBook::free_name(const Rule& rule) const {
     constexpr std::size_t kRoomForNumber = 55;  // of 63 bytes
-    const std::string name = default_name(rule);
+    std::string name = default_name(rule);
     if (!find(name)) return name;
     for (unsigned number = 2;; ++number) {
         std::string numbered = fmt::format("{}-{}", name.substr(0, kRoomForNumber), number);

@@ -40,11 +40,11 @@ class RuleReader {
 
  private:
     template <typename Parsed, typename Value>
-    void store(std::string field, Result<Parsed> parsed, Value& value) {
+    void store(const std::string& field, Result<Parsed> parsed, Value& value) {
         if (parsed) {
             value = std::move(*parsed);
         } else {
-            fail(std::move(field), std::move(parsed.error()));
+            fail(field, std::move(parsed.error()));
         }
     }
     void fail(std::string field, Error error) {

@@ -151,7 +151,7 @@ class TxBuffer {
     std::uint16_t queue_;
     unsigned count_ = 0;
     std::uint64_t bytes_ = 0;
-    std::array<rte_mbuf*, 2 * kBurst> packets_{};
+    std::array<rte_mbuf*, std::size_t{2} * kBurst> packets_{};
 };
 
 }  // namespace fwd::dataplane

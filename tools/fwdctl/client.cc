@@ -20,7 +20,7 @@ tl::unexpected<CallError> unreachable(const std::string& path, std::string_view 
 }
 
 std::string connect_hint(int code) {
-    const std::string text = std::generic_category().message(code);
+    std::string text = std::generic_category().message(code);
     switch (code) {
         case ENOENT:
         case ECONNREFUSED:

@@ -15,10 +15,10 @@ using Align = Table::Align;
 
 /// A member of an object; null when it is not there.
 const Json& member(const Json& object, std::string_view key) {
-    static const Json kNull;
-    if (!object.is_object()) return kNull;
+    static const Json null;
+    if (!object.is_object()) return null;
     const auto found = object.find(key);
-    return found == object.end() ? kNull : *found;
+    return found == object.end() ? null : *found;
 }
 
 /// A value as it stands in a table: "-" for none.
@@ -185,11 +185,11 @@ std::string report_status(const Json& result) {
 
 /// The object of a list that has the same value of `key`: the same link a second ago.
 const Json& same_in(const Json& list, const char* key, const Json& object) {
-    static const Json kNull;
+    static const Json null;
     for (const Json& candidate : list) {
         if (member(candidate, key) == member(object, key)) return candidate;
     }
-    return kNull;
+    return null;
 }
 
 /// Makes the tables of stats, with a column of rates behind each counter when there is something to compare
@@ -270,6 +270,7 @@ class StatsReport {
     std::string list(const char* name, const char* key, const std::vector<Field>& first,
                      const std::vector<Field>& counters, const std::vector<Field>& last) const {
         std::vector<Table::Column> columns;
+        columns.reserve(first.size() + 2 * counters.size() + last.size());
         for (const Field& field : first) columns.push_back({field.title, field.align});
         for (const Field& field : counters) {
             columns.push_back({field.title, Align::right});
@@ -280,6 +281,7 @@ class StatsReport {
         Table table{columns};
         for (const Json& now : member(result_, name)) {
             std::vector<std::string> row;
+            row.reserve(columns.size());
             for (const Field& field : first) row.push_back(cell(now, field.key));
             for (const Field& field : counters) {
                 row.push_back(cell(now, field.key));
