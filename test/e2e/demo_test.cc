@@ -39,11 +39,17 @@ class DemoTest : public ::testing::Test {
  protected:
     void SetUp() override {
         if (geteuid() != 0) GTEST_SKIP() << "makes network namespaces, which needs root";
+        hugepages_before_ = reserved_hugepages();
     }
     void TearDown() override {
+        if (IsSkipped()) return;
         EXPECT_TRUE(eventually([] { return remains().empty(); }, std::chrono::seconds{2}))
             << fmt::format("{}", fmt::join(remains(), "\n"));
+        EXPECT_TRUE(
+            eventually([&] { return reserved_hugepages() == hugepages_before_; }, std::chrono::seconds{2}))
+            << reserved_hugepages() << " hugepages are reserved, " << hugepages_before_ << " were before";
     }
+    static int reserved_hugepages() { return std::stoi(read_file("/proc/sys/vm/nr_hugepages")); }
 
     /// In a session of its own, as a terminal would have it.
     static Command demo(const Command& environment = {}) {
@@ -59,6 +65,7 @@ class DemoTest : public ::testing::Test {
     }
 
     TemporaryDirectory files_;
+    int hugepages_before_ = 0;
 };
 
 TEST_F(DemoTest, ShowsTheRequestFromBothEnds) {
