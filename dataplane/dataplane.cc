@@ -196,27 +196,32 @@ Setup<void> Dataplane::start() {
         struct Launch {
             Worker* worker;
             const std::atomic<bool>* stop;
+            std::atomic<unsigned>* running;
         };
-        auto* launch = new Launch{workers_[w].get(), &stop_};
+        auto* launch = new Launch{workers_[w].get(), &stop_, &running_};
         const auto run = [](void* argument) {
             const std::unique_ptr<Launch> own{static_cast<Launch*>(argument)};
             own->worker->run(*own->stop);
+            own->running->fetch_sub(1, std::memory_order_release);
             return 0;
         };
+        running_.fetch_add(1, std::memory_order_relaxed);
         if (const int rc = rte_eal_remote_launch(run, launch, worker_lcores_[w]); rc != 0) {
             delete launch;
+            running_.fetch_sub(1, std::memory_order_relaxed);
             return tl::unexpected(SetupError{"a worker's lcore is busy", -rc});
         }
-        running_ = true;
     }
     return {};
 }
 
 void Dataplane::stop() noexcept {
-    if (!running_) return;
+    if (running_.load(std::memory_order_relaxed) == 0) return;
     stop_.store(true, std::memory_order_relaxed);
     for (const unsigned lcore : worker_lcores_) rte_eal_wait_lcore(lcore);
-    running_ = false;
+    // They have ended; this is for ThreadSanitizer, which does not see how EAL waits.
+    while (running_.load(std::memory_order_acquire) != 0) {
+    }
 }
 
 void Dataplane::publish(std::unique_ptr<const Policy> policy) noexcept {

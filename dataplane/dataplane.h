@@ -115,7 +115,7 @@ class Dataplane {
     ThreadCounters control_counters_;
     Bell control_bell_;
     std::atomic<bool> stop_{false};
-    bool running_ = false;
+    std::atomic<unsigned> running_{0};  ///< workers
 };
 
 }  // namespace fwd::dataplane

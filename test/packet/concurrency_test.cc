@@ -28,7 +28,7 @@ namespace {
 using dataplane::ThreadCounters;
 using namespace std::chrono_literals;
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(FWD_THREAD_SANITIZER)
 constexpr unsigned kSlowdown = 20;
 #else
 constexpr unsigned kSlowdown = 1;
@@ -504,8 +504,8 @@ class SynSource {
     std::atomic<std::uint32_t> sent_{0};
 };
 
-const std::string kTwoArmLarge = "sessions = " + std::to_string(65536 / (kSlowdown == 1 ? 1 : 16)) + ";\n" +
-                                 kTwoArm.substr(0, kTwoArm.find("sessions")) +
+/// Many more than what rte_hash keeps in its caches.
+const std::string kTwoArmLarge = "sessions = 65536;\n" + kTwoArm.substr(0, kTwoArm.find("sessions")) +
                                  kTwoArm.substr(kTwoArm.find("routes"));
 
 /// Workers as the daemon runs them: one has so much to do that every position is used again, one sleeps.
@@ -576,6 +576,10 @@ class TemporaryDirectory {
 /// What fwdctl asks for, and ARP, while two workers run: packets wait for next hops that come and go, and
 /// sessions open, move on and are cleared.
 TEST(RunningWorkers, BesideControlsReportsAndNeighbours) {
+#if defined(FWD_THREAD_SANITIZER)
+    GTEST_SKIP() << "of two workers that hand packets to control at once, DPDK 22.11's ring passes on the "
+                    "second one's by a store that ThreadSanitizer does not take for the first one's";
+#endif
     constexpr auto kTime = 2s;
     Box box{config(512, R"(routes = ( { prefix = "198.51.100.0/22"; via = "10.0.0.1"; },
                                       { prefix = "172.16.0.0/16"; via = "10.0.0.9"; } );)"),
