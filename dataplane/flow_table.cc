@@ -257,8 +257,15 @@ Reclaimer::Reclaimer(FlowTable& table, std::uint32_t capacity)
 
 void Reclaimer::drain(unsigned limit) noexcept {
     if (waiting_.count != 0) {
-        passed_ = passed_ || rte_rcu_qsbr_check(table_.qsbr(), token_, false) == 1;
-        if (!passed_) return;
+        if (!passed_) {
+            rte_rcu_qsbr* qsbr = table_.qsbr();
+            if (rte_rcu_qsbr_check(qsbr, token_, false) != 1) return;
+            // The check may have taken another thread's plain word for it: this orders what readers did
+            // before.
+            for (unsigned t = 0; t < qsbr->max_threads; ++t)
+                static_cast<void>(__atomic_load_n(&qsbr->qsbr_cnt[t].cnt, __ATOMIC_ACQUIRE));
+            passed_ = true;
+        }
         for (; limit != 0 && waiting_.count != 0; --limit) {
             table_.free_position(waiting_.positions[--waiting_.count]);
         }
