@@ -84,6 +84,7 @@ int main(int, char** argv) {
         argv[0],       "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "-m",  "256",
         "--log-level", "error",     "--lcores", "(0-1)@(0)",   "--file-prefix",  prefix};
     std::vector<char*> raw;
+    raw.reserve(arguments.size());
     for (const std::string& argument : arguments) raw.push_back(const_cast<char*>(argument.c_str()));
     if (rte_eal_init(static_cast<int>(raw.size()), raw.data()) < 0) return EXIT_FAILURE;
     fwd::bench::run();

@@ -72,6 +72,7 @@ int run(int argc, char** argv, bool hugepages) {
         arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "-m", "1024"});
     }
     std::vector<char*> raw;
+    raw.reserve(arguments.size());
     for (std::string& argument : arguments) raw.push_back(argument.data());
     if (rte_eal_init(static_cast<int>(raw.size()), raw.data()) < 0) return EXIT_FAILURE;
     fwd::bench::register_stages();

@@ -278,7 +278,8 @@ void Network::verify() {
         rte_eth_stats_get(ethdev, &before);
         const std::uint64_t sent_before = sent_packets();
         std::size_t count = 0;
-        for (; count + kBurst <= std::min<std::size_t>(frames.size(), 64 * kBurst); count += kBurst) {
+        for (; count + kBurst <= std::min<std::size_t>(frames.size(), std::size_t{64} * kBurst);
+             count += kBurst) {
             process(burst, frames.subspan(count, kBurst), port);
             for (std::size_t i = 0; i < kBurst; ++i)
                 check_translated(frames[count + i], burst.frame(i), port == kWan);

@@ -112,7 +112,7 @@ void flow_lines(benchmark::State& state, std::uint32_t sessions) {
     std::size_t at = 0;
     Cycles cycles{state};
     for (auto _ : state) {
-        if (at + 2 * kBurst > order.size()) at = 0;
+        if (at + std::size_t{2} * kBurst > order.size()) at = 0;
         cycles.time(kBurst, [&] {
             for (std::size_t i = 0; i < kBurst; ++i) {
                 __builtin_prefetch(&flows.flow(order[at + kBurst + i]), 1);

@@ -47,7 +47,7 @@ bool l4_checksum_right(std::uint8_t protocol, Bytes addresses, Bytes l4) {
 }
 
 WirePacket parse(Bytes ip) {
-    const std::size_t header_bytes = (ip[0] & 0xfU) * 4U;
+    const std::size_t header_bytes = (ip[0] & 0xfU) * std::size_t{4};
     ip = ip.first(std::min<std::size_t>(ip.size(), read_be16(ip, 2)));
     const Bytes l4 = ip.subspan(header_bytes);
     WirePacket packet;

@@ -78,7 +78,7 @@ TEST_F(DemoTest, ShowsTheRequestFromBothEnds) {
 }
 
 TEST_F(DemoTest, InterruptedAnywhereItEndsAtOnceWithItsOwnStatus) {
-    const std::function<bool(const Process&)> kMoments[] = {
+    const std::function<bool(const Process&)> moments[] = {
         [](const Process&) {
             return eventually([] { return std::filesystem::exists("/run/fwd-lab-demo"); });
         },
@@ -88,7 +88,7 @@ TEST_F(DemoTest, InterruptedAnywhereItEndsAtOnceWithItsOwnStatus) {
         [](const Process& demo) { return demo.says("fwdctl add-rule"); },
         [](const Process& demo) { return demo.says("curl http://10.0.0.3/"); },
     };
-    for (const auto& moment : kMoments) {
+    for (const auto& moment : moments) {
         Process process{demo()};
         EXPECT_TRUE(moment(process)) << process.output();
         process.signal_group(SIGINT);

@@ -77,6 +77,7 @@ TEST_F(FwdctlTest, EveryCommandWorksAsTextAndAsJson) {
 
     // More sessions than are shown.
     std::vector<Socket> talks;
+    talks.reserve(15);
     for (int i = 0; i < 12; ++i) talks.push_back(connected(udp("client")));
     for (int i = 0; i < 3; ++i) talks.push_back(connected(udp("client"), 53));
     EXPECT_EQ(fwdctl("list-sessions")["sessions"].size(), 15U);

@@ -122,7 +122,7 @@ TEST_F(RulesTest, ReloadOfABadFileChangesNothingAndSaysWhere) {
     struct {
         const char* rule;
         std::vector<std::string> said;
-    } const kBad[] = {
+    } const bad_rules[] = {
         {R"(,
         { name = "x"; protocol = "tcp"; external = "10.0.0.3:70000"; target = "10.0.0.4:1"; })",
          {"lab.conf:4", "external", "70000"}},
@@ -139,7 +139,7 @@ TEST_F(RulesTest, ReloadOfABadFileChangesNothingAndSaysWhere) {
         { name = "x" protocol = "udp"; })",
          {"lab.conf:4"}},
     };
-    for (const auto& bad : kBad) {
+    for (const auto& bad : bad_rules) {
         write_config(bad.rule);
         const Finished done = try_fwdctl("reload");
         EXPECT_EQ(done.status, 1) << done.output;

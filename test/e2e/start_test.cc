@@ -39,10 +39,10 @@ class StartTest : public ::testing::Test {
 
     /// Carries a statement of SQL out on the database of rules.
     void change_database(const std::string& statement) {
-        const Finished done = run({"python3", "-c",
-                                   "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
-                                   "c.execute(sys.argv[2]); c.commit(); c.close()",
-                                   file("state/rules.db"), statement});
+        const std::string program =
+            "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute(sys.argv[2]); c.commit(); "
+            "c.close()";
+        const Finished done = run({"python3", "-c", program, file("state/rules.db"), statement});
         EXPECT_EQ(done.status, 0) << done.output;
     }
 
@@ -73,14 +73,14 @@ TEST_F(StartTest, BadConfigurationIsRefusedWithFileLineAndKeyBeforeAnythingIsMad
     struct {
         std::string text;
         std::vector<std::string> said;
-    } const kBad[] = {
+    } const bad_configurations[] = {
         {config("wrokers = 1;\n"), {"fwd.conf:5", "wrokers", "did you mean 'workers'?"}},
         {config("workers = \"many\";\n"), {"fwd.conf:5", "workers", "'many'"}},
         {config("workers = 1\nsessions = ;\n"), {"fwd.conf:6"}},
         {config("rules = ( { protocol = \"tcp\"; external = \"10.0.0.3\"; target = \"10.0.0.4:1\"; } );\n"),
          {"fwd.conf:5", "rules[0].external", "10.0.0.3"}},
     };
-    for (const auto& bad : kBad) {
+    for (const auto& bad : bad_configurations) {
         expect_refused(start_with(bad.text), bad.said);
         expect_refused(fwdd("--check-config " + file("fwd.conf")), bad.said);
         EXPECT_FALSE(std::filesystem::exists(file("state")));

@@ -416,7 +416,7 @@ TEST(Drop, WhatControlHasNoRoomForWhenItDoesNotLook) {
     const std::uint64_t handed_over = box.count(Verdict::punt_arp) + box.count(Verdict::hold_neighbour);
     EXPECT_EQ(handed_over, rte_ring_count(box.dataplane().shared().punts));
     EXPECT_GE(handed_over, 4000);
-    EXPECT_EQ(box.count(Verdict::drop_control_full), 2 * kSeconds * kOfEach - handed_over);
+    EXPECT_EQ(box.count(Verdict::drop_control_full), std::uint64_t{2} * kSeconds * kOfEach - handed_over);
     EXPECT_EQ(box.total(&dataplane::ThreadCounters::held) - box.total(&dataplane::ThreadCounters::released),
               box.count(Verdict::hold_neighbour));
     // Control is back: what it has got is worked off, and fwd goes on.

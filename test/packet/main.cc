@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
         argv[0],       "--no-huge", "--no-pci", "--no-shconf", "--no-telemetry", "-m",  "1024",
         "--log-level", "error",     "--lcores", lcores,        "--file-prefix",  prefix};
     std::vector<char*> raw;
+    raw.reserve(arguments.size());
     for (const std::string& argument : arguments) raw.push_back(const_cast<char*>(argument.c_str()));
     if (rte_eal_init(static_cast<int>(raw.size()), raw.data()) < 0) return EXIT_FAILURE;
     const int result = RUN_ALL_TESTS();

@@ -347,7 +347,8 @@ class BusyTable : public ::testing::Test {
         }
         for (std::uint32_t i = 0; i < kKnown; ++i) came_before_ += came_[kKnownClient + i];
         // The handshakes before, and what has been sent since.
-        EXPECT_EQ(came_before_, 3 * kKnown + std::uint64_t{rounds + kDelay * ages} * kNewPerRound * 2)
+        EXPECT_EQ(came_before_,
+                  std::uint64_t{3} * kKnown + std::uint64_t{rounds + kDelay * ages} * kNewPerRound * 2)
             << "packets of established sessions";
         unsigned connected = 0;
         for (unsigned round = 0; round < rounds; ++round) {

@@ -435,7 +435,7 @@ TEST_F(RpcServerTest, RequestsThatWaitTogetherAreNotAllKeptAsValues) {
     std::size_t most = before;
     operations_.pause = [&] { most = std::max(most, bytes_in_use()); };
     server_->poll(1ms);
-    EXPECT_LT(most, before + 2 * 16 * kValues);
+    EXPECT_LT(most, before + std::size_t{2} * 16 * kValues);
     for (TestClient& client : clients) EXPECT_NE(receive(client), "no answer");
 }
 

@@ -339,6 +339,7 @@ TEST_F(RuleBookTest, AHundredThousandRulesAreAddedAndLoadedInSeconds) {
     };
     constexpr int kRules = 100'000;
     std::vector<Rule> rules;
+    rules.reserve(kRules);
     for (int i = 0; i < kRules; ++i) {
         rules.push_back(make_rule(
             "tcp", fmt::format("10.1.{}.{}:{}", i / 250 % 250, 1 + i % 250, 1 + i / 62'500), "10.0.0.4:80"));

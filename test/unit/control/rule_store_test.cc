@@ -67,12 +67,14 @@ class RuleStoreTest : public Test {
 
 Result<void> add(RuleStore& store, const std::vector<Rule>& rules) {
     std::vector<const Rule*> pointers;
+    pointers.reserve(rules.size());
     for (const Rule& rule : rules) pointers.push_back(&rule);
     return store.change({}, pointers);
 }
 
 std::vector<Rule> many_rules(int count, const std::string& prefix = "r") {
     std::vector<Rule> rules;
+    rules.reserve(static_cast<std::size_t>(count));
     for (int i = 0; i < count; ++i) {
         rules.push_back(
             make_rule("tcp", "10.1.0.1:" + std::to_string(1 + i), "10.0.0.4:80", prefix + std::to_string(i)));

@@ -136,7 +136,7 @@ TEST(Report, WatchedStatsAreOfTheTimeBetween) {
 }
 
 TEST(Fwdctl, WrongUsageIsStatusTwoAndSaysWhat) {
-    const std::vector<std::vector<const char*>> kWrong{
+    const std::vector<std::vector<const char*>> wrong_commands{
         {},
         {"add-rules"},
         {"add-rule", "tcp", "10.0.0.3:80"},
@@ -144,7 +144,7 @@ TEST(Fwdctl, WrongUsageIsStatusTwoAndSaysWhat) {
         {"list-sessions", "--limit", "0"},
         {"list-rules", "--colour"},
     };
-    for (const auto& words : kWrong) {
+    for (const auto& words : wrong_commands) {
         const Outcome done = run_with(words);
         EXPECT_EQ(done.status, kUsage) << done.err;
         EXPECT_NE(done.err, "");
@@ -175,13 +175,13 @@ TEST(Fwdctl, WithJsonErrorsAreJsonToo) {
         std::vector<const char*> words;
         int status;
         const char* kind;
-    } const kRows[] = {
+    } const rows[] = {
         {{"--json", "--socket", kNowhere, "status"}, kUnreachable, "unavailable"},
         {{"--json", "add-rules", "/nowhere/rules.txt"}, kRefused, "invalid"},
         {{"--json", "list-rulse"}, kUsage, "invalid"},
         {{"list-sessions", "--limit", "0", "--json"}, kUsage, "invalid"},
     };
-    for (const auto& row : kRows) {
+    for (const auto& row : rows) {
         const Outcome done = run_with(row.words);
         EXPECT_EQ(done.status, row.status) << done.err;
         EXPECT_EQ(done.out, "");
