@@ -280,6 +280,7 @@ void Generator::open_sessions() {
             if (number >= sessions_.size() || !answers[number].empty()) continue;
             const auto* const frame = rte_pktmbuf_mtod(packet, const std::uint8_t*);
             answers[number].assign(frame, frame + packet->data_len);
+            wan_.send(first_packets_[number]);  // a client that goes on
             ++established;
             waiting -= std::min<std::size_t>(waiting, 1);
             progress = Clock::now();

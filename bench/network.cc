@@ -233,7 +233,6 @@ void Network::process(Burst& burst, std::span<const Frame> frames, PortIndex por
 }
 
 void Network::establish(std::uint32_t sessions) {
-    const bool tcp = scenario_.protocol == net::Protocol::tcp;
     Burst burst{*dataplane_};
     std::vector<Frame> first;
     std::vector<Frame> answers;
@@ -249,7 +248,7 @@ void Network::establish(std::uint32_t sessions) {
             answers_.push_back(answer_to(burst.frame(i), kAck));
         }
         process(burst, answers, kLan);
-        if (tcp) process(burst, std::span{requests_}.last(count), kWan);
+        process(burst, std::span{requests_}.last(count), kWan);  // the client goes on
     }
     if (dataplane_->flows().session_count() != sessions) {
         for (std::size_t v = 0; v < kVerdictCount; ++v) {

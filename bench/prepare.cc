@@ -5,8 +5,8 @@
 //
 //     waiting ----> opening ----------------------> sampling ------------> measured
 //      what net_pcap    real first packets, answers     the next frames that   nothing between source
-//      replays is       and ACKs until every session    leave are written      and sink
-//      kept back        has been answered               to a capture
+//      replays is       and the clients' next, until    leave are written      and sink
+//      kept back        every session has had them      to a capture
 //
 // - rte_pktmbuf_pool_create, rte_mempool_create: net_pcap with infinite_rx needs a packet buffer for every
 //   packet of its capture.
@@ -103,7 +103,10 @@ class Preparation {
     };
 
     Preparation()
-        : capture_{setting("FWD_BENCH_OPEN")}, done_(capture_.size(), false), order_(capture_.size()) {
+        : capture_{setting("FWD_BENCH_OPEN")},
+          done_(capture_.size(), false),
+          answered_(capture_.size(), false),
+          order_(capture_.size()) {
         // Not the order of the replay: what a forwarder keeps of the sessions should not lie in that order
         // too.
         std::iota(order_.begin(), order_.end(), 0U);
@@ -182,10 +185,11 @@ class Preparation {
         const std::uint32_t number = number_of(frame);
         if (number >= capture_.size() || done_[number]) return;
         const bool to_target = &device == &devices_[kLan];
-        const bool tcp = is_tcp(frame);
-        if (to_target && (!tcp || (frame[kL4 + 13] & kSyn) != 0)) {
+        const bool syn = is_tcp(frame) && (frame[kL4 + 13] & kSyn) != 0;
+        if (to_target && (syn || !answered_[number])) {
             devices_[kLan].inbox.push_back(answer_to(frame, bytes));
-        } else if (!to_target && tcp) {
+        } else if (!to_target) {
+            answered_[number] = true;
             devices_[kWan].inbox.push_back(capture_[number]);
         } else {
             done_[number] = true;
@@ -241,7 +245,7 @@ class Preparation {
     std::atomic<State> state_{State::waiting};
     std::mutex mutex_;
     Capture capture_;
-    std::vector<bool> done_;
+    std::vector<bool> done_, answered_;
     std::vector<std::uint32_t> order_;
     std::size_t next_ = 0, finished_ = 0;
     std::chrono::steady_clock::time_point progress_{};

@@ -28,7 +28,9 @@ std::vector<std::string> CounterWatch::look(Clock::time_point now) {
         {[](const ThreadCounters& c) { return count(c, Verdict::drop_ports_used_up); },
          "no source port is free, {} new session(s) refused: add own addresses"},
         {[](const ThreadCounters& c) { return c.sessions_evicted.get(); },
-         "the session table is full, {} unanswered session(s) ended early for new ones: raise `sessions`"},
+         "the session table is nearly full, {} unanswered or closing session(s) ended early for new ones: "
+         "raise "
+         "`sessions`"},
     }};
     std::vector<std::string> lines;
     for (std::size_t i = 0; i < kRows.size(); ++i) {

@@ -87,15 +87,16 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& conf
     if (!book) return tl::unexpected(book.error());
     std::unique_ptr<Daemon> daemon{
         new Daemon{config_file, std::move(settings), std::move(eal), std::move(*book)}};
+    // Where another fwdd answers, no device is touched. Clients wait until run().
+    auto server = RpcServer::listen(daemon->settings_.socket, *daemon);
+    if (!server) return tl::unexpected(server.error());
+    daemon->server_ = std::move(*server);
     if (auto ok = daemon->create_dataplane(); !ok) return tl::unexpected(ok.error());
     daemon->published_revision_ = ~daemon->book_.revision();  // whatever it is, nothing has been published
     if (auto ok = daemon->commit(); !ok) return tl::unexpected(ok.error());
     if (auto ok = daemon->dataplane_->start(); !ok) return tl::unexpected(to_error(ok.error()));
-    daemon->log_links();
-    auto server = RpcServer::listen(daemon->settings_.socket, *daemon);
-    if (!server) return tl::unexpected(server.error());
-    daemon->server_ = std::move(*server);
     daemon->server_->wake_by(daemon->dataplane_->control_bell().descriptor());
+    daemon->log_links();
     return daemon;
 }
 
@@ -130,7 +131,7 @@ Result<void> Daemon::create_dataplane() {
     auto made = dataplane::Dataplane::create(config, std::move(*policy));
     if (!made) return tl::unexpected(to_error(made.error()));
     dataplane_ = std::move(*made);
-    neighbours_ = std::make_unique<Neighbours>(*dataplane_);
+    neighbours_ = std::make_unique<Neighbours>(*dataplane_, settings_.links);
     punts_ = std::make_unique<Punts>(*dataplane_, *neighbours_);
     live_sessions_ = std::make_unique<LiveSessions>(*dataplane_, [this] { serve_network(); });
     rule_totals_ = std::make_unique<RuleTotaller>(*dataplane_, *live_sessions_);
@@ -158,8 +159,8 @@ void Daemon::log_links() const {
         std::string shared;
         if (port.rx_queues() < workers) {
             shared = fmt::format(
-                ": fewer than the {} workers; the others serve other links, look up and age sessions, "
-                "and send through the one with the queue",
+                ": fewer than the {} workers; the others receive by other links if they have any, age their "
+                "share of the sessions, and send through the one with the queue",
                 workers);
         }
         spdlog::info("link {} on {}: mtu {}, mac {}, {} rx and {} tx queue(s){}{}", settings_.links[i].name,
@@ -218,7 +219,7 @@ Result<void> Daemon::commit() {
 Result<void> Daemon::commit_rules() {
     if (book_.revision() != published_revision_) {
         // What may fail comes first: an accepted rule is on disk and in force.
-        if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules()); !ready) {
+        if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules(), network_turns()); !ready) {
             book_.roll_back();
             new_timeouts_.reset();
             return ready;
@@ -241,7 +242,7 @@ Result<void> Daemon::commit_rules() {
 
 Json Daemon::rule_row(const Rule& rule, const RuleTotals& totals) const {
     Json row = rule_to_json(rule);
-    row["source_effective"] = to_text(effective_source(rule, topology_));
+    row["source_effective"] = topology_.effective_source(rule);
     row["packets"] = totals.packets;
     row["bytes"] = totals.bytes;
     row["sessions"] = totals.sessions;
@@ -263,8 +264,8 @@ Result<Json> Daemon::add_rule(const Json& params) {
 }
 
 Result<Json> Daemon::add_rules(const Json& params) {
-    return rules_from_json(params)
-        .and_then([this](std::vector<Rule> rules) { return book_.add(std::move(rules)); })
+    return rules_from_json(params, network_turns())
+        .and_then([this](std::vector<Rule> rules) { return book_.add(std::move(rules), network_turns()); })
         .map([this](const std::vector<RuleId>& ids) {
             std::vector<std::string_view> names;
             for (const RuleId id : std::span{ids}.first(std::min(ids.size(), kNamesInLog)))

@@ -60,6 +60,9 @@ class Daemon : public Operations {
     void log_links() const;
     /// ARP and the like, which must not wait: packets for control, and what is due.
     void serve_network();
+    Pause network_turns() {
+        return Pause{[this] { serve_network(); }};
+    }
     RuleTotals totals_of(RuleId id) const;
     Json rule_row(const Rule& rule, const RuleTotals& totals) const;
     /// The data plane's id for the rule that a request names; nullopt when it names none.

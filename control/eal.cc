@@ -120,9 +120,8 @@ Result<Eal> start_eal(const Settings& settings) {
     if (eal.hugepages) {
         arguments.insert(arguments.end(), {"--in-memory", "--single-file-segments"});
     } else {
-        arguments.insert(arguments.end(),
-                         {"--no-huge", "--no-shconf", "-m", std::to_string((wanted >> 20U) + 1),
-                          "--file-prefix", fmt::format("fwd-{}", getpid())});
+        arguments.insert(arguments.end(), {"--no-huge", "--no-shconf", "-m",
+                                           std::to_string((wanted >> 20U) + 1), "--file-prefix", "fwd"});
     }
     bool pci = false;
     for (const std::string& device : devices) {

@@ -36,7 +36,6 @@ int fail(const fwd::control::Error& error) {
 
 int run(const std::string& config_file, const fwd::control::Settings& settings) {
     using fwd::control::Daemon;
-    set_signals();
     fwd::control::set_up_log(settings.log_level);
     auto store = fwd::control::RuleStore::open(settings.state_directory);
     if (!store) return fail(store.error());
@@ -71,6 +70,7 @@ int main(int argc, char** argv) {
         fmt::print(stderr, "fwdd: which configuration? Give --config FILE, or --help for more\n");
         return 2;
     }
+    if (!only_check) set_signals();
     const std::string& file = only_check ? checked_file : config_file;
     auto settings = fwd::control::load_settings(file);
     if (!settings) return fail(settings.error());

@@ -116,7 +116,6 @@ constexpr std::array kMethods{
            .example = "fwdctl export > rules.conf"},
     Method{.name = "session.clear",
            .command = "clear-sessions",
-           .access = Access::write,
            .params = kClearSessionsParams,
            .handler = &Operations::clear_sessions,
            .help = "End sessions at once, all or those of one rule; rules stay.",

@@ -43,7 +43,10 @@ class Operations {
     virtual void between_requests() {}
 };
 
-enum class Access { read, write };
+enum class Access {
+    read,   ///< changes no rule
+    write,  ///< is answered once commit() has succeeded
+};
 
 enum class ParamType {
     string,

@@ -23,6 +23,9 @@ using namespace std::chrono_literals;
 constexpr auto kAskAgain = 1s;
 constexpr unsigned kQuestions = 3;
 constexpr auto kFailedFor = 2s;
+// With more neighbours than this, most of them made up by somebody, those that do not answer at once must go.
+constexpr std::size_t kCrowd = dataplane::NeighbourTable::kCapacity * 3 / 4;
+constexpr auto kAnswersWithin = 300ms;
 constexpr auto kFreshFor = 60s;  // RFC 4861's base for reachable time is 30 s; ARP caches keep a minute
 constexpr auto kUnusedFor = 60s;
 constexpr auto kLinkCheck = 1s;
@@ -55,8 +58,8 @@ const char* state_name(AdjacencyState state) {
 
 }  // namespace
 
-Neighbours::Neighbours(dataplane::Dataplane& dataplane)
-    : dataplane_{dataplane}, is_up_(dataplane.links().size()) {}
+Neighbours::Neighbours(dataplane::Dataplane& dataplane, const std::vector<LinkSettings>& links)
+    : dataplane_{dataplane}, links_{links}, is_up_(links.size()) {}
 
 Neighbours::~Neighbours() {
     for (auto& [next_hop, entry] : entries_) drop_held(entry);
@@ -197,8 +200,8 @@ void Neighbours::handle_arp(rte_mbuf* packet, Clock::time_point now) {
     if (sender_mac == dataplane_.links()[link.value].mac) return;  // our own, come back
     if (answers_for(link, sender)) {
         if (now - conflict_logged_ > 10s) {
-            spdlog::warn("{} on link {} says that it has {}, which is fwd's", to_text(sender_mac), link.value,
-                         to_text(sender));
+            spdlog::warn("{} on link {} says that it has {}, which is fwd's", to_text(sender_mac),
+                         links_[link.value].name, to_text(sender));
             conflict_logged_ = now;
         }
         return;
@@ -222,6 +225,7 @@ bool Neighbours::is_in_use(const Entry& entry) const {
 void Neighbours::tick(Clock::time_point now) {
     watch_links(now);
     send_announcements();
+    const bool crowded = entries_.size() > kCrowd;
     for (auto it = entries_.begin(); it != entries_.end();) {
         auto& [next_hop, entry] = *it;
         const auto age = now - entry.changed;
@@ -240,12 +244,16 @@ void Neighbours::tick(Clock::time_point now) {
                     }
                     break;
                 case AdjacencyState::failed:
-                    if (age < kFailedFor) break;
+                    forget = crowded;
+                    if (forget || age < kFailedFor) break;
                     entry.unanswered = 0;
                     set_state(next_hop, entry, AdjacencyState::incomplete, now);
                     break;
                 default:
-                    if (entry.unanswered == 0) {  // nobody waits
+                    if (crowded && age > kAnswersWithin) {
+                        drop_held(entry);
+                        forget = true;
+                    } else if (entry.unanswered == 0) {  // nobody waits
                         forget = age > kUnusedFor;
                     } else if (now - entry.asked >= kAskAgain) {
                         if (entry.unanswered < kQuestions) {

@@ -20,6 +20,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/settings.h"
 #include "dataplane/dataplane.h"
 
 namespace fwd::control {
@@ -28,7 +29,8 @@ class Neighbours {
  public:
     using Clock = std::chrono::steady_clock;
 
-    explicit Neighbours(dataplane::Dataplane& dataplane);
+    /// @param links the data plane's, for their names
+    Neighbours(dataplane::Dataplane& dataplane, const std::vector<LinkSettings>& links);
     ~Neighbours();
     Neighbours(const Neighbours&) = delete;
     Neighbours& operator=(const Neighbours&) = delete;
@@ -97,6 +99,7 @@ class Neighbours {
     void drop(rte_mbuf* packet, dataplane::Verdict verdict);
 
     dataplane::Dataplane& dataplane_;
+    const std::vector<LinkSettings>& links_;
     std::map<dataplane::NextHop, Entry, ByLinkAndAddress> entries_;
     std::set<std::pair<dataplane::LinkId, net::Ipv4Address>> external_;
     std::vector<dataplane::AdjacencyId> removed_;

@@ -23,6 +23,7 @@ std::array<Tick, dataplane::kSessionStateCount> to_ticks(const TimeoutSettings& 
     };
     set(SessionState::udp_unanswered, timeouts.udp_unanswered);
     set(SessionState::udp_answered, timeouts.udp);
+    set(SessionState::udp_assured, timeouts.udp);
     set(SessionState::tcp_unanswered, timeouts.tcp_opening);
     set(SessionState::tcp_opening, timeouts.tcp_opening);
     set(SessionState::tcp_established, timeouts.tcp_established);
@@ -48,15 +49,6 @@ Error to_error(const dataplane::SetupError& error) {
 }
 
 }  // namespace
-
-SourceMode effective_source(const Rule& rule, const Topology& topology) {
-    if (rule.source != SourceMode::automatic) return rule.source;
-    const LinkSettings* ingress =
-        rule.link ? topology.find_link(*rule.link) : topology.connected(rule.external.address);
-    if (ingress == nullptr && topology.links().size() == 1) ingress = &topology.links().front();
-    if (ingress == nullptr) return SourceMode::automatic;
-    return topology.egress(rule.target.address) == ingress ? SourceMode::masquerade : SourceMode::preserve;
-}
 
 Policies::Policies(const Settings& settings, std::uint32_t rule_slots)
     : links_{settings.links},
@@ -118,7 +110,7 @@ void Policies::append(std::vector<dataplane::ForwardingRule>& to, const Rule& ru
     }
 }
 
-Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules) {
+Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules, Pause pause) {
     Prepared prepared{.ids = {}, .free_slots = free_slots_, .set = nullptr};
     std::vector<dataplane::ForwardingRule> forwarding;
     forwarding.reserve(rules.size() * 2);
@@ -134,6 +126,7 @@ Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rule
         }
         prepared.ids.emplace_hint(prepared.ids.end(), id, *known);
         append(forwarding, rule, *known);
+        pause.step();
     }
     auto set = dataplane::RuleSet::create(std::move(forwarding), dataplane.hash());
     if (!set) return tl::unexpected(to_error(set.error()));

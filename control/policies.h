@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control/error.h"
+#include "control/pause.h"
 #include "control/rule.h"
 #include "control/rule_book.h"
 #include "control/settings.h"
@@ -16,10 +17,6 @@
 #include "dataplane/dataplane.h"
 
 namespace fwd::control {
-
-/// What an operator's `auto` has become, from where the rule's packets come in and where its target is:
-/// masquerade, preserve, or automatic when that depends on the link a packet comes in by.
-SourceMode effective_source(const Rule& rule, const Topology& topology);
 
 /// Makes policies for the data plane out of rules and settings, and keeps each rule's id the same for as long
 /// as the rule stays the same.
@@ -33,7 +30,7 @@ class Policies {
     Result<std::unique_ptr<const dataplane::Policy>> initial(const dataplane::FlowHash& hash);
 
     /// Makes ready what publish_rules() puts in force: all that can fail.
-    Result<void> prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules);
+    Result<void> prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules, Pause pause = {});
     void publish_rules(dataplane::Dataplane& dataplane);
     void publish_timeouts(dataplane::Dataplane& dataplane, const TimeoutSettings& timeouts);
     /// Lets every flow look up its next hop again.

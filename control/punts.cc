@@ -69,6 +69,10 @@ unsigned Punts::poll(Neighbours::Clock::time_point now) {
 void Punts::answer_echo(rte_mbuf* packet) {
     const dataplane::PuntNote note = dataplane::punt_note(*packet);
     const net::MacAddress to = source_mac(packet);
+    if (to.is_multicast()) {  // nobody's
+        rte_pktmbuf_free(packet);
+        return;
+    }
     auto* bytes = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, note.l3_offset);
     auto* ip = reinterpret_cast<rte_ipv4_hdr*>(bytes);
     const rte_be32_t pinged = ip->dst_addr;
@@ -93,7 +97,9 @@ void Punts::send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, st
     const dataplane::PuntNote note = dataplane::punt_note(*about);
     const dataplane::Link& link = dataplane_.links()[note.ingress.value];
     const auto* original = rte_pktmbuf_mtod_offset(about, const std::uint8_t*, note.l3_offset);
-    rte_mbuf* packet = link.addresses.empty() ? nullptr : dataplane_.allocate();
+    const net::MacAddress to_mac = source_mac(about);
+    const bool has_sender = !link.addresses.empty() && !to_mac.is_multicast();
+    rte_mbuf* packet = has_sender ? dataplane_.allocate() : nullptr;
     if (packet == nullptr) {
         rte_pktmbuf_free(about);
         return;
@@ -126,7 +132,7 @@ void Punts::send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, st
     std::memcpy(icmp + sizeof(rte_icmp_hdr), original, quoted);
     set_checksum(icmp + offsetof(rte_icmp_hdr, icmp_cksum), icmp, total - sizeof ip);
 
-    dataplane::write_l2(*packet, bytes, total, link, source_mac(about), RTE_ETHER_TYPE_IPV4);
+    dataplane::write_l2(*packet, bytes, total, link, to_mac, RTE_ETHER_TYPE_IPV4);
     rte_pktmbuf_free(about);
     dataplane_.control_counters().originated.add(1);
     if (!dataplane_.send(packet, note.ingress)) dataplane_.control_counters().count(Verdict::drop_tx_full);

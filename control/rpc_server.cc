@@ -485,10 +485,14 @@ void RpcServer::answer(Request& request) {
 
 void RpcServer::send(ClientId id, Client& client, const Json& message) {
     client.output = to_line(message);
+    client.output.shrink_to_fit();
     const std::size_t input_bytes = beyond(client.input.capacity(), limits_.own_bytes);
     if (!take_shared(client, input_bytes + beyond(client.output.capacity(), limits_.own_bytes))) {
+        const bool alone = client.output.size() <= limits_.shared_bytes;
         const Error error{ErrorKind::unavailable, "",
-                          "too many long answers are waiting to be read: try again"};
+                          alone ? "too many long answers are waiting to be read: try again"
+                                : fmt::format("the answer has {} bytes, {} are the limit",
+                                              client.output.size(), limits_.shared_bytes)};
         client.output = to_line(error_answer(message["id"], not_done, error));
     }
     client.written = 0;

@@ -25,6 +25,8 @@ enum class RuleOrigin {
 
 /// A rule as an operator writes it. Every member has been checked for form, not against links or other rules.
 struct Rule {
+    static constexpr std::size_t kMostPrefixes = 65536;
+
     std::string name;  ///< unique; 1 to 63 of [A-Za-z0-9._-]
     bool tcp = false;  ///< "tcp", "udp" or "tcp+udp": at least one is set
     bool udp = false;

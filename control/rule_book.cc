@@ -58,7 +58,7 @@ Result<RuleId> RuleBook::add(Rule rule) {
     return last_id_;
 }
 
-Result<std::vector<RuleId>> RuleBook::add(std::vector<Rule> rules) {
+Result<std::vector<RuleId>> RuleBook::add(std::vector<Rule> rules, Pause pause) {
     const std::size_t before = changes_.size();
     std::vector<RuleId> ids;
     for (std::size_t i = 0; i < rules.size(); ++i) {
@@ -68,6 +68,7 @@ Result<std::vector<RuleId>> RuleBook::add(std::vector<Rule> rules) {
             return tl::unexpected(std::move(ok.error()));
         }
         ids.push_back(last_id_);
+        pause.step();
     }
     return ids;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/error.h"
+#include "control/pause.h"
 #include "control/rule.h"
 #include "control/rule_check.h"
 #include "control/rule_store.h"
@@ -40,7 +41,7 @@ class RuleBook {
     /// Adds a rule; one without a name gets one. An error's field is a key of the rule.
     Result<RuleId> add(Rule rule);
     /// All or nothing. An error's field names the rule: "rules[3].external".
-    Result<std::vector<RuleId>> add(std::vector<Rule> rules);
+    Result<std::vector<RuleId>> add(std::vector<Rule> rules, Pause pause = {});
     /// Returns the rule. One of the configuration file is refused.
     Result<Rule> remove(std::string_view name);
     /// Puts these in the place of the rules of the configuration file, all or nothing. A rule that has not

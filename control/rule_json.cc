@@ -26,6 +26,10 @@ class RuleReader {
     void read_from_prefixes(std::vector<net::Ipv4Prefix>& prefixes) {
         const auto found = params_.find("from");
         if (found == params_.end()) return;
+        if (found->size() > Rule::kMostPrefixes)
+            fail("from",
+                 {ErrorKind::invalid, "",
+                  fmt::format("got {} prefixes, want at most {}", found->size(), Rule::kMostPrefixes)});
         for (std::size_t i = 0; i < found->size() && !error_; ++i) {
             store(fmt::format("from[{}]", i), parse_prefix((*found)[i].get_ref<const std::string&>()),
                   prefixes.emplace_back());
@@ -77,7 +81,7 @@ Result<Rule> rule_from_json(const Json& params) {
     return rule;
 }
 
-Result<std::vector<Rule>> rules_from_json(const Json& params) {
+Result<std::vector<Rule>> rules_from_json(const Json& params, Pause pause) {
     const RuleOrigin origin = wanted_origin(params);
     const Json& list = params.at("rules");
     std::vector<Rule> rules;
@@ -90,6 +94,7 @@ Result<std::vector<Rule>> rules_from_json(const Json& params) {
         }
         rules.push_back(std::move(*rule));
         rules.back().origin = origin;
+        pause.step();
     }
     return rules;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "control/methods.h"
+#include "control/pause.h"
 #include "control/rule.h"
 
 namespace fwd::control {
@@ -14,7 +15,7 @@ namespace fwd::control {
 Result<Rule> rule_from_json(const Json& params);
 
 /// The rules that the parameters of rules.add ask for. An error's field names the rule: "rules[3].external".
-Result<std::vector<Rule>> rules_from_json(const Json& params);
+Result<std::vector<Rule>> rules_from_json(const Json& params, Pause pause = {});
 
 /// What a rule says of itself in an answer: name, protocol, external, target, source, link (or null), from
 /// and origin.

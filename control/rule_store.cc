@@ -215,8 +215,11 @@ Result<void> RuleStore::create_database() {
 /// Looks at the file before SQLite does, which might repair or change what is not fwd's.
 Result<void> RuleStore::check_header() const {
     const std::string name = file_.string();
-    const FileDescriptor file{::open(file_.c_str(), O_RDONLY | O_CLOEXEC)};
+    const FileDescriptor file{::open(file_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
     if (!file.valid()) return system_error("cannot open " + name);
+    struct stat status {};
+    if (::fstat(file.get(), &status) != 0 || !S_ISREG(status.st_mode))
+        return refused(name, "not a file: remove it, or choose another state directory");
     std::array<unsigned char, 100> header{};
     const ssize_t bytes = ::read(file.get(), header.data(), header.size());
     if (bytes < 0) return system_error("cannot read " + name);
@@ -250,6 +253,7 @@ Result<std::vector<Rule>> RuleStore::load() {
         if (!rule) return damaged(fmt::format("rule {}: {}", in_quotes(row.text(0)), rule.error().text()));
         rules.push_back(std::move(*rule));
     }
+    if ((step & 0xff) == SQLITE_ERROR) return damaged(sqlite3_errmsg(database_));  // no such table, say
     if (step != SQLITE_DONE) return failure(step);
     return rules;
 }

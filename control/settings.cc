@@ -27,7 +27,6 @@ constexpr std::size_t kLongestSocketPath = 107;  // sun_path without its NUL
 constexpr std::size_t kMostAddressesPerLink = 64;
 constexpr std::size_t kMostRoutes = 65536;
 constexpr std::size_t kMostRules = 1'000'000;
-constexpr std::size_t kMostPrefixesPerRule = 65536;
 constexpr std::int64_t kLongestTimeout = std::int64_t{86400} * 7;
 
 Result<std::filesystem::path> parse_absolute_path(std::string_view text) {
@@ -102,7 +101,7 @@ Result<std::chrono::seconds> read_timeout(const Value& value) {
 
 Result<void> read_source_prefixes(const Value& value, Rule& rule) {
     const auto read_prefix = [](const Value& prefix) { return read_text(prefix, parse_prefix); };
-    if (Result<void> read = read_list(value, {kMostPrefixesPerRule, "prefixes"}, read_prefix, rule.from);
+    if (Result<void> read = read_list(value, {Rule::kMostPrefixes, "prefixes"}, read_prefix, rule.from);
         !read)
         return read;
     if (rule.from.empty()) {

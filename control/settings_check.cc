@@ -198,6 +198,14 @@ Result<void> check_rules(const Value& list, const std::vector<Rule>& rules, cons
 }  // namespace
 
 Result<void> check_settings(const Value& root, Settings& settings) {
+    const auto as_directory = [](const std::filesystem::path& path) {
+        return (path / "").lexically_normal();
+    };
+    if (as_directory(settings.socket.parent_path()) == as_directory(settings.state_directory)) {
+        return root.member("socket").bad(fmt::format(
+            "got {}, in the state directory, which is fwdd's alone; want another directory, such as /run/fwd",
+            in_quotes(settings.socket.string())));
+    }
     if (Result<void> checked = check_links(root.member("links"), settings.links); !checked) return checked;
     const Topology links{settings.links, {}};
     return check_routes(root.member("routes"), settings.routes, links)

@@ -107,4 +107,15 @@ std::string Topology::not_a_host(net::Ipv4Address address) const {
     return control::not_a_host(address);
 }
 
+std::string Topology::effective_source(const Rule& rule) const {
+    if (rule.source != SourceMode::automatic) return to_text(rule.source);
+    const LinkSettings* target_link = egress(rule.target.address);
+    const LinkSettings* ingress = rule.link ? find_link(*rule.link) : connected(rule.external.address);
+    if (ingress == nullptr && links_.size() == 1) ingress = &links_.front();
+    if (ingress == nullptr && target_link != nullptr)
+        return fmt::format("{}, {} from link {}", to_text(SourceMode::preserve),
+                           to_text(SourceMode::masquerade), target_link->name);
+    return to_text(target_link == ingress ? SourceMode::masquerade : SourceMode::preserve);
+}
+
 }  // namespace fwd::control

@@ -36,6 +36,9 @@ class Topology {
     /// What the configuration says of the host that has the address: "the gateway of 0.0.0.0/0"; empty when
     /// it names none.
     std::string named_host(net::Ipv4Address address) const;
+    /// What a rule's `auto` has become, from where its packets come in and where its target is: "masquerade",
+    /// "preserve", or "preserve, masquerade from link lan" where packets may come in by any link.
+    std::string effective_source(const Rule& rule) const;
     const std::vector<LinkSettings>& links() const { return links_; }
 
  private:

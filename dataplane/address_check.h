@@ -27,11 +27,20 @@ inline bool is_directed_broadcast(net::Ipv4Address address, const net::Interface
 inline Verdict check_addresses(const std::vector<Link>& links, LinkId ingress, net::Ipv4Address source,
                                net::Ipv4Address destination) noexcept {
     if (is_martian(source) || is_martian(destination)) return Verdict::drop_martian;
+    const auto is_on = [source](const Link& link) {
+        return std::ranges::any_of(link.networks, [=](const auto& n) { return n.contains(source); });
+    };
+    bool connected = false;
     for (const Link& link : links) {
+        if (!is_on(link)) continue;
+        connected = true;
         for (const auto& own : link.addresses) {
             if (own.address == source) return Verdict::drop_spoofed_own_address;
         }
     }
+    if (!connected) return Verdict::forward;
+    // A host of another link's network: whoever sends this hopes to be taken for it (requirement P5).
+    if (!is_on(links[ingress.value])) return Verdict::drop_martian;
     for (const auto& own : links[ingress.value].addresses) {
         if (is_directed_broadcast(source, own)) return Verdict::drop_martian;
     }

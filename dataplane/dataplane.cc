@@ -58,6 +58,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
     self->policy_owner_ = std::move(policy);
     self->policy_.store(self->policy_owner_.get(), std::memory_order_release);
     self->rule_counters_ = std::make_unique<RuleCounters>(config.rule_slots);
+    self->evictions_ = std::make_unique<EvictionBoard>(workers);
     self->worker_lcores_ = config.worker_lcores;
 
     const FlowHash hash{config.secret};
@@ -92,6 +93,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
     self->shared_.reset(new SharedTables{.flows = *self->flows_,
                                          .neighbours = *self->neighbours_,
                                          .rule_counters = *self->rule_counters_,
+                                         .evictions = *self->evictions_,
                                          .links = self->links_,
                                          .ports = self->ports_,
                                          .policy = self->policy_,
@@ -134,6 +136,9 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         link.rx_checksum_partial = wanted.rx_checksum_partial;
         link.ping = wanted.ping;
         link.addresses = wanted.addresses;
+        for (const auto& own : link.addresses) link.networks.push_back(own.prefix());
+        std::ranges::sort(link.networks);
+        link.networks.erase(std::ranges::unique(link.networks).begin(), link.networks.end());
     }
     return {};
 }

@@ -103,6 +103,7 @@ class Dataplane {
     rte_mempool* pool_ = nullptr;
     rte_ring* punts_ = nullptr;
     std::unique_ptr<RuleCounters> rule_counters_;
+    std::unique_ptr<EvictionBoard> evictions_;
     std::unique_ptr<FlowTable> flows_;
     std::unique_ptr<NeighbourTable> neighbours_;
     std::vector<Link> links_;

@@ -126,9 +126,7 @@ void FlowTable::publish(const NewSession& n) noexcept {
                               std::memory_order_relaxed);
         record.session = n.forward;
         record.direction = direction;
-        // The client's UDP changes nothing, whatever state its session is in.
-        record.settled.store(direction == Direction::forward && n.protocol == net::Protocol::udp,
-                             std::memory_order_relaxed);
+        record.settled.store(is_settled(first_state(n.protocol), direction), std::memory_order_relaxed);
         record.last_seen.store(n.now.value, std::memory_order_relaxed);
         record.packets_low.store(0, std::memory_order_relaxed);
         record.packets_high.store(0, std::memory_order_relaxed);
@@ -142,7 +140,7 @@ void FlowTable::publish(const NewSession& n) noexcept {
     shared.rule = n.rule;
     shared.reverse = n.reverse;
     shared.opened = n.now;
-    unanswered_count_.fetch_add(1, std::memory_order_relaxed);
+    count_move(SessionState::count_, first_state(n.protocol));
     rule_counters_.session_opened(n.rule);
 
     const auto go_live = [this](FlowPosition position) {
@@ -171,7 +169,7 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     delete_key(shared.reverse);
     // From dead on nobody changes the state; an advance() that is still under way counts for itself.
     const SessionState last = shared.state.exchange(SessionState::count_, std::memory_order_acq_rel);
-    if (is_unanswered(last)) unanswered_count_.fetch_sub(1, std::memory_order_relaxed);
+    count_move(last, SessionState::count_);
     rule_counters_.session_closed(shared.rule, forward.packet_count() + reverse.packet_count(),
                                   forward.byte_count() + reverse.byte_count());
     release_session();
@@ -211,14 +209,12 @@ bool FlowTable::advance(FlowPosition id, Direction direction, TcpFlags flags, Ti
         after = next_state(before, direction, flags);
         if (after == before) return false;
     } while (!shared.state.compare_exchange_weak(before, after, std::memory_order_acq_rel));
-    if (is_unanswered(before) && !is_unanswered(after))
-        unanswered_count_.fetch_sub(1, std::memory_order_relaxed);
-    if (!is_unanswered(before) && is_unanswered(after))
-        unanswered_count_.fetch_add(1, std::memory_order_relaxed);
-    if (!is_settled(after)) {
+    count_move(before, after);
+    for (const Direction side : {Direction::forward, Direction::reverse}) {
+        if (is_settled(after, side)) continue;
         std::atomic_thread_fence(std::memory_order_seq_cst);  // see Worker::update_session()
-        flow(id).settled.store(false, std::memory_order_relaxed);
-        flow(shared.reverse).settled.store(false, std::memory_order_relaxed);
+        Flow& record = flow(side == Direction::forward ? id : shared.reverse);
+        record.settled.store(false, std::memory_order_relaxed);
     }
     // The new state may end sooner than the sweep would look again.
     const Tick timeout = timeouts[static_cast<std::size_t>(after)];
@@ -227,6 +223,14 @@ bool FlowTable::advance(FlowPosition id, Direction direction, TcpFlags flags, Ti
            !deadline(id).compare_exchange_weak(due, (now + timeout).value | 1U, std::memory_order_relaxed)) {
     }
     return true;
+}
+
+void FlowTable::count_move(SessionState from, SessionState to) noexcept {
+    const std::optional<Evictable> before = evictable_as(from);
+    const std::optional<Evictable> after = evictable_as(to);
+    if (before == after) return;
+    if (before) evictable_counts_[static_cast<std::size_t>(*before)].fetch_sub(1, std::memory_order_relaxed);
+    if (after) evictable_counts_[static_cast<std::size_t>(*after)].fetch_add(1, std::memory_order_relaxed);
 }
 
 bool FlowTable::reserve_session() noexcept {

@@ -139,8 +139,8 @@ class FlowTable {
         return static_cast<std::uint32_t>(rte_hash_count(hash_table_));
     }
     std::uint32_t session_count() const noexcept { return session_count_.load(std::memory_order_relaxed); }
-    std::uint32_t unanswered_count() const noexcept {
-        return unanswered_count_.load(std::memory_order_relaxed);
+    std::uint32_t evictable_count(Evictable kind) const noexcept {
+        return evictable_counts_[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed);
     }
 
     /// Up to RTE_HASH_LOOKUP_BULK_MAX keys; a position is negative where the key is not there.
@@ -224,6 +224,8 @@ class FlowTable {
     friend class Reclaimer;
     FlowTable(const FlowHash& hash, RuleCounters& rule_counters) noexcept
         : hash_{hash}, rule_counters_{rule_counters} {}
+    /// A session has gone from one state to another; count_ before its beginning and after its end.
+    void count_move(SessionState from, SessionState to) noexcept;
     void delete_key(FlowPosition position) noexcept;
     void free_position(FlowPosition position) noexcept;
 
@@ -240,7 +242,7 @@ class FlowTable {
     std::uint32_t capacity_ = 0;
     // Written at the opening and the end of sessions by all workers.
     alignas(64) std::atomic<std::uint32_t> session_count_{0};
-    std::atomic<std::uint32_t> unanswered_count_{0};
+    std::array<std::atomic<std::uint32_t>, kEvictableCount> evictable_counts_{};
 };
 
 /// One worker's positions that wait for their grace period: deleted keys that some other worker may still be

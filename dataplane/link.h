@@ -39,6 +39,7 @@ struct Link {
     bool rx_checksum_partial = false;  ///< requirement P8
     bool ping = false;
     std::vector<net::InterfaceAddress> addresses;
+    std::vector<net::Ipv4Prefix> networks;  ///< of the addresses, each once
 
     std::size_t l2_bytes() const noexcept { return kEthernetBytes + (vlan != 0 ? kVlanTagBytes : 0); }
 };

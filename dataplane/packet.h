@@ -54,6 +54,11 @@ struct TcpFlags {
     constexpr bool changes_state() const noexcept { return (bits & (kSyn | kRst | kFin)) != 0; }
 };
 
+/// Of an ARP packet that has passed parse().
+inline bool is_arp_request(const std::uint8_t* arp) noexcept {
+    return net::load_host16(arp + offsetof(rte_arp_hdr, arp_opcode)) == RTE_ARP_OP_REQUEST;
+}
+
 namespace detail {
 
 constexpr ParsedPacket dropped(Verdict verdict, std::uint8_t link = kNoLink) noexcept {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 #include "dataplane/net/address.h"
@@ -14,6 +15,7 @@ namespace fwd::dataplane {
 enum class SessionState : std::uint8_t {
     udp_unanswered,
     udp_answered,
+    udp_assured,      ///< and the client has sent again
     tcp_unanswered,   ///< a SYN from the client
     tcp_opening,      ///< and a SYN from the target
     tcp_established,  ///< and an ACK from the client
@@ -22,22 +24,48 @@ enum class SessionState : std::uint8_t {
 };
 inline constexpr std::size_t kSessionStateCount = static_cast<std::size_t>(SessionState::count_);
 inline constexpr std::array<std::string_view, kSessionStateCount> kSessionStateNames{
-    "unanswered", "answered", "unanswered", "opening", "established", "closing"};
+    "unanswered", "answered", "assured", "unanswered", "opening", "established", "closing"};
 
 /// Seen from the client that opened the session.
 enum class Direction : std::uint8_t { forward, reverse };
 
-constexpr bool is_unanswered(SessionState state) noexcept {
-    return state == SessionState::udp_unanswered || state == SessionState::tcp_unanswered;
+/// Sessions that go first when the table fills up (requirement R18).
+enum class Evictable : std::uint8_t {
+    unanswered,
+    half_open,  ///< answered, but nothing shows that the client got it: servers answer spoofed packets as
+                ///< well
+    closing,
+};
+inline constexpr std::size_t kEvictableCount = 3;
+
+constexpr std::optional<Evictable> evictable_as(SessionState state) noexcept {
+    switch (state) {
+        case SessionState::udp_unanswered:
+        case SessionState::tcp_unanswered:
+            return Evictable::unanswered;
+        case SessionState::udp_answered:
+        case SessionState::tcp_opening:
+            return Evictable::half_open;
+        case SessionState::tcp_closing:
+            return Evictable::closing;
+        default:
+            return std::nullopt;
+    }
 }
-/// First to go when the table fills up (requirement R18).
-constexpr bool is_evictable(SessionState state) noexcept {
-    return is_unanswered(state) || state == SessionState::tcp_closing;
-}
-/// From here on a packet without SYN, FIN and RST changes nothing.
-constexpr bool is_settled(SessionState state) noexcept {
-    return state == SessionState::udp_answered || state == SessionState::tcp_established ||
-           state == SessionState::tcp_closing;
+/// From here on a packet of that direction without SYN, FIN and RST changes nothing.
+constexpr bool is_settled(SessionState state, Direction direction) noexcept {
+    switch (state) {
+        case SessionState::udp_unanswered:
+            return direction == Direction::forward;
+        case SessionState::udp_answered:
+            return direction == Direction::reverse;
+        case SessionState::udp_assured:
+        case SessionState::tcp_established:
+        case SessionState::tcp_closing:
+            return true;
+        default:
+            return false;
+    }
 }
 
 constexpr SessionState first_state(net::Protocol protocol) noexcept {
@@ -50,6 +78,8 @@ constexpr SessionState next_state(SessionState state, Direction direction, TcpFl
         case SessionState::udp_unanswered:
             return direction == Direction::reverse ? SessionState::udp_answered : state;
         case SessionState::udp_answered:
+            return direction == Direction::forward ? SessionState::udp_assured : state;
+        case SessionState::udp_assured:
             return state;
         default:
             break;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/session_opener.h"
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
@@ -14,11 +15,13 @@ constexpr int kPortProbes = 64;
 constexpr int kEvictionTries = 256;
 constexpr int kTidiedEntries = 8;
 constexpr unsigned kEntryPrefetch = 8;
+constexpr std::uint32_t kMostForOthers = 64;  // in a round
 
 // Requirement R18: above this share of the capacity new sessions make room for themselves ...
 constexpr std::uint32_t kPressurePercent = 80;
-// ... as long as so many sessions are unanswered that a real client among them still has time for its
-// handshake.
+// ... as long as so many sessions are unanswered, or half open, that a real client among them still has time
+// for its handshake. Fewer are such clients themselves: closing sessions go before them, once the table is
+// full.
 constexpr std::uint32_t kUnansweredPercent = 10;
 
 }  // namespace
@@ -28,25 +31,26 @@ SessionOpener::SessionOpener(const SharedTables& shared, Reclaimer& reclaimer, T
     : shared_{shared},
       reclaimer_{reclaimer},
       counters_{counters},
-      unanswered_{shared.flows.capacity()},
-      closing_{shared.flows.capacity()},
+      queues_{EvictionQueue{shared.flows.capacity()}, EvictionQueue{shared.flows.capacity()},
+              EvictionQueue{shared.flows.capacity()}},
+      worker_{worker},
       // Workers count in ranges of their own.
       random_counter_{std::uint64_t{worker} << 56U} {}
 
-bool SessionOpener::is_evictable_still(const EvictionQueue::Entry& entry) const noexcept {
-    if (shared_.flows.flow(entry.session).load_state() != entry.word) return false;
-    const SessionState state = shared_.flows.session(entry.session).state.load(std::memory_order_relaxed);
-    return state != SessionState::count_ && is_evictable(state);
+bool SessionOpener::is_still(Evictable kind, const EvictionQueue::Entry& entry) const noexcept {
+    return shared_.flows.flow(entry.session).load_state() == entry.word &&
+           evictable_as(shared_.flows.session(entry.session).state.load(std::memory_order_relaxed)) == kind;
 }
 
-bool SessionOpener::evict_from(EvictionQueue& queue) noexcept {
-    for (int tries = 0; tries < kEvictionTries && !queue.empty(); ++tries) {
-        if (const auto* later = queue.peek(kEntryPrefetch)) {
+bool SessionOpener::evict_one(Evictable kind) noexcept {
+    EvictionQueue& sessions = queue(kind);
+    for (int tries = 0; tries < kEvictionTries && !sessions.empty(); ++tries) {
+        if (const auto* later = sessions.peek(kEntryPrefetch)) {
             __builtin_prefetch(&shared_.flows.flow(later->session));
             __builtin_prefetch(&shared_.flows.session(later->session));
         }
-        const EvictionQueue::Entry oldest = queue.pop();
-        if (is_evictable_still(oldest) && shared_.flows.retire(oldest.session, oldest.word, reclaimer_)) {
+        const EvictionQueue::Entry entry = sessions.pop();
+        if (is_still(kind, entry) && shared_.flows.retire(entry.session, entry.word, reclaimer_)) {
             counters_.sessions_closed.add(1);
             counters_.sessions_evicted.add(1);
             return true;
@@ -55,27 +59,58 @@ bool SessionOpener::evict_from(EvictionQueue& queue) noexcept {
     return false;
 }
 
+bool SessionOpener::evict(Evictable first) noexcept {
+    if (evict_one(first)) return true;
+    for (const Evictable kind : {Evictable::closing, Evictable::unanswered, Evictable::half_open}) {
+        if (kind != first && evict_one(kind)) return true;
+    }
+    return false;
+}
+
+Evictable SessionOpener::too_many() const noexcept {
+    const std::uint64_t limit = std::uint64_t{shared_.flows.capacity()} * kUnansweredPercent;
+    for (const Evictable kind : {Evictable::unanswered, Evictable::half_open}) {
+        if (std::uint64_t{shared_.flows.evictable_count(kind)} * 100 > limit) return kind;
+    }
+    return Evictable::closing;
+}
+
+std::optional<Tick> SessionOpener::oldest(Evictable kind) noexcept {
+    const auto* entry = queue(kind).peek(0);
+    if (entry == nullptr || !is_still(kind, *entry)) return std::nullopt;
+    return shared_.flows.session(entry->session).opened;
+}
+
 void SessionOpener::tidy() noexcept {
-    for (EvictionQueue* queue : {&unanswered_, &closing_}) {
+    for (const Evictable kind : {Evictable::unanswered, Evictable::half_open, Evictable::closing}) {
         for (int entries = 0; entries < kTidiedEntries; ++entries) {
-            const auto* oldest = queue->peek(0);
-            if (oldest == nullptr || is_evictable_still(*oldest)) break;
-            queue->pop();
+            const auto* oldest = queue(kind).peek(0);
+            if (oldest == nullptr || is_still(kind, *oldest)) break;
+            queue(kind).pop();
         }
+    }
+    if (shared_.worker_count == 1) return;
+    elsewhere_.reset();
+    for (const Evictable kind : {Evictable::unanswered, Evictable::half_open})
+        shared_.evictions.show(worker_, kind, oldest(kind));
+    for (std::uint32_t wanted = std::min(shared_.evictions.take_wanted(worker_), kMostForOthers);
+         wanted > 0 && reclaimer_.has_room() && evict(too_many()); --wanted) {
     }
 }
 
 bool SessionOpener::make_room() noexcept {
     const std::uint64_t capacity = shared_.flows.capacity();
     const std::uint64_t live = shared_.flows.session_count();
-    const bool pressure = live * 100 >= capacity * kPressurePercent;
-    const bool many_unanswered =
-        std::uint64_t{shared_.flows.unanswered_count()} * 100 > capacity * kUnansweredPercent;
-    if (pressure && reclaimer_.has_room() && (many_unanswered || live >= capacity)) {
-        // Few unanswered ones are clients in the middle of their handshake: closing sessions go before them.
-        EvictionQueue& first = many_unanswered ? unanswered_ : closing_;
-        EvictionQueue& second = many_unanswered ? closing_ : unanswered_;
-        if (!evict_from(first)) evict_from(second);
+    const bool full = live >= capacity;
+    if (live * 100 >= capacity * kPressurePercent && reclaimer_.has_room()) {
+        const Evictable kind = too_many();
+        if (kind != Evictable::closing && !(elsewhere_ && elsewhere_->kind == kind))
+            elsewhere_ = {kind, shared_.evictions.find_older(worker_, kind, oldest(kind))};
+        if (kind != Evictable::closing && !full && elsewhere_->worker) {
+            shared_.evictions.ask(*elsewhere_->worker);
+        } else if ((kind != Evictable::closing || full) && !evict(kind)) {
+            shared_.evictions.ask_all_but(worker_);
+        }
     }
     return reclaimer_.has_room() && shared_.flows.reserve_session();
 }
@@ -189,7 +224,7 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
         .timeout = policy.timeout(first_state(key.protocol)),
     });
     Flow& flow = shared_.flows.flow(forward.position);
-    unanswered_.push({forward.position, flow.load_state()});
+    queue(Evictable::unanswered).push({forward.position, flow.load_state()});
     counters_.sessions_opened.add(1);
     return {Verdict::forward, &flow};
 }

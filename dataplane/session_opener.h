@@ -6,7 +6,9 @@
 // places of all its keys can be fetched for a whole burst before open() claims them.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 
 #include "dataplane/counter.h"
 #include "dataplane/eviction_queue.h"
@@ -39,17 +41,29 @@ class SessionOpener {
     /// Opens the planned session of a key, or finds that another worker has. The policy is the plan's.
     Result open(const Policy& policy, const FlowKey& key, std::uint32_t hash, Plan& plan, Tick now) noexcept;
 
-    /// A session has begun to close: it may be evicted from now on.
-    void note_closing(FlowPosition id, StateWord word) noexcept { closing_.push({id, word}); }
+    /// A session has come to a state in which it may be evicted, or to one in which it may not.
+    void note_moved(FlowPosition id, StateWord word, SessionState state) noexcept {
+        if (const auto kind = evictable_as(state)) queue(*kind).push({id, word});
+    }
 
-    /// Forgets a few sessions at the heads of the queues that have moved on: a round's share, so that whoever
-    /// needs room does not have to wade through them.
+    /// A round's share of housekeeping: forgets a few sessions at the heads of the queues that have moved on,
+    /// so that whoever needs room does not have to wade through them, and makes room for other workers.
     void tidy() noexcept;
 
  private:
-    bool is_evictable_still(const EvictionQueue::Entry& entry) const noexcept;
-    /// Ends the oldest session of a queue that may still be evicted.
-    bool evict_from(EvictionQueue& queue) noexcept;
+    using Kinds = std::array<Evictable, kEvictableCount>;
+
+    EvictionQueue& queue(Evictable kind) noexcept { return queues_[static_cast<std::size_t>(kind)]; }
+    bool is_still(Evictable kind, const EvictionQueue::Entry& entry) const noexcept;
+    /// Which kind of sessions there are more of than clients in the middle of their handshake need;
+    /// Evictable::closing when there is none.
+    Evictable too_many() const noexcept;
+    /// Ends the oldest session of a kind.
+    bool evict_one(Evictable kind) noexcept;
+    /// Ends one session, of the first kind if there is one, otherwise of another.
+    bool evict(Evictable first) noexcept;
+    /// When the oldest session of a kind was opened.
+    std::optional<Tick> oldest(Evictable kind) noexcept;
     /// Under pressure unanswered and closing sessions make room (requirement R18).
     bool make_room() noexcept;
     /// Draws fwd's own address and a random port (RFC 6056) for a plan; false if that port is a rule's.
@@ -61,8 +75,13 @@ class SessionOpener {
     const SharedTables& shared_;
     Reclaimer& reclaimer_;
     ThreadCounters& counters_;
-    EvictionQueue unanswered_;
-    EvictionQueue closing_;
+    std::array<EvictionQueue, kEvictableCount> queues_;
+    unsigned worker_;
+    struct Elsewhere {
+        Evictable kind;
+        std::optional<unsigned> worker;  ///< that has an older session of that kind
+    };
+    std::optional<Elsewhere> elsewhere_;  ///< looked up once a round
     std::uint64_t random_counter_;
 };
 

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "dataplane/bell.h"
+#include "dataplane/eviction_board.h"
 #include "dataplane/flow_table.h"
 #include "dataplane/link.h"
 #include "dataplane/neighbour_table.h"
@@ -45,6 +46,7 @@ struct SharedTables {
     FlowTable& flows;
     NeighbourTable& neighbours;
     RuleCounters& rule_counters;
+    EvictionBoard& evictions;
     const std::vector<Link>& links;
     const std::vector<std::unique_ptr<Port>>& ports;
     const std::atomic<const Policy*>& policy;

@@ -24,7 +24,7 @@ constexpr unsigned kParsePrefetch = 4;
 // for lines on their way.
 constexpr unsigned kGroup = 32;
 
-// What control can take without falling behind, per worker.
+// What control can take without falling behind, per worker and link.
 constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000;
 
 // An idle worker first polls on for a while (25 to 50 us on virtual devices).
@@ -55,10 +55,11 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       burst_{std::make_unique<Burst>()},
       reclaimer_{shared.flows, kBuriedPositions},
       opener_{shared, reclaimer_, counters_, config.index},
-      sweeper_{shared, reclaimer_, counters_, config.index},
-      arp_limiter_{kArpPerSecond, kArpPerSecond / 4},
-      icmp_limiter_{kIcmpPerSecond, kIcmpPerSecond / 4},
-      hold_limiter_{kHeldPerSecond, kHeldPerSecond / 4} {
+      sweeper_{shared, reclaimer_, counters_, config.index} {
+    const auto limiter = [](std::uint64_t per_second) { return PuntLimiter{per_second, per_second / 4}; };
+    for (std::size_t link = 0; link < shared.links.size(); ++link)
+        limiters_.push_back({limiter(kArpPerSecond), limiter(kArpPerSecond), limiter(kIcmpPerSecond),
+                             limiter(kHeldPerSecond)});
     for (std::size_t port = 0; port < shared.ports.size(); ++port) {
         tx_.emplace_back(*shared.ports[port], config.tx_queues[port]);
     }
@@ -342,17 +343,15 @@ SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t has
 
 void Worker::update_session(Flow& flow, TcpFlags flags, Tick now) noexcept {
     FlowTable& flows = shared_.flows;
-    if (flows.advance(flow.session, flow.direction, flags, now, policy_->timeouts)) {
-        if (flows.session(flow.session).state.load(std::memory_order_relaxed) == SessionState::tcp_closing) {
-            opener_.note_closing(flow.session, flows.flow(flow.session).load_state());
-        }
-    }
     const std::atomic<SessionState>& state = flows.session(flow.session).state;
-    if (!is_settled(state.load(std::memory_order_relaxed))) return;
+    if (flows.advance(flow.session, flow.direction, flags, now, policy_->timeouts))
+        opener_.note_moved(flow.session, flows.flow(flow.session).load_state(),
+                           state.load(std::memory_order_relaxed));
+    if (!is_settled(state.load(std::memory_order_relaxed), flow.direction)) return;
     flow.settled.store(true, std::memory_order_relaxed);
     // Another worker may just have opened the session anew, and cleared the mark before this one set it.
     std::atomic_thread_fence(std::memory_order_seq_cst);
-    if (!is_settled(state.load(std::memory_order_relaxed)))
+    if (!is_settled(state.load(std::memory_order_relaxed), flow.direction))
         flow.settled.store(false, std::memory_order_relaxed);
 }
 
@@ -499,14 +498,18 @@ void Worker::drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept {
 }
 
 void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {
-    PuntLimiter* limiter = &icmp_limiter_;
+    LinkLimiters& limiters = limiters_of(note.ingress);
+    PuntLimiter* limiter = &limiters.icmp;
     Verdict refused = Verdict::drop_punt_limited;
     switch (note.why) {
         case Verdict::punt_arp:
-            limiter = &arp_limiter_;
+            // Questions from everybody must not drown the answers to fwd's own.
+            limiter = is_arp_request(rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, note.l3_offset))
+                          ? &limiters.arp_requests
+                          : &limiters.arp_replies;
             break;
         case Verdict::hold_neighbour:
-            limiter = &hold_limiter_;
+            limiter = &limiters.hold;
             refused = Verdict::drop_hold_limited;
             break;
         case Verdict::punt_ttl_expired:

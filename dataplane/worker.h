@@ -117,9 +117,12 @@ class Worker {
     SessionOpener opener_;
     Sweeper sweeper_;
     std::vector<TxBuffer> tx_;  // by PortIndex
-    PuntLimiter arp_limiter_;
-    PuntLimiter icmp_limiter_;
-    PuntLimiter hold_limiter_;
+    /// By link, so that a flood at one takes nothing from the others.
+    struct LinkLimiters {
+        PuntLimiter arp_requests, arp_replies, icmp, hold;
+    };
+    LinkLimiters& limiters_of(LinkId link) noexcept { return limiters_[link.value]; }
+    std::vector<LinkLimiters> limiters_;
 };
 
 }  // namespace fwd::dataplane

@@ -12,10 +12,19 @@ from pathlib import Path
 
 from . import machine
 
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
+import children  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[2]
 INSIDE, SCRATCH = "FWD_BENCH_INSIDE", "FWD_BENCH_SCRATCH"
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+
+
+def build_step(command):
+    status = children.run(command).returncode
+    if status != 0:
+        sys.exit(status)
 
 
 def needed_build():
@@ -24,12 +33,12 @@ def needed_build():
         return Path(os.environ["FWD_BUILD"]).resolve()
     build = ROOT / "build-release"
     progress = ROOT / "tools/progress"
-    subprocess.run([ROOT / "tools/setup", "build", "lab", "bench"], check=True)
+    build_step([ROOT / "tools/setup", "build", "lab", "bench"])
     if not (build / "build.ninja").exists():
-        subprocess.run([progress, "configuring build-release", build / "setup.log",
-                        "meson", "setup", "--buildtype=release", build, ROOT], check=True)
-    subprocess.run([progress, "building build-release", build / "build.log", "ninja", "-C", build,
-                    "control/fwdd", "tools/fwdctl/fwdctl", "bench/bench_prepare.so", "bench/generator"], check=True)
+        build_step([progress, "configuring build-release", build / "setup.log",
+                        "meson", "setup", "--buildtype=release", build, ROOT])
+    build_step([progress, "building build-release", build / "build.log", "ninja", "-C", build,
+                    "control/fwdd", "tools/fwdctl/fwdctl", "bench/bench_prepare.so", "bench/generator"])
     return build
 
 

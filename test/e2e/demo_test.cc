@@ -116,14 +116,20 @@ TEST_F(DemoTest, WebServerThatDoesNotStartIsAFailure) {
 
 TEST_F(DemoTest, InterruptedWhileItInstallsItEndsQuietly) {
     std::filesystem::create_directories(files_ / "tools");
-    std::filesystem::copy(source_file("tools/demo"), files_ / "tools/demo");
-    make_program(files_ / "tools/setup", "echo installing; exec sleep 60");
-    Process process{{"setsid", files_ / "tools/demo"}};
-    ASSERT_TRUE(process.says("installing")) << process.output();
-    process.signal_group(SIGINT);
-    const Finished done = process.wait();
-    EXPECT_EQ(done.status, 130);
-    EXPECT_EQ(done.output, "installing\ntools/demo: interrupted\n");
+    for (const char* file : {"tools/demo", "tools/children.py"})
+        std::filesystem::copy(source_file(file), files_ / file);
+    make_program(
+        files_ / "tools/setup",
+        "trap 'kill $!; sleep 1; echo cleaned up; exit 130' INT TERM; sleep 60 & echo installing; wait");
+    // From a terminal every process gets the signal, from `kill` the demo alone.
+    for (const bool terminal : {true, false}) {
+        Process process{{"setsid", files_ / "tools/demo"}};
+        EXPECT_TRUE(process.says("installing")) << process.output();
+        if (terminal) process.signal_group(SIGINT);
+        const Finished done = terminal ? process.wait() : process.stop(SIGTERM);
+        EXPECT_EQ(done.status, 130);
+        EXPECT_EQ(done.output, "installing\ncleaned up\ntools/demo: interrupted\n");
+    }
 }
 
 TEST_F(DemoTest, ScriptsInstallPythonWhereThereIsNone) {

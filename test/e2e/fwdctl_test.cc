@@ -72,6 +72,10 @@ TEST_F(FwdctlTest, EveryCommandWorksAsTextAndAsJson) {
     EXPECT_EQ(rules[2]["link"], "lan");
     expect_texts("export", {"rules = (", "name = \"echo\"; protocol = \"tcp+udp\""});
     EXPECT_NE(fwdctl("export")["text"].get<std::string>().find("name = \"dns\""), std::string::npos);
+    const std::string lost =
+        fmt::format("{} --socket {} export > /dev/full", build_file("tools/fwdctl/fwdctl").string(),
+                    lab_file("fwd.sock").string());
+    EXPECT_EQ(run({"sh", "-c", lost}).status, 1) << "an export that is not on disk";
     EXPECT_EQ(text("delete-rule a"), "deleted a; live sessions that go on until they end: 0\n");
     EXPECT_EQ(fwdctl("delete-rule b")["deleted"], "b");
 

@@ -162,6 +162,21 @@ TEST_F(StartTest, DatabaseThatCannotBeWrittenIsRefused) {
     std::filesystem::permissions(file("state"), std::filesystem::perms{0755});
 }
 
+TEST_F(StartTest, ReloadThatIsAskedForDuringTheStartWaitsForItsEnd) {
+    std::string rules;
+    for (int i = 0; i < 60'000; ++i)
+        rules +=
+            fmt::format("{}{{ protocol = \"tcp\"; external = \"10.0.0.3:{}\"; target = \"10.0.0.4:1\"; }}",
+                        i == 0 ? "" : ",\n", i + 1);
+    write_file(file("fwd.conf"), config("rules = ( " + rules + " );\n"));
+    Process fwdd{{"setsid", build_file("control/fwdd"), "--config", file("fwd.conf")}};
+    std::this_thread::sleep_for(std::chrono::milliseconds{200});
+    ASSERT_EQ(fwdd.output().find("ready"), std::string::npos) << "it reads long enough";
+    fwdd.signal_group(SIGHUP);
+    EXPECT_TRUE(fwdd.says("reload: 0 rule(s) added, 0 removed, 60000 unchanged")) << fwdd.output();
+    EXPECT_EQ(fwdd.stop().status, 0);
+}
+
 TEST_F(StartTest, LinesForTheJournalCarryTheirPriority) {
     write_file(file("fwd.conf"), config());
     const auto start = [&](const std::string& stream) {

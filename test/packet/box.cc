@@ -108,7 +108,7 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
                 rte_eth_add_tx_callback(device->ethdev, q, transmit, device.get()));
         }
     }
-    neighbours_ = std::make_unique<control::Neighbours>(*dataplane_);
+    neighbours_ = std::make_unique<control::Neighbours>(*dataplane_, settings_.links);
     punts_ = std::make_unique<control::Punts>(*dataplane_, *neighbours_);
     for (const control::NeighbourSettings& neighbour : settings_.neighbours) {
         neighbours_->add_static(dataplane::LinkId{static_cast<std::uint8_t>(link_index(neighbour.link))},
@@ -386,7 +386,7 @@ void Box::expect_every_packet_accounted_for() const {
 void Box::expect_no_record_lost() {
     dataplane::FlowTable& flows = dataplane_->flows();
     std::uint32_t live = 0;
-    std::uint32_t unanswered = 0;
+    std::array<std::uint32_t, dataplane::kEvictableCount> evictable{};
     for (std::uint32_t at = 0; at < flows.position_count(); ++at) {
         const dataplane::FlowPosition position{at};
         const dataplane::Flow& flow = flows.flow(position);
@@ -398,11 +398,13 @@ void Box::expect_no_record_lost() {
             EXPECT_EQ(flow.session, position);
             const dataplane::Session& session = flows.session(position);
             EXPECT_EQ(flows.flow(session.reverse).session, position);
-            if (is_unanswered(session.state.load())) ++unanswered;
+            if (const auto kind = evictable_as(session.state.load()))
+                ++evictable[static_cast<std::size_t>(*kind)];
         }
     }
     EXPECT_EQ(live, flows.session_count() * 2);
-    EXPECT_EQ(unanswered, flows.unanswered_count());
+    for (std::size_t kind = 0; kind < evictable.size(); ++kind)
+        EXPECT_EQ(evictable[kind], flows.evictable_count(static_cast<dataplane::Evictable>(kind)));
     EXPECT_EQ(flows.key_count_in_use(), live);
 }
 

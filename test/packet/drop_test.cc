@@ -231,6 +231,22 @@ TEST_P(BadFrame, AmongPacketsOfALiveSessionHarmsNoneOfThem) {
     box.expect_no_record_lost();
 }
 
+/// P5
+TEST(Drop, SourceFromAnotherLinksNetwork) {
+    Box box{kTwoArm};
+    for (const auto inside : {"10.0.0.50"_ip, kLanServer}) {
+        EXPECT_THAT(box.exchange("wan", box.to("wan").ipv4(inside, kPublic).tcp(1, 80, kSyn), "lan"),
+                    IsEmpty());
+    }
+    EXPECT_EQ(box.count(Verdict::drop_martian), 2);
+    EXPECT_EQ(box.sessions(), 0);
+    EXPECT_THAT(box.exchange("wan", box.to("wan").ipv4("192.0.2.9"_ip, kPublic).tcp(1, 80, kSyn), "lan"),
+                SizeIs(1))
+        << "its own network's";
+    EXPECT_THAT(box.exchange("lan", box.to("lan").ipv4("10.0.0.50"_ip, kPublic).tcp(1, 80, kSyn), "lan"),
+                SizeIs(1));
+}
+
 TEST(Drop, FrameInSeveralBuffers) {
     Box box{kOneArm};
     rte_mbuf* head = box.dataplane().allocate();

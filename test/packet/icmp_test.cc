@@ -235,6 +235,19 @@ TEST_F(NarrowLan, TooBigWithoutDontFragmentIsDropped) {
     EXPECT_EQ(box_.count(Verdict::drop_too_big), 1);
 }
 
+TEST(Icmp, NothingAnswersASenderWithoutAnAddressOfItsOwn) {
+    Box box{kOneArm};
+    for (const auto& nobody : {net::kBroadcastMac, net::MacAddress{{0x01, 0, 0x5e, 0, 0, 1}}}) {
+        EXPECT_THAT(box.exchange("lan", box.to("lan").from(nobody).ipv4(kClient, kFwd).icmp(8, 0, 1), "lan"),
+                    IsEmpty());
+        EXPECT_THAT(
+            box.exchange("lan", box.to("lan").from(nobody).ipv4(kClient, kExternal).ttl(1).tcp(1, 80, kSyn),
+                         "lan"),
+            IsEmpty());
+    }
+    box.expect_every_packet_accounted_for();
+}
+
 TEST(Icmp, PingOfAnOwnAddressIsAnsweredWhereTheLinkSaysSo) {
     Box box{kOneArm};
     for (std::size_t bytes : {0, 1, 56, 1400}) {

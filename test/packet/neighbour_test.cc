@@ -199,6 +199,65 @@ TEST_F(Arp, FloodOfArpIsLimitedAndCounted) {
     box_.expect_every_packet_accounted_for();
 }
 
+TEST(Neighbour, FloodOfArpTakesNothingFromOtherLinksNorFromTheAnswersThatFwdWaitsFor) {
+    for (const std::string flooded : {"wan", "lan"}) {
+        Box box{R"(
+            links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; },
+                      { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; } );
+            rules = ( { name = "web"; protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:80"; } );
+        )"};
+        const auto question = box.to(flooded)
+                                  .to(net::kBroadcastMac)
+                                  .from(mac(9))
+                                  .arp(kRequest, mac(9), "192.0.2.9"_ip, {}, "192.0.2.77"_ip);
+        for (int i = 0; i < 5000; ++i) {
+            box.put_many(flooded, question);
+            if (i % 100 == 0) box.settle();
+        }
+        box.settle();
+        EXPECT_GT(box.count(Verdict::drop_punt_limited), 2000);
+        EXPECT_THAT(box.exchange("wan", box.to("wan").ipv4("192.0.2.9"_ip, kPublic).tcp(1, 80, kSyn), "lan"),
+                    SizeIs(1))
+            << "a question";
+        EXPECT_THAT(
+            box.exchange("lan",
+                         box.to("lan").arp(kReply, kServerMac, kLanServer, box.mac_of("lan"), kLanAddress),
+                         "lan"),
+            SizeIs(1))
+            << "what waited for this answer";
+    }
+}
+
+TEST(Neighbour, ThousandsThatDoNotExistLeaveRoomForThoseThatDo) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "172.16.0.1/16" ]; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; } );
+        neighbours = ( { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; } );
+        rules = ( { name = "web"; protocol = "tcp"; external = "172.16.0.3:80"; target = "10.0.0.4:8080"; } );
+    )"};
+    const auto connect = [&](net::Ipv4Address client) {
+        box.put_many("wan", box.to("wan").ipv4(client, "172.16.0.3"_ip).tcp(1, 80, kSyn));
+        box.settle();
+        box.put_many("lan", box.to("lan").ipv4(kLanServer, client).tcp(8080, 1, kSyn | kAck));
+        box.settle();
+    };
+    for (std::uint32_t i = 0; i < 10'000; ++i) {
+        connect(net::Ipv4Address::from_host(0xac100100U + i));
+        if (i % 200 == 0) box.pass(100ms);
+    }
+    box.pass(5s);
+    box.take("wan");
+    const auto client = "172.16.200.1"_ip;
+    connect(client);
+    EXPECT_THAT(box.take("wan"), SizeIs(1)) << "a question";
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").arp(kReply, kClientMac, client, box.mac_of("wan"), "172.16.0.1"_ip),
+                     "wan"),
+        SizeIs(1))
+        << "the server's answer, which has waited";
+    box.expect_every_packet_accounted_for();
+}
+
 TEST(Neighbour, StaticOnesNeverChange) {
     Box box{kOneArm};
     box.exchange(

@@ -196,18 +196,19 @@ std::string worker_count(const ::testing::TestParamInfo<unsigned>& info) {
 
 class FullTable : public OneOrTwoWorkers {
  protected:
-    std::uint32_t fill_with_answered(Box& box, std::uint32_t most);
+    std::uint32_t fill_with_answered(Box& box, std::uint32_t most, bool clients_go_on = true);
 };
 INSTANTIATE_TEST_SUITE_P(Packet, FullTable, ::testing::Values(1, 2), worker_count);
 
 /// Fills the table with answered UDP sessions; gives how many fit.
-std::uint32_t FullTable::fill_with_answered(Box& box, std::uint32_t most) {
+std::uint32_t FullTable::fill_with_answered(Box& box, std::uint32_t most, bool clients_go_on) {
     for (std::uint32_t i = 0; i < most; ++i) {
         const auto client = net::Ipv4Address::from_host(0xc6336400U + (i >> 8U));
         const auto port = static_cast<std::uint16_t>(1000 + (i & 0xffU));
-        if (box.exchange("wan", box.to("wan").ipv4(client, kPublic).udp(port, 27015), "lan", turn()).empty())
-            return i;
+        const PacketBuilder request = box.to("wan").ipv4(client, kPublic).udp(port, 27015);
+        if (box.exchange("wan", request, "lan", turn()).empty()) return i;
         box.exchange("lan", box.to("lan").ipv4("10.0.0.5"_ip, client).udp(27015, port), "wan", turn());
+        if (clients_go_on) box.exchange("wan", request, "lan", turn());
     }
     return most;
 }
@@ -273,6 +274,69 @@ TEST_P(FullTable, UnansweredSessionsMakeRoomOldestFirst) {
     box.expect_every_packet_accounted_for();
 }
 
+/// R18: a server answers spoofed SYNs as well.
+TEST_P(FullTable, HalfOpenSessionsMakeRoom) {
+    Box box{kTwoArm, GetParam()};
+    for (std::uint32_t i = 0; i < 2000; ++i) {
+        const auto spoofed = net::Ipv4Address::from_host(0xcb007100U + i);
+        const unsigned worker = turn();
+        EXPECT_THAT(box.exchange("wan", box.to("wan").ipv4(spoofed, kPublic).tcp(1, 80, kSyn), "lan", worker),
+                    SizeIs(1));
+        EXPECT_THAT(box.exchange("lan", box.to("lan").ipv4(kLanServer, spoofed).tcp(8080, 1, kSyn | kAck),
+                                 "wan", worker),
+                    SizeIs(1));
+    }
+    EXPECT_EQ(box.count(Verdict::drop_sessions_full), 0);
+    box.pass(1s);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
+/// R18: a UDP server answers spoofed requests as well.
+TEST_P(FullTable, ClientsThatNeverSendAgainMakeRoom) {
+    Box box{kTwoArm, GetParam()};
+    EXPECT_EQ(fill_with_answered(box, 2000, false), 2000);
+    EXPECT_EQ(box.count(Verdict::drop_sessions_full), 0);
+    box.pass(1s);
+    box.expect_no_record_lost();
+}
+
+/// R18: the worker that clients come to has no old sessions of its own to evict.
+TEST(FloodAtAnotherWorker, HarmsNoClientsHandshake) {
+    constexpr std::uint32_t kClients = 60, kDelay = 2, kSpoofedPerStep = 16;
+    Box box{kTwoArm, 2};
+    const auto client = [](std::uint32_t i) { return net::Ipv4Address::from_host(0xc6330000U + i); };
+    std::uint32_t spoofed = 0;
+    unsigned connected = 0;
+    for (std::uint32_t step = 0; step < kClients + 2 * kDelay; ++step) {
+        for (std::uint32_t i = 0; i < kSpoofedPerStep; ++i)
+            box.put_many("wan", box.to("wan")
+                                    .ipv4(net::Ipv4Address::from_host(0xcb000000U + spoofed++), kPublic)
+                                    .tcp(1, 80, kSyn));
+        box.settle();
+        box.take("lan");
+        if (step < kClients)
+            box.exchange("wan", box.to("wan").ipv4(client(step), kPublic).tcp(1, 80, kSyn), "lan", 1);
+        if (step >= kDelay)
+            box.exchange("lan",
+                         box.to("lan").ipv4(kLanServer, client(step - kDelay)).tcp(8080, 1, kSyn | kAck),
+                         "wan", 1);
+        if (step >= 2 * kDelay)
+            connected +=
+                box.exchange("wan", box.to("wan").ipv4(client(step - 2 * kDelay), kPublic).tcp(1, 80, kAck),
+                             "lan", 1)
+                            .size() == 1
+                    ? 1
+                    : 0;
+        box.pass(20ms);
+    }
+    EXPECT_EQ(connected, kClients);
+    EXPECT_GT(box.total(&ThreadCounters::sessions_evicted), 700);
+    box.pass(1s);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
 const std::string kFewPorts = R"(
     masquerade_ports = "5000-5007";
 )" + kOneArm;
@@ -312,7 +376,8 @@ class BusyTable : public ::testing::Test {
     /// Rounds with one new client in each link's burst, and two packets of established sessions in either
     /// direction.
     /// @param spoofed SYNs of nobody in each link's burst
-    void run(unsigned rounds, unsigned spoofed, bool clients_end) {
+    /// @param answered whether the server answers those, too
+    void run(unsigned rounds, unsigned spoofed, bool clients_end, bool answered = false) {
         constexpr std::uint32_t kNewPerRound = 2;
         const auto new_client = [](unsigned round, std::uint32_t which) {
             return kNewClient - 0x10000 * 2 + round * kNewPerRound + which;
@@ -323,6 +388,8 @@ class BusyTable : public ::testing::Test {
                 const char* link = which == 0 ? "wan" : "other";
                 for (unsigned i = 0; i < spoofed; ++i) {
                     if (i == spoofed / 2 && round < rounds) from_client(link, new_client(round, which), kSyn);
+                    if (answered && spoofed_ >= kDelay * 2 * spoofed)
+                        from_server(kSpoofed + spoofed_ - kDelay * 2 * spoofed, kSyn | kAck);
                     from_client(link, kSpoofed + spoofed_++, kSyn);
                 }
                 if (spoofed == 0 && round < rounds) from_client(link, new_client(round, which), kSyn);
@@ -388,6 +455,12 @@ class BusyTable : public ::testing::Test {
 TEST_F(BusyTable, FloodOfSpoofedSynsOnTwoQueuesHarmsNobody) {
     run(600, dataplane::kBurst - 4, false);
     EXPECT_GT(box_.total(&ThreadCounters::sessions_evicted), 60'000);
+}
+
+/// R18: the server can't tell either.
+TEST_F(BusyTable, FloodOfSpoofedSynsThatTheServerAnswersHarmsNobody) {
+    run(600, dataplane::kBurst / 4, false, true);
+    EXPECT_GT(box_.total(&ThreadCounters::sessions_evicted), 15'000);
 }
 
 /// R18: unanswered and closing sessions make room.

@@ -58,7 +58,7 @@ CallResult<Client> Client::connect(const std::string& path, std::chrono::seconds
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.empty() || path.size() >= sizeof address.sun_path)
-        return unreachable(path, "the path is too long");
+        return unreachable(path, fmt::format("want a path of 1 to {} bytes", sizeof address.sun_path - 1));
     path.copy(address.sun_path, path.size());
 
     control::FileDescriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};

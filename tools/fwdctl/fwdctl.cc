@@ -157,7 +157,7 @@ class Run {
         if (line_.json()) {
             print_error(err_, error);
         } else {
-            fmt::print(err_, "fwdctl: {}\n", error.text());
+            fmt::print(err_, "fwdctl: {}\n", control::printable(error.text()));
         }
         return status;
     }
@@ -165,6 +165,7 @@ class Run {
 
     /// Page after page: as text at once, as JSON in one piece.
     int list_sessions(Client& client, Json params) {
+        const bool limit_chosen = params.contains("limit");
         std::uint64_t wanted = params.value("limit", kDefaultSessions);
         SessionReport text;
         Json all{{"sessions", Json::array()}, {"cursor", nullptr}};
@@ -172,6 +173,9 @@ class Run {
             params["limit"] = std::min(wanted, kSessionsPerPage);
             const auto page = client.call("session.list", params);
             if (!page) return fail(page.error());
+            if (!page->is_object())
+                return fail({control::ErrorKind::unavailable, "", "what answers there is not fwdd"},
+                            kUnreachable);
             const Json sessions = page->value("sessions", Json::array());
             all["cursor"] = page->value("cursor", Json{});
             if (line_.json()) {
@@ -183,7 +187,11 @@ class Run {
             if (wanted == 0 || all["cursor"].is_null()) break;
             params["cursor"] = all["cursor"];
         }
-        if (line_.json()) print(all);
+        if (line_.json()) {
+            print(all);
+        } else if (!all["cursor"].is_null() && !limit_chosen) {
+            fmt::print(err_, "... and more: --limit N shows as many\n");
+        }
         return kDone;
     }
 

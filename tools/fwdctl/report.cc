@@ -235,7 +235,7 @@ class StatsReport {
     }
 
     std::string totals() const {
-        static constexpr std::array<std::pair<const char*, const char*>, 14> kTotals{{
+        static constexpr std::array<std::pair<const char*, const char*>, 16> kTotals{{
             {"packets", "received"},
             {"packets", "originated"},
             {"packets", "sent"},
@@ -246,6 +246,8 @@ class StatsReport {
             {"bytes", "sent"},
             {"sessions", "live"},
             {"sessions", "unanswered"},
+            {"sessions", "half_open"},
+            {"sessions", "closing"},
             {"sessions", "capacity"},
             {"sessions", "opened"},
             {"sessions", "closed"},
@@ -259,7 +261,8 @@ class StatsReport {
             std::vector<std::string> row{fmt::format("{} {}", group, key), cell(now, key)};
             const bool is_level = key == std::string_view{"held"} || key == std::string_view{"live"} ||
                                   key == std::string_view{"unanswered"} ||
-                                  key == std::string_view{"capacity"};
+                                  key == std::string_view{"half_open"} ||
+                                  key == std::string_view{"closing"} || key == std::string_view{"capacity"};
             if (earlier_) row.push_back(is_level ? "" : rate(now, member(earlier_->result, group), key));
             table.add(std::move(row));
         }

@@ -337,6 +337,17 @@ TEST_F(RpcServerTest, RequestWithoutItsEndIsNotCarriedOut) {
     EXPECT_TRUE(book_.rules().empty());
 }
 
+TEST_F(RpcServerTest, RuleThatNoConfigurationFileCouldHoldIsRefused) {
+    listen();
+    TestClient client{path()};
+    Json params = rule_params(1);
+    params["from"] = Json::array();
+    for (std::size_t i = 0; i <= Rule::kMostPrefixes; ++i) params["from"].push_back("10.0.0.0/8");
+    const Json refused = ask(client, request(1, "rule.add", params));
+    EXPECT_EQ(refused["error"]["message"], "from: got 65537 prefixes, want at most 65536");
+    EXPECT_TRUE(book_.rules().empty());
+}
+
 TEST_F(RpcServerTest, WritesThatWaitTogetherShareOneCommit) {
     listen();
     std::deque<TestClient> clients;
@@ -364,7 +375,7 @@ TEST_F(RpcServerTest, FailedCommitIsAnErrorForExactlyTheWritesThatSharedIt) {
     clients[0].send(request(1, "rule.add", rule_params(1)));
     clients[1].send(request(2, "rule.add", rule_params(0)));  // refused in itself
     clients[2].send(request(3, "rule.delete", {{"name", "r0"}}));
-    clients[3].send(request(4, "version"));
+    clients[3].send(request(4, "session.clear"));  // does at once what it does
     server_->poll(1s);
     const Json added = receive(clients[0]);
     EXPECT_EQ(code(added), -32000);

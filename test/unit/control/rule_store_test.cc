@@ -178,7 +178,8 @@ TEST_F(RuleStoreTest, WhatIsNoDatabaseIsRefusedAndLeftAlone) {
     }
     std::filesystem::remove(file());
     std::filesystem::create_directory(file());
-    EXPECT_NE(RuleStore::open(directory()).error().text().find("Is a directory"), std::string::npos);
+    EXPECT_EQ(base_.without_path(RuleStore::open(directory()).error().text()),
+              "state/rules.db: not a file: remove it, or choose another state directory");
 }
 
 TEST_F(RuleStoreTest, LostDatabaseWithItsLogLeftIsRefused) {
@@ -244,6 +245,22 @@ TEST_F(RuleStoreTest, ChangedByHandIntoWhatIsNoRuleIsRefused) {
         base_.write("state/rules.db", whole);
     }
     EXPECT_EQ(open()->load()->size(), 2U);
+}
+
+TEST_F(RuleStoreTest, WithoutItsTableItIsDamaged) {
+    ASSERT_TRUE(add(*open(), many_rules(1)));
+    sql("DROP TABLE rule");
+    const auto rules = open()->load();
+    ASSERT_FALSE(rules);
+    EXPECT_NE(rules.error().message.find("damaged (no such table: rule): bring it back"), std::string::npos)
+        << rules.error().text();
+}
+
+TEST_F(RuleStoreTest, DatabaseThatIsNoFileIsRefusedAtOnce) {
+    ASSERT_TRUE(std::filesystem::create_directory(directory()));
+    ASSERT_EQ(::mkfifo(file().c_str(), 0600), 0);
+    EXPECT_EQ(base_.without_path(RuleStore::open(directory()).error().text()),
+              "state/rules.db: not a file: remove it, or choose another state directory");
 }
 
 TEST_F(RuleStoreTest, StateDirectoryThatIsAFileIsRefused) {

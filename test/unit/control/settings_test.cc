@@ -380,6 +380,9 @@ TEST(Settings, BadTextsAreRefused) {
         {kLan + "socket = \"/" + std::string(107, 'x') + "\";",
          "fwd.conf:2: socket: got a path of 108 bytes, want at most 107"},
         {kLan + "state_directory = \"\";", "fwd.conf:2: state_directory: got '', want an absolute path"},
+        {kLan + "socket = \"/a/fwd.sock\"; state_directory = \"/a/\";",
+         "fwd.conf:2: socket: got '/a/fwd.sock', in the state directory, which is fwdd's alone; want another "
+         "directory, such as /run/fwd"},
         {kLan + "masquerade_ports = \"1024\";", "fwd.conf:2: masquerade_ports: got '1024'" + ports},
         {kLan + "masquerade_ports = \"0-1024\";", "fwd.conf:2: masquerade_ports: got '0-1024'" + ports},
         {kLan + "masquerade_ports = \"5-4\";", "fwd.conf:2: masquerade_ports: got '5-4'" + ports},

@@ -107,5 +107,33 @@ TEST_F(TopologyTest, AddressesThatAreNoHostsAreTold) {
     EXPECT_EQ(not_a_host("10.1.0.3"), "") << "both addresses of a /31 are hosts (RFC 3021)";
 }
 
+TEST_F(TopologyTest, AutoIsMasqueradeOnlyWhereThePacketLeavesByTheLinkItCameInBy) {
+    const auto effective = [&](const std::string& external, const std::string& target,
+                               std::optional<std::string> link = {}) {
+        Rule rule;
+        rule.source = SourceMode::automatic;
+        rule.link = std::move(link);
+        rule.external = *parse_endpoint(external);
+        rule.target = *parse_endpoint(target);
+        return topology_.effective_source(rule);
+    };
+    EXPECT_EQ(effective("203.0.113.9:80", "10.0.0.4:80"), "preserve");
+    EXPECT_EQ(effective("10.0.0.9:80", "10.0.0.4:80"), "masquerade");
+    EXPECT_EQ(effective("10.0.0.9:80", "172.16.0.4:80"), "masquerade") << "through a gateway on that link";
+    EXPECT_EQ(effective("198.51.100.9:80", "10.0.0.4:80", "wan"), "preserve");
+    EXPECT_EQ(effective("198.51.100.9:80", "10.0.0.4:80", "lan"), "masquerade");
+    // On no link's network: it depends on the packet.
+    EXPECT_EQ(effective("198.51.100.9:80", "10.0.0.4:80"), "preserve, masquerade from link lan");
+
+    const Topology one_arm{{link("lan", {"10.0.0.2/24"})}, {}};
+    Rule rule;
+    rule.external = *parse_endpoint("198.51.100.9:80");
+    rule.target = *parse_endpoint("10.0.0.4:80");
+    rule.source = SourceMode::automatic;
+    EXPECT_EQ(one_arm.effective_source(rule), "masquerade");
+    rule.source = SourceMode::preserve;
+    EXPECT_EQ(one_arm.effective_source(rule), "preserve");
+}
+
 }  // namespace
 }  // namespace fwd::control

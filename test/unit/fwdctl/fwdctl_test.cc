@@ -170,6 +170,14 @@ TEST(Fwdctl, UnreachableDaemonIsStatusThree) {
     EXPECT_TRUE(done.err.starts_with("fwdctl: cannot reach fwdd at /nowhere/fwd.sock")) << done.err;
 }
 
+TEST(Fwdctl, NothingOfAFileReachesTheTerminalRaw) {
+    const char* const file = "\x1b[31m/nowhere";
+    const Outcome done = run_with({"add-rules", file});
+    EXPECT_EQ(done.status, kRefused);
+    EXPECT_EQ(done.err.find('\x1b'), std::string::npos);
+    EXPECT_NE(done.err.find("\\x1b[31m/nowhere: cannot be read"), std::string::npos) << done.err;
+}
+
 TEST(Fwdctl, WithJsonErrorsAreJsonToo) {
     struct {
         std::vector<const char*> words;
