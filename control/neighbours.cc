@@ -210,8 +210,8 @@ void Neighbours::handle_arp(rte_mbuf* packet, Clock::time_point now) {
         Entry& entry = found->second;
         entry.mac = sender_mac;
         entry.unanswered = 0;
+        send_held(found->first, entry);  // before workers send what has come after them
         set_state(found->first, entry, AdjacencyState::reachable, now);
-        send_held(found->first, entry);
     }
     if (arp.arp_opcode == net::be16::from_host(RTE_ARP_OP_REQUEST).wire() && answers_for(link, target)) {
         send_arp(link, RTE_ARP_OP_REPLY, sender_mac, target, sender_mac, sender);

@@ -114,13 +114,32 @@ TEST_F(DemoTest, WebServerThatDoesNotStartIsAFailure) {
     EXPECT_NE(done.output.find("nginx is not ready"), std::string::npos) << done.output;
 }
 
+TEST_F(DemoTest, AnotherPageThanTheRightOneIsAFailure) {
+    make_program(files_ / "bin/nginx", R"(echo other > "$2/www/index.html"; exec /usr/sbin/nginx "$@")");
+    const Finished done = run(demo({"PATH=" + (files_ / "bin").string() + ":" + std::getenv("PATH")}));
+    EXPECT_EQ(done.status, 1);
+    EXPECT_NE(done.output.find("WRONG  curl got nginx's page"), std::string::npos) << done.output;
+    EXPECT_NE(done.output.find("Something went wrong."), std::string::npos) << done.output;
+}
+
+TEST_F(DemoTest, WhereHugepagesCannotBeReservedItRunsWithoutThemAndSaysSo) {
+    // The kernel's knob, read-only.
+    const std::string knob = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
+    const Finished done =
+        run({"unshare", "--mount", "sh", "-c",
+             fmt::format("mount --bind {0} {0} && mount -o remount,bind,ro {0} && {1} --built", knob,
+                         source_file("tools/demo").string())});
+    EXPECT_EQ(done.status, 0) << done.output;
+    EXPECT_NE(done.output.find("can't be reserved: running without them"), std::string::npos) << done.output;
+}
+
 TEST_F(DemoTest, InterruptedWhileItInstallsItEndsQuietly) {
     std::filesystem::create_directories(files_ / "tools");
     for (const char* file : {"tools/demo", "tools/children.py"})
         std::filesystem::copy(source_file(file), files_ / file);
     make_program(
         files_ / "tools/setup",
-        "trap 'kill $!; sleep 1; echo cleaned up; exit 130' INT TERM; sleep 60 & echo installing; wait");
+        "trap 'kill $! 2>/dev/null; sleep 1; echo cleaned up; exit 130' INT TERM; sleep 60 & echo installing; wait");
     // From a terminal every process gets the signal, from `kill` the demo alone.
     for (const bool terminal : {true, false}) {
         Process process{{"setsid", files_ / "tools/demo"}};

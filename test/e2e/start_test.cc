@@ -177,6 +177,26 @@ TEST_F(StartTest, ReloadThatIsAskedForDuringTheStartWaitsForItsEnd) {
     EXPECT_EQ(fwdd.stop().status, 0);
 }
 
+TEST_F(StartTest, LogLevelLeavesOutWhatIsBelowIt) {
+    write_file(file("fwd.conf"), config("log_level = \"warning\";\n"));
+    Process fwdd{{build_file("control/fwdd"), "--config", file("fwd.conf")}};
+    const std::string ask =
+        fmt::format("{} --socket {} status", build_file("tools/fwdctl/fwdctl").string(), file("fwd.sock"));
+    ASSERT_TRUE(eventually([&] { return run({"sh", "-c", ask}).status == 0; })) << fwdd.output();
+    EXPECT_EQ(fwdd.stop().output.find("info:"), std::string::npos);
+}
+
+TEST_F(StartTest, FullDiskIsRefusedWithItsPlace) {
+    if (geteuid() != 0) GTEST_SKIP() << "mounts a small disk, which needs root";
+    write_file(file("fwd.conf"), config());
+    std::filesystem::create_directory(file("state"));
+    const Finished done =
+        run({"unshare", "--mount", "sh", "-c",
+             fmt::format("mount -t tmpfs -o size=8k none {} && exec {} --config {}", file("state"),
+                         build_file("control/fwdd").string(), file("fwd.conf"))});
+    expect_refused(done, {file("state"), "the disk is full", "free space"});
+}
+
 TEST_F(StartTest, LinesForTheJournalCarryTheirPriority) {
     write_file(file("fwd.conf"), config());
     const auto start = [&](const std::string& stream) {

@@ -175,6 +175,7 @@ class RacingOpens {
                 open(driver, worker, round, now_);
                 barrier_.wait();
                 if (worker == 0) {
+                    note_race();
                     check(round);
                     box_.clear_sessions();
                     now_.cycles += rte_get_tsc_hz() * 11 / 10;
@@ -190,10 +191,24 @@ class RacingOpens {
         });
         box_.advance_to(now_);
         box_.pass(std::chrono::milliseconds{2000});
+        EXPECT_GT(raced_, 0)
+            << "no round in which each worker was the first somewhere: nothing has been shown";
     }
 
  private:
+    void note_race() {
+        bool all = true;
+        for (unsigned worker = 0; worker < kWorkers; ++worker) {
+            const std::uint64_t now = box_.dataplane().workers()[worker]->counters().sessions_opened.get();
+            all = all && now != opened_[worker];
+            opened_[worker] = now;
+        }
+        if (all) ++raced_;
+    }
+
     Box& box_;
+    std::array<std::uint64_t, kWorkers> opened_{};
+    unsigned raced_ = 0;
     dataplane::Tsc now_;
     Barrier barrier_;
 };

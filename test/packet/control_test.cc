@@ -98,6 +98,26 @@ TEST(CounterWatch, SaysOnceASecondThatTheSessionTableIsFull) {
     EXPECT_THAT(watch.look(now + 3s), IsEmpty()) << "nothing new";
 }
 
+TEST(Policies, EachStateHasTheTimeoutThatItsKeySays) {
+    Box box{
+        "timeouts = { udp_unanswered = 11; udp = 12; tcp_opening = 13; tcp_established = 14; tcp_closing = "
+        "15; };" +
+        kOneArm};
+    using enum dataplane::SessionState;
+    const dataplane::Policy& policy = *box.dataplane().shared().policy.load();
+    for (const auto& [state, seconds] : {std::pair{udp_unanswered, 11s},
+                                         {udp_answered, 12s},
+                                         {udp_assured, 12s},
+                                         {tcp_unanswered, 13s},
+                                         {tcp_opening, 13s},
+                                         {tcp_established, 14s},
+                                         {tcp_closing, 15s}}) {
+        const auto rounding = policy.timeout(state).to_duration() - seconds;
+        EXPECT_GE(rounding, 0ms) << static_cast<int>(state);
+        EXPECT_LT(rounding, 20ms) << static_cast<int>(state);
+    }
+}
+
 TEST(Policies, RemovingAHundredThousandRulesTakesLinearTime) {
     constexpr std::uint32_t kRules = 100'000;
     Box box{kOneArm, 1, 131072};

@@ -462,9 +462,19 @@ TEST(Drop, MorePacketsForANextHopThanAWorkerMayHandOver) {
     box.expect_every_packet_accounted_for();
 }
 
+/// The configuration insists on an address for each link; the data plane does not count on it.
+TEST(Drop, MasqueradeBehindALinkWithoutAnAddress) {
+    Box box{kOneArm};
+    auto& links = const_cast<std::vector<dataplane::Link>&>(box.dataplane().links());
+    links.front().addresses.clear();
+    links.front().networks.clear();
+    EXPECT_THAT(box.exchange("lan", request(box).udp(1, 53), "lan"), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_no_own_address), 1);
+    EXPECT_EQ(box.sessions(), 0);
+}
+
 /// Each reason for a drop is named by some test of this folder.
 TEST(Drop, EveryReasonHasATest) {
-    // Each link has an address: the configuration insists. Verdict::drop_no_own_address is for nobody.
     std::string tests;
     for (const auto& file : std::filesystem::directory_iterator{TEST_SOURCES}) {
         if (!file.path().string().ends_with("_test.cc")) continue;
