@@ -108,7 +108,7 @@ std::unique_ptr<const Policy> make_policy(const Scenario& scenario, const FlowHa
         ForwardingRule rule;
         rule.protocol = scenario.protocol;
         rule.external = external_of(i);
-        rule.target = target_of(i);
+        rule.targets = {{target_of(i)}};
         rule.source = scenario.source;
         rules.push_back(std::move(rule));
     }

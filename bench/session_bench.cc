@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <string>
+#include <vector>
 
 #include "bench/benchmarks.h"
 
@@ -104,9 +105,52 @@ void churn(benchmark::State& state, SourceTranslation source, std::uint32_t capa
                                      static_cast<double>(cycles.packets());
 }
 
+/// What a round without packets costs while a million sessions are swept: that is what a burst may have to
+/// wait for. Of each round, since the longest one counts; in microseconds.
+/// @param due every session has been idle for too long and is ended
+void sweep(benchmark::State& state, bool due) {
+    using namespace std::chrono_literals;
+    constexpr std::uint32_t kSessions = 999'936;  // whole bursts, and below 80 % of the capacity
+    constexpr std::uint64_t kRoundsPerSecond = 50'000;
+    Network& network = empty({.capacity = 1'250'000, .timeout = due ? 10'000ms : 36'000'000ms});
+    Burst burst{network.dataplane()};
+    FirstPackets packets{network};
+    Tsc now = Tsc::read();
+    for (std::uint32_t sessions = 0; sessions < kSessions; sessions += kBurst) {
+        burst.fill(packets.next());
+        network.worker().process(burst.packets(), Network::kWan, now);
+        network.housekeep(now);
+    }
+    if (network.dataplane().flows().session_count() != kSessions)
+        state.SkipWithError("a session was not opened");
+    now.cycles += 20 * rte_get_tsc_hz();
+    std::vector<double> rounds;
+    for (auto _ : state) {
+        const std::uint64_t start = rte_rdtsc_precise();
+        network.housekeep(now);
+        const std::uint64_t cycles = rte_rdtsc_precise() - start;
+        state.SetIterationTime(static_cast<double>(cycles) / static_cast<double>(rte_get_tsc_hz()));
+        rounds.push_back(1e6 * static_cast<double>(cycles) / static_cast<double>(rte_get_tsc_hz()));
+        now.cycles += rte_get_tsc_hz() / kRoundsPerSecond;
+    }
+    std::ranges::sort(rounds);
+    const auto share = [&](double of) {
+        return rounds[static_cast<std::size_t>(of * static_cast<double>(rounds.size() - 1))];
+    };
+    state.counters["p50_us"] = share(0.5);
+    state.counters["p99.9_us"] = share(0.999);
+    state.counters["max_us"] = rounds.back();  // with whatever else this core was taken for
+    state.counters["ended"] = kSessions - network.dataplane().flows().session_count();
+}
+
 }  // namespace
 
 void register_sessions() {
+    for (const bool due : {false, true}) {
+        benchmark::RegisterBenchmark(due ? "sessions/sweep/ending" : "sessions/sweep/living", sweep, due)
+            ->UseManualTime()
+            ->Iterations(100'000);
+    }
     for (const auto source : {SourceTranslation::preserve, SourceTranslation::masquerade}) {
         const std::string kind = source == SourceTranslation::preserve ? "dnat/" : "full-nat/";
         benchmark::RegisterBenchmark(("sessions/open/" + kind + "1000").c_str(), open_and_age, source, 1024U)

@@ -27,6 +27,8 @@ constexpr std::size_t kSessionsPerAnswer = 1000;
 constexpr std::size_t kNamesInLog = 5;
 
 static_assert(kMostLinks == dataplane::kMaxLinks);
+static_assert(kRuleSlots <= dataplane::SourceCounts::kMostSlots);
+static_assert(Rule::kMostSessionsPerSource == dataplane::SourceCounts::kMostSessions);
 static_assert(kMostNeighbours * 2 == dataplane::NeighbourTable::kCapacity);
 
 Error to_error(const dataplane::SetupError& error) {
@@ -216,7 +218,18 @@ Result<void> Daemon::commit() {
     return done;
 }
 
+void Daemon::end_deleted(std::vector<Deleted> deleted) {
+    for (Deleted& gone : deleted) {
+        if (gone.existing == Existing::kill) {
+            reports_->clear_sessions(gone.id);
+        } else {
+            draining_.push_back(std::move(gone));
+        }
+    }
+}
+
 Result<void> Daemon::commit_rules() {
+    std::vector<Deleted> deleted = std::exchange(uncommitted_deleted_, {});
     if (book_.revision() != published_revision_) {
         // What may fail comes first: an accepted rule is on disk and in force.
         if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules(), network_turns()); !ready) {
@@ -231,6 +244,7 @@ Result<void> Daemon::commit_rules() {
         policies_.publish_rules(*dataplane_);
         neighbours_->set_external_addresses(policies_.external_addresses(book_.rules()));
         published_revision_ = book_.revision();
+        end_deleted(std::move(deleted));
     }
     if (new_timeouts_) {
         settings_.timeouts = *new_timeouts_;
@@ -279,13 +293,19 @@ Result<Json> Daemon::add_rules(const Json& params) {
 
 Result<Json> Daemon::delete_rule(const Json& params) {
     const std::string name = params.at("name");
+    const auto existing = parse_existing(params.value("existing", "keep"));
+    if (!existing) return tl::unexpected(Error{existing.error().kind, "existing", existing.error().message});
     const auto id = book_.find(name);
     const auto known = id ? policies_.dataplane_id(*id) : std::nullopt;
     return book_.remove(name).map([&](const Rule& rule) {
         const auto* slot = known ? dataplane_->rule_counters().find(*known) : nullptr;
+        const std::uint32_t sessions = slot != nullptr ? slot->sessions.load(std::memory_order_relaxed) : 0;
+        const bool kill = *existing == Existing::kill;
+        if (known && *existing != Existing::keep) uncommitted_deleted_.push_back({rule, *known, *existing});
         uncommitted_log_.push_back("deleted rule " + rule.name);
         return Json{{"deleted", rule.name},
-                    {"sessions_kept", slot != nullptr ? slot->sessions.load(std::memory_order_relaxed) : 0}};
+                    {"sessions_kept", kill ? 0 : sessions},
+                    {"sessions_ended", kill ? sessions : 0}};
     });
 }
 
@@ -299,6 +319,14 @@ Result<Json> Daemon::list_rules(const Json&) {
     rule_totals_->refresh();
     Json rows = Json::array();
     for (const auto& [id, rule] : book_.rules()) rows.push_back(rule_row(rule, totals_of(id)));
+    std::erase_if(draining_, [this](const Deleted& gone) {
+        const auto* slot = dataplane_->rule_counters().find(gone.id);
+        return slot == nullptr || slot->sessions.load(std::memory_order_relaxed) == 0;
+    });
+    for (const Deleted& gone : draining_) {
+        rows.push_back(rule_row(gone.rule, rule_totals_->of(gone.id)));
+        rows.back()["origin"] = "draining";
+    }
     return Json{{"rules", std::move(rows)}};
 }
 

@@ -53,8 +53,17 @@ class Daemon : public Operations {
     void between_requests() override { serve_network(); }
 
  private:
+    /// A rule that has been deleted, and whose sessions are not forgotten.
+    struct Deleted {
+        Rule rule;
+        dataplane::RuleId id;
+        Existing existing;
+    };
+
     Daemon(std::filesystem::path config_file, Settings settings, Eal eal, RuleBook book);
     Result<void> commit_rules();
+    /// Once no new session can come by them.
+    void end_deleted(std::vector<Deleted> deleted);
     Result<void> create_dataplane();
     void add_static_neighbours();
     void log_links() const;
@@ -85,6 +94,9 @@ class Daemon : public Operations {
     std::unique_ptr<CounterWatch> watch_;
     std::optional<TimeoutSettings> new_timeouts_;  ///< of a reload that has not been committed
     std::vector<std::string> uncommitted_log_;     ///< what requests have changed
+
+    std::vector<Deleted> uncommitted_deleted_;
+    std::vector<Deleted> draining_;
     std::uint64_t published_revision_ = 0;
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };

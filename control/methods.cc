@@ -16,7 +16,7 @@ namespace fwd::control {
 namespace {
 
 // No value that fwd knows is longer; and what is wrong is quoted in the answer.
-constexpr std::size_t kMaxStringBytes = 255;
+constexpr std::size_t kMaxStringBytes = 2048;
 constexpr long kMaxInteger =
     1L << 53U;  // beyond it JSON's numbers are not exact everywhere (RFC 8259, section 6)
 
@@ -26,8 +26,16 @@ constexpr Param kRuntime{
 // The rule itself, then `runtime`, which rules.add has beside its list and not in it.
 constexpr std::array kAddRuleParams{
     Param{.name = "protocol", .required = true, .help = "tcp, udp or tcp+udp"},
-    Param{.name = "external", .required = true, .help = "where clients connect to: ADDRESS:PORT"},
-    Param{.name = "target", .required = true, .help = "where they are sent: ADDRESS:PORT"},
+    Param{.name = "external",
+          .required = true,
+          .help = "where clients connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST"},
+    Param{.name = "target",
+          .required = true,
+          .help = "where they are sent: ADDRESS:PORT or ADDRESS:FIRST-LAST; several with commas, each with "
+                  "*WEIGHT"},
+    Param{.name = "balance",
+          .help = "how one of several targets is picked: round-robin (by weight) or source-hash (by the "
+                  "client's address) (default: round-robin)"},
     Param{.name = "name", .help = "a name for the rule (default: made from what it matches)"},
     Param{.name = "link", .help = "only for packets that come in by this link (default: any)"},
     Param{.name = "source",
@@ -37,6 +45,24 @@ constexpr std::array kAddRuleParams{
     Param{.name = "from",
           .type = ParamType::string_list,
           .help = "only for clients in this prefix; may be repeated (default: all)"},
+    Param{.name = "not_from",
+          .type = ParamType::string_list,
+          .help = "not for clients in this prefix; may be repeated"},
+    Param{.name = "max_sessions",
+          .type = ParamType::integer,
+          .help = "at most so many live sessions",
+          .minimum = 1,
+          .maximum = Rule::kMostSessions},
+    Param{.name = "max_sessions_per_source",
+          .type = ParamType::integer,
+          .help = "at most so many live sessions of one client's address",
+          .minimum = 1,
+          .maximum = Rule::kMostSessionsPerSource},
+    Param{.name = "rate",
+          .type = ParamType::integer,
+          .help = "at most so many new sessions a second",
+          .minimum = 1,
+          .maximum = Rule::kMostRate},
     kRuntime,
 };
 constexpr std::span<const Param> kRuleParams = std::span{kAddRuleParams}.first(kAddRuleParams.size() - 1);
@@ -49,7 +75,12 @@ constexpr std::array kAddRulesParams{
     kRuntime,
 };
 
-constexpr std::array kDeleteRuleParams{Param{.name = "name", .required = true, .help = "name of the rule"}};
+constexpr std::array kDeleteRuleParams{
+    Param{.name = "name", .required = true, .help = "name of the rule"},
+    Param{.name = "existing",
+          .help = "what becomes of its live sessions: keep (they go on until they end), drain (the same, and "
+                  "list-rules shows the rule until then) or kill (default: keep)"},
+};
 
 constexpr std::array kListSessionsParams{
     Param{.name = "rule", .help = "only sessions of this rule"},
@@ -90,13 +121,16 @@ constexpr std::array kMethods{
            .handler = &Operations::add_rule,
            .help = "Forward an external address and port to a target.",
            .example = "fwdctl add-rule tcp 10.0.0.3:80 10.0.0.4:8080 --name web"},
-    Method{.name = "rule.delete",
-           .command = "delete-rule",
-           .access = Access::write,
-           .params = kDeleteRuleParams,
-           .handler = &Operations::delete_rule,
-           .help = "Stop forwarding: no new sessions by this rule; those there are live on until they end.",
-           .example = "fwdctl delete-rule web"},
+    Method{
+        .name = "rule.delete",
+        .command = "delete-rule",
+        .access = Access::write,
+        .params = kDeleteRuleParams,
+        .handler = &Operations::delete_rule,
+        .help =
+            "Stop forwarding: no new sessions by this rule; those there are live on until they end, or are "
+            "ended.",
+        .example = "fwdctl delete-rule web --existing kill"},
     Method{.name = "rule.list",
            .command = "list-rules",
            .handler = &Operations::list_rules,

@@ -97,11 +97,18 @@ Result<std::unique_ptr<const dataplane::Policy>> Policies::initial(const datapla
 
 void Policies::append(std::vector<dataplane::ForwardingRule>& to, const Rule& rule,
                       dataplane::RuleId id) const {
-    dataplane::ForwardingRule forwarding{.id = id,
-                                         .external = rule.external,
-                                         .target = rule.target,
-                                         .source = to_translation(rule.source),
-                                         .allowed_sources = dataplane::to_ranges(rule.from)};
+    dataplane::ForwardingRule forwarding;
+    forwarding.id = id;
+    forwarding.external = rule.external;
+    forwarding.source = to_translation(rule.source);
+    forwarding.allowed_sources = net::allowed_sources(rule.from, rule.not_from);
+    for (const Target& target : rule.targets) forwarding.targets.push_back({target.endpoint, target.weight});
+    forwarding.balance = rule.balance == Balance::source_hash ? dataplane::Balance::source_hash
+                                                              : dataplane::Balance::round_robin;
+    if (rule.max_sessions != 0) forwarding.limits.sessions = rule.max_sessions;
+    forwarding.limits.sessions_per_source = rule.max_sessions_per_source;
+    forwarding.limits.rate = rule.rate;
+    if (rule.targets.size() > 1) forwarding.turns = dataplane::turns_of(forwarding.targets);
     if (rule.link) forwarding.ingress = link_id(*rule.link).value();
     for (const auto protocol : {net::Protocol::tcp, net::Protocol::udp}) {
         if (!(protocol == net::Protocol::tcp ? rule.tcp : rule.udp)) continue;

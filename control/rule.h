@@ -17,6 +17,27 @@ enum class SourceMode {
     preserve,    ///< the client's own
 };
 
+/// How a rule with several targets picks one for a new session.
+enum class Balance {
+    round_robin,  ///< in turn, as often as their weights say
+    source_hash,  ///< by the client's address
+};
+
+struct Target {
+    static constexpr std::uint16_t kMostWeight = 100;
+
+    net::EndpointRange endpoint;  ///< as many ports as the external ones, the first for the first
+    std::uint16_t weight = 1;     ///< 1 to 100
+    friend constexpr bool operator==(const Target&, const Target&) noexcept = default;
+};
+
+/// What becomes of a deleted rule's live sessions.
+enum class Existing {
+    keep,   ///< they go on until they end
+    drain,  ///< the same, and the rule is listed until then
+    kill,
+};
+
 enum class RuleOrigin {
     config_file,  ///< from the configuration file: fwdctl may not delete it
     database,     ///< durable: added with fwdctl, back after a restart
@@ -26,15 +47,25 @@ enum class RuleOrigin {
 /// A rule as an operator writes it. Every member has been checked for form, not against links or other rules.
 struct Rule {
     static constexpr std::size_t kMostPrefixes = 65536;
+    static constexpr std::size_t kMostTargets = 64;
+    static constexpr std::uint32_t kMostSessions = 100'000'000;
+    static constexpr std::uint32_t kMostSessionsPerSource = 32'767;
+    static constexpr std::uint32_t kMostRate = 1'000'000;
 
     std::string name;  ///< unique; 1 to 63 of [A-Za-z0-9._-]
     bool tcp = false;  ///< "tcp", "udp" or "tcp+udp": at least one is set
     bool udp = false;
     std::optional<std::string> link;  ///< packets that came in by this link only; any link when absent
-    net::Endpoint external;           ///< where clients connect to
-    net::Endpoint target;             ///< where they are sent
+    net::EndpointRange external;      ///< where clients connect to: one port or a range
+    std::vector<Target> targets;      ///< where they are sent; at least one
+    Balance balance = Balance::round_robin;
     SourceMode source = SourceMode::automatic;
-    std::vector<net::Ipv4Prefix> from;  ///< allowed sources; all when empty
+    std::vector<net::Ipv4Prefix> from;      ///< allowed sources; all when empty
+    std::vector<net::Ipv4Prefix> not_from;  ///< of those, sources that are not
+
+    std::uint32_t max_sessions = 0;             ///< live ones; 0: any number
+    std::uint32_t max_sessions_per_source = 0;  ///< of one client's address; 0: any number
+    std::uint32_t rate = 0;                     ///< new sessions a second; 0: any number
 
     RuleOrigin origin = RuleOrigin::runtime;
     std::string origin_text;  ///< for config_file: "fwd.conf:12", for messages

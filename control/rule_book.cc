@@ -15,8 +15,9 @@ namespace {
 /// Whether packets would be treated the same: all but where the rule stands in its file.
 bool is_same(const Rule& a, const Rule& b) {
     const auto members = [](const Rule& rule) {
-        return std::tie(rule.name, rule.tcp, rule.udp, rule.link, rule.external, rule.target, rule.source,
-                        rule.from, rule.origin);
+        return std::tie(rule.name, rule.tcp, rule.udp, rule.link, rule.external, rule.targets, rule.balance,
+                        rule.source, rule.from, rule.not_from, rule.max_sessions,
+                        rule.max_sessions_per_source, rule.rate, rule.origin);
     };
     return members(a) == members(b);
 }

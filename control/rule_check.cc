@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "control/text.h"
+#include "dataplane/net/address_range.h"
 
 namespace fwd::control {
 
@@ -12,6 +13,49 @@ const LinkSettings* taken_over_on(const Rule& rule, const Topology& topology) {
     if (segment == nullptr || (rule.link && *rule.link != segment->name)) return nullptr;
     return topology.owner(rule.external.address) == nullptr ? segment : nullptr;
 }
+
+namespace {
+
+Result<void> check_target(const Rule& rule, const net::EndpointRange& endpoint, const Topology& topology) {
+    const std::string target = to_text(endpoint);
+    if (const std::string why = topology.not_a_host(endpoint.address); !why.empty()) {
+        return refused("target", fmt::format("got {}, {}; want the address of a host", target, why));
+    }
+    if (const LinkSettings* own = topology.owner(endpoint.address)) {
+        return refused("target", fmt::format("got {}, fwd's own address on link {}; want the address of "
+                                             "another host",
+                                             target, own->name));
+    }
+    const LinkSettings* egress = topology.egress(endpoint.address);
+    if (egress == nullptr) {
+        return refused("target", fmt::format("got {}, to which there is no route; want an address in a "
+                                             "link's network, or a route to it in the configuration",
+                                             target));
+    }
+    // fwd answers ARP for the external address: on the target's own link it would cut itself off from the
+    // target.
+    if (rule.external.address == endpoint.address && (!rule.link || *rule.link == egress->name)) {
+        return refused("target",
+                       fmt::format("got {}, the external address itself, reached through link {}; want "
+                                   "another host, or a rule for another link",
+                                   target, egress->name));
+    }
+    if (endpoint.size() != rule.external.size()) {
+        const std::uint32_t last = endpoint.first.host() + rule.external.size() - 1;
+        std::string right;
+        if (last <= 65535) {
+            right = ", such as " +
+                    to_text(net::EndpointRange{endpoint.address, endpoint.first,
+                                               net::be16::from_host(static_cast<std::uint16_t>(last))});
+        }
+        return refused("target",
+                       fmt::format("got {}, {} port(s) for the {} of {}; want as many{}", target,
+                                   endpoint.size(), rule.external.size(), to_text(rule.external), right));
+    }
+    return {};
+}
+
+}  // namespace
 
 Result<void> check_rule(const Rule& rule, const Topology& topology) {
     if (const Result<void> known = rule.link ? topology.check_link(*rule.link) : Result<void>{}; !known) {
@@ -22,28 +66,12 @@ Result<void> check_rule(const Rule& rule, const Topology& topology) {
         return refused("external",
                        fmt::format("got {}, {}; want an address that clients can connect to", external, why));
     }
-    const std::string target = to_text(rule.target);
-    if (const std::string why = topology.not_a_host(rule.target.address); !why.empty()) {
-        return refused("target", fmt::format("got {}, {}; want the address of a host", target, why));
+    for (const Target& target : rule.targets) {
+        if (auto ok = check_target(rule, target.endpoint, topology); !ok) return ok;
     }
-    if (const LinkSettings* own = topology.owner(rule.target.address)) {
-        return refused("target", fmt::format("got {}, fwd's own address on link {}; want the address of "
-                                             "another host",
-                                             target, own->name));
-    }
-    const LinkSettings* egress = topology.egress(rule.target.address);
-    if (egress == nullptr) {
-        return refused("target", fmt::format("got {}, to which there is no route; want an address in a "
-                                             "link's network, or a route to it in the configuration",
-                                             target));
-    }
-    // fwd answers ARP for the external address: on the target's own link it would cut itself off from the
-    // target.
-    if (rule.external.address == rule.target.address && (!rule.link || *rule.link == egress->name)) {
-        return refused("target",
-                       fmt::format("got {}, the external address itself, reached through link {}; want "
-                                   "another host, or a rule for another link",
-                                   target, egress->name));
+    if (!rule.not_from.empty() && net::allowed_sources(rule.from, rule.not_from).empty()) {
+        return refused("not_from", fmt::format("got {}, which leaves nobody; want some clients left",
+                                               to_text(rule.not_from.front())));
     }
     if (const LinkSettings* segment = taken_over_on(rule, topology)) {
         if (const std::string host = topology.named_host(rule.external.address); !host.empty()) {
@@ -67,12 +95,14 @@ Result<void> RuleClaims::check_hosts(const Rule& rule, const Topology& topology)
                             to_text(rule.external), reference(*target->second.begin()), segment->name));
         }
     }
-    if (const auto taken = taken_over_.find(rule.target.address); taken != taken_over_.end()) {
+    for (const Target& target : rule.targets) {
+        const auto taken = taken_over_.find(target.endpoint.address);
+        if (taken == taken_over_.end()) continue;
         return refused(
             "target",
             fmt::format("got {}, the external address of {}, for which fwd answers ARP itself; want "
                         "another host's address",
-                        to_text(rule.target), reference(*taken->second.begin())));
+                        to_text(target.endpoint), reference(*taken->second.begin())));
     }
     return {};
 }
@@ -90,20 +120,26 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
     }
     const std::vector<Key> keys = keys_of(rule);
     for (const Key& key : keys) {
-        const auto taken = endpoints_.find(key);
-        if (taken == endpoints_.end()) continue;
-        const auto& [link, protocol, external] = key;
-        return refused(
-            "external",
-            fmt::format("got {} {} on {} for rule {}, but {} has it; want another address, port, "
-                        "protocol or link",
-                        protocol == net::Protocol::tcp ? "tcp" : "udp", to_text(external),
-                        link ? "link " + *link : "any link", in_quotes(rule.name), reference(taken->second)));
+        const Claim* taken = find_overlap(key, rule.external);
+        if (taken == nullptr) continue;
+        const net::EndpointRange theirs{rule.external.address, net::be16::from_host(taken->first),
+                                        net::be16::from_host(taken->last)};
+        return refused("external",
+                       fmt::format("got {} {} on {} for rule {}, but {} has {}; want another address, port, "
+                                   "protocol or link",
+                                   key.protocol == net::Protocol::tcp ? "tcp" : "udp", to_text(rule.external),
+                                   key.link ? "link " + *key.link : "any link", in_quotes(rule.name),
+                                   reference(taken->name), theirs == rule.external ? "it" : to_text(theirs)));
     }
     if (auto ok = check_hosts(rule, topology); !ok) return ok;
     names_.emplace(rule.name, rule.origin_text);
-    for (const Key& key : keys) endpoints_.emplace(key, rule.name);
-    if (topology.connected(rule.target.address) != nullptr) targets_[rule.target.address].insert(rule.name);
+    for (const Key& key : keys)
+        claims_[key].emplace(rule.external.first.host(),
+                             Claim{rule.external.first.host(), rule.external.last.host(), rule.name});
+    for (const Target& target : rule.targets) {
+        const net::Ipv4Address address = target.endpoint.address;
+        if (topology.connected(address) != nullptr) targets_[address].insert(rule.name);
+    }
     if (taken_over_on(rule, topology) != nullptr) taken_over_[rule.external.address].insert(rule.name);
     return {};
 }
@@ -114,17 +150,35 @@ void RuleClaims::remove(const Rule& rule, const Topology& topology) {
         if (found != rules.end() && found->second.erase(rule.name) != 0 && found->second.empty())
             rules.erase(found);
     };
-    if (topology.connected(rule.target.address) != nullptr) give_back(targets_, rule.target.address);
+    for (const Target& target : rule.targets) {
+        if (topology.connected(target.endpoint.address) != nullptr)
+            give_back(targets_, target.endpoint.address);
+    }
     if (taken_over_on(rule, topology) != nullptr) give_back(taken_over_, rule.external.address);
     names_.erase(rule.name);
-    for (const Key& key : keys_of(rule)) endpoints_.erase(key);
+    for (const Key& key : keys_of(rule)) {
+        const auto found = claims_.find(key);
+        if (found == claims_.end()) continue;
+        found->second.erase(rule.external.first.host());
+        if (found->second.empty()) claims_.erase(found);
+    }
 }
 
 std::vector<RuleClaims::Key> RuleClaims::keys_of(const Rule& rule) {
     std::vector<Key> keys;
-    if (rule.tcp) keys.emplace_back(rule.link, net::Protocol::tcp, rule.external);
-    if (rule.udp) keys.emplace_back(rule.link, net::Protocol::udp, rule.external);
+    const bool range = !rule.external.is_single();
+    if (rule.tcp) keys.push_back({rule.external.address, net::Protocol::tcp, range, rule.link});
+    if (rule.udp) keys.push_back({rule.external.address, net::Protocol::udp, range, rule.link});
     return keys;
+}
+
+const RuleClaims::Claim* RuleClaims::find_overlap(const Key& key, const net::EndpointRange& external) const {
+    const auto found = claims_.find(key);
+    if (found == claims_.end()) return nullptr;
+    const auto behind = found->second.upper_bound(external.last.host());
+    if (behind == found->second.begin()) return nullptr;
+    const Claim& last_before = std::prev(behind)->second;
+    return last_before.last >= external.first.host() ? &last_before : nullptr;
 }
 
 }  // namespace fwd::control

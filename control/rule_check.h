@@ -27,8 +27,9 @@ const LinkSettings* taken_over_on(const Rule& rule, const Topology& topology);
 /// and not fwd itself.
 Result<void> check_rule(const Rule& rule, const Topology& topology);
 
-/// What a set of rules has taken: names, and (link or any, protocol, external endpoint). A rule for one link
-/// and one for any link do not clash: the more specific one wins. Beyond that a target of one rule can't be
+/// What a set of rules has taken: names, and (link or any, protocol, external address and ports). A rule for
+/// one port does not clash with one for a range, nor a rule for one link with one for any link: the more
+/// specific one wins (requirement L4). Beyond that a target of one rule can't be
 /// the external address of another on the target's own segment, where fwd would answer ARP for it.
 class RuleClaims {
  public:
@@ -39,18 +40,31 @@ class RuleClaims {
     void remove(const Rule& rule, const Topology& topology);
 
  private:
-    using Key = std::tuple<std::optional<std::string>, net::Protocol, net::Endpoint>;
+    /// Ranges and single ports may lie over each other, so they are kept apart.
+    struct Key {
+        net::Ipv4Address address;
+        net::Protocol protocol;
+        bool range;
+        std::optional<std::string> link;
+        friend auto operator<=>(const Key&, const Key&) = default;
+    };
+    struct Claim {
+        std::uint16_t first;
+        std::uint16_t last;
+        std::string name;
+    };
     using RulesOfAddress = std::map<net::Ipv4Address, std::set<std::string>>;  ///< names
 
     static std::vector<Key> keys_of(const Rule& rule);
+    const Claim* find_overlap(const Key& key, const net::EndpointRange& external) const;
     Result<void> check_hosts(const Rule& rule, const Topology& topology) const;
     /// "rule 'web' (fwd.conf:12)".
     std::string reference(const std::string& name) const;
 
     std::map<std::string, std::string, std::less<>>
-        names_;                             ///< name to where the rule came from, for messages
-    std::map<Key, std::string> endpoints_;  ///< to the name of the rule that has it
-    RulesOfAddress targets_;                ///< next to fwd: those it asks for by ARP
+        names_;  ///< name to where the rule came from, for messages
+    std::map<Key, std::map<std::uint16_t, Claim>> claims_;  ///< by first port; disjoint
+    RulesOfAddress targets_;                                ///< next to fwd: those it asks for by ARP
     RulesOfAddress taken_over_;  ///< external addresses on a segment where fwd answers ARP for them
 };
 

@@ -23,17 +23,21 @@ class RuleReader {
         if (error_ || found == params_.end()) return;
         store(name, parse(found->get_ref<const std::string&>()), value);
     }
-    void read_from_prefixes(std::vector<net::Ipv4Prefix>& prefixes) {
-        const auto found = params_.find("from");
+    void read_prefixes(const char* name, std::vector<net::Ipv4Prefix>& prefixes) {
+        const auto found = params_.find(name);
         if (found == params_.end()) return;
         if (found->size() > Rule::kMostPrefixes)
-            fail("from",
-                 {ErrorKind::invalid, "",
-                  fmt::format("got {} prefixes, want at most {}", found->size(), Rule::kMostPrefixes)});
+            fail(name, {ErrorKind::invalid, "",
+                        fmt::format("got {} prefixes, want at most {}", found->size(), Rule::kMostPrefixes)});
         for (std::size_t i = 0; i < found->size() && !error_; ++i) {
-            store(fmt::format("from[{}]", i), parse_prefix((*found)[i].get_ref<const std::string&>()),
+            store(fmt::format("{}[{}]", name, i), parse_prefix((*found)[i].get_ref<const std::string&>()),
                   prefixes.emplace_back());
         }
+    }
+    /// Its range has been checked by the table of methods.
+    void read_number(const char* name, std::uint32_t& value) const {
+        if (const auto found = params_.find(name); found != params_.end())
+            value = found->get<std::uint32_t>();
     }
     void read_protocol(Rule& rule) {
         if (auto ok = parse_protocols(params_.at("protocol").get_ref<const std::string&>(), rule); !ok) {
@@ -70,12 +74,17 @@ Result<Rule> rule_from_json(const Json& params) {
     Rule rule;
     RuleReader reader{params};
     reader.read_protocol(rule);
-    reader.read("external", parse_endpoint, rule.external);
-    reader.read("target", parse_endpoint, rule.target);
+    reader.read("external", parse_endpoint_range, rule.external);
+    reader.read("target", parse_targets, rule.targets);
+    reader.read("balance", parse_balance, rule.balance);
     reader.read("name", parse_name, rule.name);
     reader.read("link", parse_link_name, rule.link);
     reader.read("source", parse_source_mode, rule.source);
-    reader.read_from_prefixes(rule.from);
+    reader.read_prefixes("from", rule.from);
+    reader.read_prefixes("not_from", rule.not_from);
+    reader.read_number("max_sessions", rule.max_sessions);
+    reader.read_number("max_sessions_per_source", rule.max_sessions_per_source);
+    reader.read_number("rate", rule.rate);
     if (reader.error()) return tl::unexpected(*reader.error());
     rule.origin = wanted_origin(params);
     return rule;
@@ -100,16 +109,25 @@ Result<std::vector<Rule>> rules_from_json(const Json& params, Pause pause) {
 }
 
 Json rule_to_json(const Rule& rule) {
-    Json from = Json::array();
-    for (const net::Ipv4Prefix& prefix : rule.from) from.push_back(to_text(prefix));
-    return {{"name", rule.name},
-            {"protocol", protocols_text(rule)},
-            {"external", to_text(rule.external)},
-            {"target", to_text(rule.target)},
-            {"source", to_text(rule.source)},
-            {"link", rule.link ? Json(*rule.link) : Json(nullptr)},
-            {"from", std::move(from)},
-            {"origin", to_text(rule.origin)}};
+    const auto list = [](const std::vector<net::Ipv4Prefix>& prefixes) {
+        Json texts = Json::array();
+        for (const net::Ipv4Prefix& prefix : prefixes) texts.push_back(to_text(prefix));
+        return texts;
+    };
+    Json json{{"name", rule.name},
+              {"protocol", protocols_text(rule)},
+              {"external", to_text(rule.external)},
+              {"target", to_text(rule.targets)},
+              {"balance", to_text(rule.balance)},
+              {"source", to_text(rule.source)},
+              {"link", rule.link ? Json(*rule.link) : Json(nullptr)},
+              {"from", list(rule.from)},
+              {"not_from", list(rule.not_from)},
+              {"origin", to_text(rule.origin)}};
+    if (rule.max_sessions != 0) json["max_sessions"] = rule.max_sessions;
+    if (rule.max_sessions_per_source != 0) json["max_sessions_per_source"] = rule.max_sessions_per_source;
+    if (rule.rate != 0) json["rate"] = rule.rate;
+    return json;
 }
 
 }  // namespace fwd::control

@@ -24,7 +24,7 @@ namespace fwd::control {
 namespace {
 
 constexpr std::uint32_t kApplicationId = 0x66776472;  // "fwdr"
-constexpr std::uint32_t kVersion = 1;
+constexpr std::uint32_t kVersion = 2;
 
 constexpr const char* kSchema = R"(
     CREATE TABLE rule (
@@ -32,11 +32,24 @@ constexpr const char* kSchema = R"(
         name     TEXT NOT NULL UNIQUE,
         protocol TEXT NOT NULL,         -- "tcp", "udp" or "tcp+udp"
         link     TEXT,                  -- NULL: any
-        external TEXT NOT NULL,         -- "10.0.0.3:80"
-        target   TEXT NOT NULL,         -- "10.0.0.4:8080"
+        external TEXT NOT NULL,         -- "10.0.0.3:80" or "10.0.0.3:8000-8100"
+        target   TEXT NOT NULL,         -- "10.0.0.4:8080*3,10.0.0.5:8080"
         source   TEXT NOT NULL,         -- "auto", "masquerade" or "preserve"
-        prefixes TEXT NOT NULL          -- of clients: ["192.0.2.0/24", ...], all when empty
+        prefixes TEXT NOT NULL,         -- of clients: ["192.0.2.0/24", ...], all when empty
+        not_prefixes TEXT NOT NULL DEFAULT '[]',  -- of those, clients that are not meant
+        balance TEXT NOT NULL DEFAULT 'round-robin', -- or "source-hash"
+        limits TEXT NOT NULL DEFAULT '{}'         -- {"max_sessions": 10, "max_sessions_per_source": 1, "rate": 5}
     ) STRICT
+)";
+
+/// Version 1 knew single ports and single targets only, and no clients that are not meant.
+constexpr const char* kFromVersion1 = R"(
+    BEGIN IMMEDIATE;
+    ALTER TABLE rule ADD COLUMN not_prefixes TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE rule ADD COLUMN balance TEXT NOT NULL DEFAULT 'round-robin';
+    ALTER TABLE rule ADD COLUMN limits TEXT NOT NULL DEFAULT '{}';
+    PRAGMA user_version = 2;
+    COMMIT
 )";
 
 // From the description of SQLite's file format.
@@ -107,9 +120,17 @@ int system_code_of(sqlite3* database) {
 }
 
 Result<Rule> read_rule(Statement& row) {
-    Json params{{"name", row.text(0)},     {"protocol", row.text(1)},
-                {"external", row.text(3)}, {"target", row.text(4)},
-                {"source", row.text(5)},   {"from", Json::parse(row.text(6), nullptr, false)}};
+    Json params{{"name", row.text(0)},
+                {"protocol", row.text(1)},
+                {"external", row.text(3)},
+                {"target", row.text(4)},
+                {"source", row.text(5)},
+                {"from", Json::parse(row.text(6), nullptr, false)},
+                {"not_from", Json::parse(row.text(7), nullptr, false)},
+                {"balance", row.text(8)}};
+    const Json limits = Json::parse(row.text(9), nullptr, false);
+    if (!limits.is_object()) return invalid("limits", "not a JSON object");
+    params.update(limits);
     if (!row.is_null(2)) params["link"] = row.text(2);
     return check_params(*find_method("rule.add"), params).and_then([&] { return rule_from_json(params); });
 }
@@ -151,7 +172,8 @@ Result<void> RuleStore::open_database() {
     if (!std::filesystem::exists(file_, code)) {
         if (auto ok = create_database(); !ok) return ok;
     }
-    if (auto ok = check_header(); !ok) return ok;
+    const auto version = check_header();
+    if (!version) return tl::unexpected(version.error());
 
     if (const int opened = sqlite3_open_v2(file_.c_str(), &database_,
                                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, nullptr);
@@ -175,6 +197,9 @@ Result<void> RuleStore::open_database() {
     Statement check{database_, "PRAGMA integrity_check(1)"};
     if (const int step = check.next(); step != SQLITE_ROW) return failure(step);
     if (check.text(0) != "ok") return damaged(std::string{check.text(0)});
+    if (*version == kVersion) return {};
+    const int upgraded = sqlite3_exec(database_, kFromVersion1, nullptr, nullptr, nullptr);
+    if (upgraded != SQLITE_OK) return failure(upgraded);
     return {};
 }
 
@@ -213,7 +238,7 @@ Result<void> RuleStore::create_database() {
 }
 
 /// Looks at the file before SQLite does, which might repair or change what is not fwd's.
-Result<void> RuleStore::check_header() const {
+Result<std::uint32_t> RuleStore::check_header() const {
     const std::string name = file_.string();
     const FileDescriptor file{::open(file_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
     if (!file.valid()) return system_error("cannot open " + name);
@@ -238,15 +263,15 @@ Result<void> RuleStore::check_header() const {
                                    "install that fwd, or choose another state directory",
                                    version, kVersion));
     }
-    if (version != kVersion)
-        return damaged(fmt::format("version {} of the database does not exist", version));
-    return {};
+    if (version == 0) return damaged(fmt::format("version {} of the database does not exist", version));
+    return version;
 }
 
 Result<std::vector<Rule>> RuleStore::load() {
     std::vector<Rule> rules;
     Statement row{database_,
-                  "SELECT name, protocol, link, external, target, source, prefixes FROM rule ORDER BY id"};
+                  "SELECT name, protocol, link, external, target, source, prefixes, not_prefixes, balance, "
+                  "limits FROM rule ORDER BY id"};
     int step = SQLITE_DONE;
     while ((step = row.next()) == SQLITE_ROW) {
         auto rule = read_rule(row);
@@ -277,15 +302,22 @@ int RuleStore::write_changes(std::span<const std::string> deleted, std::span<con
         if (const int result = remove.run(); result != SQLITE_OK) return result;
         if (sqlite3_changes(database_) != 1) return SQLITE_NOTFOUND;
     }
-    Statement insert{database_,
-                     "INSERT INTO rule (name, protocol, link, external, target, source, prefixes) "
-                     "VALUES (?, ?, ?, ?, ?, ?, ?)"};
+    Statement insert{
+        database_,
+        "INSERT INTO rule (name, protocol, link, external, target, source, prefixes, not_prefixes, "
+        "balance, limits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
     for (const Rule* rule : added) {
         const Json json = rule_to_json(*rule);
         const auto text = [&json](const char* key) -> std::string_view {
             return json.at(key).get_ref<const std::string&>();
         };
         const std::string prefixes = json.at("from").dump();
+        const std::string not_prefixes = json.at("not_from").dump();
+        Json limited = Json::object();
+        for (const char* key : {"max_sessions", "max_sessions_per_source", "rate"}) {
+            if (json.contains(key)) limited[key] = json.at(key);
+        }
+        const std::string limits = limited.dump();
         insert.bind(1, rule->name);
         insert.bind(2, text("protocol"));
         rule->link ? insert.bind(3, *rule->link) : insert.bind_null(3);
@@ -293,6 +325,9 @@ int RuleStore::write_changes(std::span<const std::string> deleted, std::span<con
         insert.bind(5, text("target"));
         insert.bind(6, text("source"));
         insert.bind(7, prefixes);
+        insert.bind(8, not_prefixes);
+        insert.bind(9, text("balance"));
+        insert.bind(10, limits);
         if (const int result = insert.run(); result != SQLITE_OK) return result;
     }
     return SQLITE_OK;

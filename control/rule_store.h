@@ -41,7 +41,7 @@ class RuleStore {
 
     Result<void> open_directory();
     Result<void> create_database();
-    Result<void> check_header() const;
+    Result<std::uint32_t> check_header() const;  ///< the database's version
     Result<void> open_database();
     int write_changes(std::span<const std::string> deleted, std::span<const Rule* const> added);
     /// What SQLite's result code means for the operator.

@@ -99,12 +99,11 @@ Result<std::chrono::seconds> read_timeout(const Value& value) {
     });
 }
 
-Result<void> read_source_prefixes(const Value& value, Rule& rule) {
+Result<void> read_source_prefixes(const Value& value, std::vector<net::Ipv4Prefix>& prefixes) {
     const auto read_prefix = [](const Value& prefix) { return read_text(prefix, parse_prefix); };
-    if (Result<void> read = read_list(value, {Rule::kMostPrefixes, "prefixes"}, read_prefix, rule.from);
-        !read)
+    if (Result<void> read = read_list(value, {Rule::kMostPrefixes, "prefixes"}, read_prefix, prefixes); !read)
         return read;
-    if (rule.from.empty()) {
+    if (prefixes.empty()) {
         return value.bad("got an empty list, want at least one prefix, or no such key to allow every source");
     }
     return {};
@@ -186,16 +185,27 @@ constexpr Field<Rule> kRuleFields[] = {
     {"name", R"("web")", [](auto& v, auto& rule) { return assign(read_text(v, parse_name), rule.name); }},
     {"protocol", R"("tcp")", read_protocols, Presence::required},
     {"external", R"("10.0.0.3:80")",
-     [](auto& v, auto& rule) { return assign(read_text(v, parse_endpoint), rule.external); },
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_endpoint_range), rule.external); },
      Presence::required},
     {"target", R"("10.0.0.4:8080")",
-     [](auto& v, auto& rule) { return assign(read_text(v, parse_endpoint), rule.target); },
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_targets), rule.targets); },
      Presence::required},
     {"source", R"("auto")",
      [](auto& v, auto& rule) { return assign(read_text(v, parse_source_mode), rule.source); }},
+    {"balance", R"("round-robin")",
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_balance), rule.balance); }},
     {"link", R"("lan")",
      [](auto& v, auto& rule) { return assign(read_text(v, parse_link_name), rule.link); }},
-    {"from", R"([ "10.0.0.0/24" ])", read_source_prefixes},
+    {"from", R"([ "10.0.0.0/24" ])", [](auto& v, auto& rule) { return read_source_prefixes(v, rule.from); }},
+    {"not_from", R"([ "10.0.0.0/24" ])",
+     [](auto& v, auto& rule) { return read_source_prefixes(v, rule.not_from); }},
+    {"max_sessions", "1000",
+     [](auto& v, auto& rule) { return assign(v.integer(1U, Rule::kMostSessions), rule.max_sessions); }},
+    {"max_sessions_per_source", "100",
+     [](auto& v, auto& rule) {
+         return assign(v.integer(1U, Rule::kMostSessionsPerSource), rule.max_sessions_per_source);
+     }},
+    {"rate", "100", [](auto& v, auto& rule) { return assign(v.integer(1U, Rule::kMostRate), rule.rate); }},
 };
 
 Result<Rule> read_rule(const Value& value) {
@@ -323,14 +333,22 @@ std::string format_rules(const std::vector<Rule>& rules) {
     for (const Rule& rule : rules) {
         std::string group =
             fmt::format(R"({{ name = "{}"; protocol = "{}"; external = "{}"; target = "{}";)", rule.name,
-                        protocols_text(rule), to_text(rule.external), to_text(rule.target));
+                        protocols_text(rule), to_text(rule.external), to_text(rule.targets));
         if (rule.source != SourceMode::automatic)
             group += fmt::format(R"( source = "{}";)", to_text(rule.source));
+        if (rule.balance != Balance::round_robin)
+            group += fmt::format(R"( balance = "{}";)", to_text(rule.balance));
         if (rule.link) group += fmt::format(R"( link = "{}";)", *rule.link);
-        if (!rule.from.empty()) {
+        for (const auto& [key, list] : {std::pair{"from", &rule.from}, {"not_from", &rule.not_from}}) {
+            if (list->empty()) continue;
             std::vector<std::string> prefixes;
-            for (const net::Ipv4Prefix& prefix : rule.from) prefixes.push_back('"' + to_text(prefix) + '"');
-            group += fmt::format(" from = [ {} ];", fmt::join(prefixes, ", "));
+            for (const net::Ipv4Prefix& prefix : *list) prefixes.push_back('"' + to_text(prefix) + '"');
+            group += fmt::format(" {} = [ {} ];", key, fmt::join(prefixes, ", "));
+        }
+        for (const auto& [key, limit] : {std::pair{"max_sessions", rule.max_sessions},
+                                         {"max_sessions_per_source", rule.max_sessions_per_source},
+                                         {"rate", rule.rate}}) {
+            if (limit != 0) group += fmt::format(" {} = {};", key, limit);
         }
         groups.push_back("    " + group + " }");
     }

@@ -13,6 +13,8 @@
 namespace fwd::control {
 namespace {
 
+constexpr std::size_t kLongestName = 63;
+
 tl::unexpected<Error> bad(std::string_view text, std::string_view wanted) {
     return invalid({}, fmt::format("got {}, want {}", in_quotes(text), wanted));
 }
@@ -97,6 +99,53 @@ Result<net::Endpoint> parse_endpoint(std::string_view text) {
     return net::Endpoint{*address, net::be16::from_host(*port)};
 }
 
+Result<net::EndpointRange> parse_endpoint_range(std::string_view text) {
+    const std::size_t dash = text.rfind('-');
+    if (dash == std::string_view::npos) return parse_endpoint(text);
+    const auto first = parse_endpoint(text.substr(0, dash));
+    const auto last = parse_port(text.substr(dash + 1));
+    if (!first || !last || *last < first->port.host())
+        return bad(text, "an address and two ports, the lower one first, such as 10.0.0.3:8000-8100");
+    return net::EndpointRange{first->address, first->port, net::be16::from_host(*last)};
+}
+
+Result<std::vector<Target>> parse_targets(std::string_view text) {
+    std::vector<Target> targets;
+    for (std::string_view rest = text;;) {
+        const std::size_t comma = rest.find(',');
+        const std::string_view one = rest.substr(0, comma);
+        const std::size_t star = one.find('*');
+        const auto endpoint = parse_endpoint_range(one.substr(0, star));
+        if (!endpoint) return tl::unexpected(endpoint.error());
+        Target target{.endpoint = *endpoint};
+        if (star != std::string_view::npos) {
+            const std::optional<unsigned> weight = decimal(one.substr(star + 1), Target::kMostWeight);
+            if (!weight || *weight == 0)
+                return bad(one, fmt::format("a weight of 1 to {} behind the star", Target::kMostWeight));
+            target.weight = static_cast<std::uint16_t>(*weight);
+        }
+        targets.push_back(target);
+        if (targets.size() > Rule::kMostTargets)
+            return bad(text, fmt::format("at most {} targets", Rule::kMostTargets));
+        if (comma == std::string_view::npos) return targets;
+        rest.remove_prefix(comma + 1);
+    }
+}
+
+Result<Existing> parse_existing(std::string_view text) {
+    if (text == "keep") return Existing::keep;
+    if (text == "drain") return Existing::drain;
+    if (text == "kill") return Existing::kill;
+    return bad(text, "'keep', 'drain' or 'kill'");
+}
+
+Result<Balance> parse_balance(std::string_view text) {
+    for (const Balance balance : {Balance::round_robin, Balance::source_hash}) {
+        if (text == to_text(balance)) return balance;
+    }
+    return bad(text, "'round-robin' or 'source-hash'");
+}
+
 Result<std::uint16_t> parse_port(std::string_view text) {
     const std::optional<unsigned> port = decimal(text, 65535);
     if (!port || *port == 0) return bad(text, "a port of 1 to 65535");
@@ -135,7 +184,8 @@ Result<net::MacAddress> parse_mac(std::string_view text) {
 }
 
 Result<std::string> parse_name(std::string_view text) {
-    if (!is_name(text, 63)) return bad(text, "1 to 63 letters, digits, dots, dashes or underscores");
+    if (!is_name(text, kLongestName))
+        return bad(text, "1 to 63 letters, digits, dots, dashes or underscores");
     return std::string{text};
 }
 
@@ -160,6 +210,11 @@ std::string to_text(const net::Endpoint& endpoint) {
     return fmt::format("{}:{}", to_text(endpoint.address), endpoint.port.host());
 }
 
+std::string to_text(const net::EndpointRange& range) {
+    const std::string first = to_text(net::Endpoint{range.address, range.first});
+    return range.is_single() ? first : fmt::format("{}-{}", first, range.last.host());
+}
+
 std::string to_text(const net::Ipv4Prefix& prefix) {
     return fmt::format("{}/{}", to_text(prefix.address), prefix.length);
 }
@@ -182,6 +237,21 @@ std::string to_text(SourceMode mode) {
             break;
     }
     return "preserve";
+}
+
+std::string to_text(Balance balance) {
+    return balance == Balance::round_robin ? "round-robin" : "source-hash";
+}
+
+std::string to_text(const Target& target) {
+    const std::string endpoint = to_text(target.endpoint);
+    return target.weight == 1 ? endpoint : fmt::format("{}*{}", endpoint, target.weight);
+}
+
+std::string to_text(const std::vector<Target>& targets) {
+    std::vector<std::string> texts;
+    for (const Target& target : targets) texts.push_back(to_text(target));
+    return fmt::format("{}", fmt::join(texts, ","));
 }
 
 std::string to_text(RuleOrigin origin) {
@@ -215,9 +285,10 @@ std::string in_quotes(std::string_view text) {
 
 std::string default_name(const Rule& rule) {
     std::string name = rule.tcp && rule.udp ? "tcp-udp" : protocols_text(rule);  // no '+' in a name
-    name += fmt::format("-{}-{}", to_text(rule.external.address), rule.external.port.host());
+    name += fmt::format("-{}-{}", to_text(rule.external.address), rule.external.first.host());
+    if (!rule.external.is_single()) name += fmt::format("-{}", rule.external.last.host());
     if (rule.link) name += "-" + *rule.link;
-    return name;
+    return name.substr(0, kLongestName);
 }
 
 std::string protocols_text(const Rule& rule) {

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <set>
+
 #include "control/text.h"
 
 namespace fwd::control {
@@ -109,13 +111,22 @@ std::string Topology::not_a_host(net::Ipv4Address address) const {
 
 std::string Topology::effective_source(const Rule& rule) const {
     if (rule.source != SourceMode::automatic) return to_text(rule.source);
-    const LinkSettings* target_link = egress(rule.target.address);
+    std::set<std::string> target_links;
+    for (const Target& target : rule.targets) {
+        const LinkSettings* link = egress(target.endpoint.address);
+        target_links.insert(link == nullptr ? "" : link->name);
+    }
     const LinkSettings* ingress = rule.link ? find_link(*rule.link) : connected(rule.external.address);
     if (ingress == nullptr && links_.size() == 1) ingress = &links_.front();
-    if (ingress == nullptr && target_link != nullptr)
-        return fmt::format("{}, {} from link {}", to_text(SourceMode::preserve),
-                           to_text(SourceMode::masquerade), target_link->name);
-    return to_text(target_link == ingress ? SourceMode::masquerade : SourceMode::preserve);
+    const bool masquerades = ingress != nullptr && target_links.contains(ingress->name);
+    if (ingress != nullptr && target_links.size() == 1)
+        return to_text(masquerades ? SourceMode::masquerade : SourceMode::preserve);
+    if (ingress != nullptr && !masquerades) return to_text(SourceMode::preserve);
+    // It depends on the link that the packet comes in by, or on the target.
+    const std::string links =
+        ingress != nullptr ? ingress->name : fmt::format("{}", fmt::join(target_links, ", "));
+    return fmt::format("{}, {} from link {}", to_text(SourceMode::preserve), to_text(SourceMode::masquerade),
+                       links);
 }
 
 }  // namespace fwd::control

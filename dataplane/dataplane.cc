@@ -57,7 +57,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
     const auto workers = static_cast<unsigned>(config.worker_lcores.size());
     self->policy_owner_ = std::move(policy);
     self->policy_.store(self->policy_owner_.get(), std::memory_order_release);
-    self->rule_counters_ = std::make_unique<RuleCounters>(config.rule_slots);
+    self->rule_counters_ = std::make_unique<RuleCounters>(config.rule_slots, config.sessions);
     self->evictions_ = std::make_unique<EvictionBoard>(workers);
     self->worker_lcores_ = config.worker_lcores;
 

@@ -140,8 +140,8 @@ void FlowTable::publish(const NewSession& n) noexcept {
     shared.rule = n.rule;
     shared.reverse = n.reverse;
     shared.opened = n.now;
+    shared.source_counted = n.source_counted;
     count_move(SessionState::count_, first_state(n.protocol));
-    rule_counters_.session_opened(n.rule);
 
     const auto go_live = [this](FlowPosition position) {
         Flow& record = flow(position);
@@ -172,6 +172,7 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     count_move(last, SessionState::count_);
     rule_counters_.session_closed(shared.rule, forward.packet_count() + reverse.packet_count(),
                                   forward.byte_count() + reverse.byte_count());
+    if (shared.source_counted) rule_counters_.sources().give_back(shared.rule.slot, forward.key.source);
     release_session();
     reclaimer.bury(id);
     reclaimer.bury(shared.reverse);

@@ -107,6 +107,7 @@ struct alignas(32) Session {
     RuleId rule;
     FlowPosition reverse;
     Tick opened;
+    bool source_counted = false;  ///< in SourceCounts
 };
 static_assert(sizeof(Session) == 32);
 
@@ -198,6 +199,7 @@ class FlowTable {
         NextHopRef forward_next_hop;
         net::Protocol protocol = net::Protocol::udp;
         RuleId rule;
+        bool source_counted = false;
         Tick now;
         Tick timeout;  ///< in its first state
     };

@@ -6,33 +6,65 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdio>
+#include <numeric>
 
 namespace fwd::dataplane {
 
-bool ForwardingRule::allows(net::Ipv4Address source_address) const noexcept {
-    if (allowed_sources.empty()) return true;
-    const auto behind = std::ranges::upper_bound(allowed_sources, source_address, {}, &AddressRange::first);
-    return behind != allowed_sources.begin() && source_address <= std::prev(behind)->last;
-}
+namespace {
 
-std::vector<AddressRange> to_ranges(std::span<const net::Ipv4Prefix> prefixes) {
-    std::vector<AddressRange> ranges;
-    ranges.reserve(prefixes.size());
-    for (const net::Ipv4Prefix& prefix : prefixes) {
-        const std::uint32_t first = prefix.address.value.host();
-        ranges.push_back({prefix.address, net::Ipv4Address::from_host(first | ~prefix.mask())});
-    }
-    std::ranges::sort(ranges);
-    std::vector<AddressRange> disjoint;
-    for (const AddressRange& range : ranges) {
-        if (!disjoint.empty() && range.first <= disjoint.back().last) {
-            disjoint.back().last = std::max(disjoint.back().last, range.last);
-        } else {
-            disjoint.push_back(range);
+/// Weighted rendezvous hashing (Thaler and Ravishankar, 1998; weights by Schindelhauer and Schomaker, 2005):
+/// a target that comes or goes moves no client between the others.
+std::size_t rendezvous(const std::vector<WeightedTarget>& targets, const FlowHash& hash,
+                       net::Ipv4Address client) noexcept {
+    std::size_t best = 0;
+    double best_score = 0;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+        FlowKey key;
+        key.source = client;
+        key.destination = targets[i].endpoint.address;
+        key.destination_port = targets[i].endpoint.first;
+        const double drawn = (hash(key) + 0.5) / 4294967296.0;  // above 0, below 1
+        const double score = targets[i].weight / -std::log(drawn);
+        if (score > best_score) {
+            best = i;
+            best_score = score;
         }
     }
-    return disjoint;
+    return best;
+}
+
+}  // namespace
+
+std::size_t ForwardingRule::pick_index(const FlowHash& hash, net::Ipv4Address client,
+                                       std::uint32_t turn) const noexcept {
+    return balance == Balance::source_hash ? rendezvous(targets, hash, client) : turns[turn % turns.size()];
+}
+
+std::vector<std::uint8_t> turns_of(std::span<const WeightedTarget> targets) {
+    int common = 0;
+    int sum = 0;
+    for (const WeightedTarget& target : targets) {
+        common = std::gcd(common, int{target.weight});
+        sum += target.weight;
+    }
+    std::vector<std::uint8_t> turns;
+    std::vector<int> credit(targets.size());
+    for (int turn = 0; turn < sum / common; ++turn) {
+        for (std::size_t i = 0; i < targets.size(); ++i) credit[i] += targets[i].weight;
+        const auto next = std::ranges::max_element(credit);
+        *next -= sum;
+        turns.push_back(static_cast<std::uint8_t>(next - credit.begin()));
+    }
+    return turns;
+}
+
+bool ForwardingRule::allows(net::Ipv4Address source_address) const noexcept {
+    if (allowed_sources.empty()) return true;
+    const auto behind =
+        std::ranges::upper_bound(allowed_sources, source_address, {}, &net::AddressRange::first);
+    return behind != allowed_sources.begin() && source_address <= std::prev(behind)->last;
 }
 
 FlowKey RuleSet::key_for(LinkId ingress, net::Protocol protocol, net::Endpoint external) noexcept {
@@ -61,28 +93,69 @@ Setup<std::unique_ptr<const RuleSet>> RuleSet::create(std::vector<ForwardingRule
     set->table_ = rte_hash_create(&params);
     if (set->table_ == nullptr) return tl::unexpected(SetupError{"no memory for the rules", rte_errno});
 
-    set->rule_at_position_.resize(static_cast<std::size_t>(rte_hash_max_key_id(set->table_)) + 1);
+    set->at_position_.resize(static_cast<std::size_t>(rte_hash_max_key_id(set->table_)) + 1);
     for (std::uint32_t i = 0; i < set->rules_.size(); ++i) {
-        const ForwardingRule& rule = set->rules_[i];
-        const FlowKey key = key_for(rule.ingress, rule.protocol, rule.external);
-        const std::int32_t position = rte_hash_add_key_with_hash(set->table_, &key, hash(key));
-        if (position < 0) return tl::unexpected(SetupError{"no room for the rules", -position});
-        set->rule_at_position_[static_cast<std::size_t>(position)] = i;
+        if (auto added = set->add_rule(i); !added) return tl::unexpected(added.error());
     }
+    for (Ranges& ranges : set->ranges_) std::ranges::sort(ranges, {}, &PortRange::first);
     return set;
+}
+
+Setup<std::int32_t> RuleSet::add_key(const FlowKey& key) noexcept {
+    const std::int32_t position = rte_hash_add_key_with_hash(table_, &key, hash_(key));
+    if (position < 0) return tl::unexpected(SetupError{"no room for the rules", -position});
+    return position;
+}
+
+Setup<void> RuleSet::add_rule(std::uint32_t index) {
+    const ForwardingRule& rule = rules_[index];
+    const net::EndpointRange& external = rule.external;
+    const net::be16 port = external.is_single() ? external.first : net::be16{};
+    const std::int32_t known = position_of(rule.ingress, rule.protocol, {external.address, port});
+    const Setup<std::int32_t> position =
+        known >= 0 ? Setup<std::int32_t>{known}
+                   : add_key(key_for(rule.ingress, rule.protocol, {external.address, port}));
+    if (!position) return tl::unexpected(position.error());
+    std::uint32_t& at = at_position_[static_cast<std::size_t>(*position)];
+    if (external.is_single()) {
+        at = index;
+        return {};
+    }
+    if (known < 0) {
+        at = static_cast<std::uint32_t>(ranges_.size());
+        ranges_.emplace_back();
+    }
+    ranges_[at].push_back({external.first.host(), external.last.host(), index});
+    return {};
 }
 
 RuleSet::~RuleSet() {
     rte_hash_free(table_);
 }
 
+std::int32_t RuleSet::position_of(LinkId ingress, net::Protocol protocol,
+                                  net::Endpoint external) const noexcept {
+    const FlowKey key = key_for(ingress, protocol, external);
+    return rte_hash_lookup_with_hash(table_, &key, hash_(key));
+}
+
 const ForwardingRule* RuleSet::find(LinkId ingress, net::Protocol protocol,
                                     net::Endpoint external) const noexcept {
     if (table_ == nullptr) return nullptr;
-    for (const LinkId link : {ingress, LinkId{ForwardingRule::kAnyLink}}) {
-        const FlowKey key = key_for(link, protocol, external);
-        const std::int32_t position = rte_hash_lookup_with_hash(table_, &key, hash_(key));
-        if (position >= 0) return &rules_[rule_at_position_[static_cast<std::size_t>(position)]];
+    constexpr LinkId kAny{ForwardingRule::kAnyLink};
+    for (const LinkId link : {ingress, kAny}) {
+        const std::int32_t position = position_of(link, protocol, external);
+        if (position >= 0) return &rules_[at_position_[static_cast<std::size_t>(position)]];
+    }
+    if (ranges_.empty()) return nullptr;
+    const std::uint16_t port = external.port.host();
+    for (const LinkId link : {ingress, kAny}) {
+        const std::int32_t position = position_of(link, protocol, {external.address, {}});
+        if (position < 0) continue;
+        const Ranges& ranges = ranges_[at_position_[static_cast<std::size_t>(position)]];
+        const auto behind = std::ranges::upper_bound(ranges, port, {}, &PortRange::first);
+        if (behind != ranges.begin() && port <= std::prev(behind)->last)
+            return &rules_[std::prev(behind)->rule];
     }
     return nullptr;
 }

@@ -10,6 +10,7 @@
 
 #include "dataplane/flow_key.h"
 #include "dataplane/net/address.h"
+#include "dataplane/net/address_range.h"
 #include "dataplane/rule_id.h"
 #include "dataplane/setup_error.h"
 
@@ -22,11 +23,15 @@ enum class SourceTranslation : std::uint8_t {
     preserve,
 };
 
-/// The first and the last address of a block.
-struct AddressRange {
-    net::Ipv4Address first;
-    net::Ipv4Address last;
-    friend constexpr auto operator<=>(const AddressRange&, const AddressRange&) noexcept = default;
+/// How a rule with several targets picks one for a new session.
+enum class Balance : std::uint8_t {
+    round_robin,  ///< in turn, as often as their weights say
+    source_hash,  ///< by the client's address: while the targets are the same, always the same one
+};
+
+struct WeightedTarget {
+    net::EndpointRange endpoint;  ///< as many ports as the rule's external ones: the first for the first
+    std::uint16_t weight = 1;     ///< at least 1
 };
 
 /// A rule for one protocol, as a worker uses it.
@@ -34,13 +39,36 @@ struct ForwardingRule {
     RuleId id;
     LinkId ingress{kAnyLink};  ///< kAnyLink: whatever link a packet comes in by
     net::Protocol protocol = net::Protocol::tcp;
-    net::Endpoint external;
-    net::Endpoint target;
+    net::EndpointRange external;
+    std::vector<WeightedTarget> targets;  ///< at least one
+    Balance balance = Balance::round_robin;
+    /// The order of turns with several targets, spread as evenly as weights allow: indices of `targets`.
+    std::vector<std::uint8_t> turns;
+    struct Limits {
+        std::uint32_t sessions = ~0U;
+        std::uint32_t sessions_per_source = 0;  ///< 0: none; at most SourceCounts::kMostSessions
+        std::uint32_t rate = 0;                 ///< new sessions a second; 0: any
+    };
+    Limits limits;
     SourceTranslation source = SourceTranslation::automatic;
-    std::vector<AddressRange> allowed_sources;  ///< sorted, disjoint; everybody when empty
+    std::vector<net::AddressRange> allowed_sources;  ///< sorted, disjoint; everybody when empty
 
     static constexpr std::uint8_t kAnyLink = 0xff;
     bool allows(net::Ipv4Address source_address) const noexcept;
+    /// Where a new session of a client goes that asks for this port of the external address.
+    /// @param turn counts the sessions of a rule that takes_turns()
+    net::Endpoint pick_target(const FlowHash& hash, net::Ipv4Address client, net::be16 external_port,
+                              std::uint32_t turn) const noexcept {
+        const net::EndpointRange& picked =
+            targets[targets.size() == 1 ? 0 : pick_index(hash, client, turn)].endpoint;
+        const auto behind = external_port.host() - external.first.host();
+        return {picked.address,
+                net::be16::from_host(static_cast<std::uint16_t>(picked.first.host() + behind))};
+    }
+    bool takes_turns() const noexcept { return targets.size() > 1 && balance == Balance::round_robin; }
+
+ private:
+    std::size_t pick_index(const FlowHash& hash, net::Ipv4Address client, std::uint32_t turn) const noexcept;
 };
 
 /// All rules that are in force at a moment. Immutable, so any thread may read it; control publishes the next
@@ -53,23 +81,37 @@ class RuleSet {
     RuleSet(const RuleSet&) = delete;
     RuleSet& operator=(const RuleSet&) = delete;
 
-    /// The rule for a packet; one that names the link wins over one that does not. nullptr when there is
-    /// none.
+    /// The rule for a packet: one for its port alone wins over one for a range, then one that names the link
+    /// over one that does not. nullptr when there is none.
     const ForwardingRule* find(LinkId ingress, net::Protocol protocol, net::Endpoint external) const noexcept;
     std::span<const ForwardingRule> rules() const noexcept { return rules_; }
 
  private:
     RuleSet(std::vector<ForwardingRule> rules, const FlowHash& hash) noexcept
         : rules_{std::move(rules)}, hash_{hash} {}
+    /// Port 0, which no rule has, stands for all ranges of an address.
     static FlowKey key_for(LinkId ingress, net::Protocol protocol, net::Endpoint external) noexcept;
+    Setup<std::int32_t> add_key(const FlowKey& key) noexcept;
+    Setup<void> add_rule(std::uint32_t index);
+    /// Of a key's position, negative when it is not there.
+    std::int32_t position_of(LinkId ingress, net::Protocol protocol, net::Endpoint external) const noexcept;
+
+    struct PortRange {
+        std::uint16_t first;
+        std::uint16_t last;
+        std::uint32_t rule;  ///< index of rules_
+    };
+    using Ranges = std::vector<PortRange>;  ///< disjoint, sorted
 
     std::vector<ForwardingRule> rules_;
-    std::vector<std::uint32_t> rule_at_position_;
+    std::vector<std::uint32_t> at_position_;  ///< index of rules_, or of ranges_ for port 0
+    std::vector<Ranges> ranges_;
     FlowHash hash_;
     rte_hash* table_ = nullptr;  // nullptr when there are no rules
 };
 
-/// Prefixes as sorted, disjoint ranges.
-std::vector<AddressRange> to_ranges(std::span<const net::Ipv4Prefix> prefixes);
+/// Turns of targets with these weights (smooth weighted round robin): as many as the weights' sum, divided by
+/// what they have in common.
+std::vector<std::uint8_t> turns_of(std::span<const WeightedTarget> targets);
 
 }  // namespace fwd::dataplane

@@ -116,7 +116,7 @@ bool SessionOpener::make_room() noexcept {
 }
 
 void SessionOpener::set_translation(const FlowKey& key, net::Endpoint source, Plan& plan) noexcept {
-    plan.forward = Translation::between(key, source, plan.rule->target);
+    plan.forward = Translation::between(key, source, plan.target);
     plan.reverse = plan.forward.reverse_key(plan.next_hop.egress, key.protocol);
     plan.reverse_hash = shared_.flows.hash()(plan.reverse);
 }
@@ -153,12 +153,15 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
     if (!rule->allows(key.source)) return {Verdict::drop_source_denied};
     if (key.protocol == net::Protocol::tcp && !TcpFlags{ip[net::kTcpFlagsOffset]}.opens())
         return {Verdict::drop_not_syn};
-    const std::optional<NextHop> next_hop = policy.routes->find(rule->target.address);
+    const net::Endpoint target =
+        rule->pick_target(shared_.flows.hash(), key.source, key.destination_port,
+                          rule->takes_turns() ? shared_.rule_counters.next_turn(rule->id) : 0);
+    const std::optional<NextHop> next_hop = policy.routes->find(target.address);
     if (!next_hop) return {Verdict::drop_no_route};
     if (ip[net::kTtlOffset] <= 1) return {Verdict::punt_ttl_expired};
     const bool masquerade = rule->source == SourceTranslation::masquerade ||
                             (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
-    Plan plan{.masquerade = masquerade, .next_hop = *next_hop, .rule = rule};
+    Plan plan{.masquerade = masquerade, .next_hop = *next_hop, .rule = rule, .target = target};
     if (!masquerade) {
         set_translation(key, key.source_endpoint(), plan);
         return plan;
@@ -168,6 +171,27 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
         if (draw_source(policy, key, plan)) return plan;
     }
     return {Verdict::drop_ports_used_up};
+}
+
+[[gnu::always_inline]] inline Verdict SessionOpener::take_limits(const ForwardingRule& rule,
+                                                                 net::Ipv4Address client, Tick now,
+                                                                 bool& source_counted) noexcept {
+    RuleCounters& counters = shared_.rule_counters;
+    const auto& limits = rule.limits;
+    if (limits.rate != 0 && !counters.in_time(rule.id, now, limits.rate)) return Verdict::drop_rate_limited;
+    if (!counters.reserve_session(rule.id, limits.sessions)) return Verdict::drop_rule_full;
+    if (limits.sessions_per_source == 0) return Verdict::forward;
+    const auto taken = counters.sources().take(rule.id.slot, client, limits.sessions_per_source);
+    source_counted = taken == SourceCounts::Taken::counted;
+    if (taken != SourceCounts::Taken::refused) return Verdict::forward;
+    counters.release_session(rule.id);
+    return Verdict::drop_source_full;
+}
+
+void SessionOpener::give_limits_back(const ForwardingRule& rule, net::Ipv4Address client,
+                                     bool source_counted) noexcept {
+    shared_.rule_counters.release_session(rule.id);
+    if (source_counted) shared_.rule_counters.sources().give_back(rule.id.slot, client);
 }
 
 FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {
@@ -182,11 +206,23 @@ FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKe
 SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
                                           Plan& plan, Tick now) noexcept {
     if (plan.verdict != Verdict::forward) return {plan.verdict};
-    if (!make_room()) return {Verdict::drop_sessions_full};
+    bool source_counted = false;
+    if (const Verdict limited = take_limits(*plan.rule, key.source, now, source_counted);
+        limited != Verdict::forward) {
+        return {limited};
+    }
+    const auto give_back = [&] {
+        give_limits_back(*plan.rule, key.source, source_counted);
+        shared_.flows.release_session();
+    };
+    if (!make_room()) {
+        give_limits_back(*plan.rule, key.source, source_counted);
+        return {Verdict::drop_sessions_full};
+    }
 
     const FlowTable::Claim forward = shared_.flows.claim(key, hash);
     if (forward.outcome != FlowTable::Claim::Outcome::won) {
-        shared_.flows.release_session();
+        give_back();
         if (forward.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
         Flow& winner = shared_.flows.flow(forward.position);
         switch (winner.load_state().state()) {
@@ -203,7 +239,7 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
     const FlowTable::Claim reverse = claim_reverse(policy, key, plan);
     if (reverse.outcome != FlowTable::Claim::Outcome::won) {
         shared_.flows.abandon(forward.position, reclaimer_);
-        shared_.flows.release_session();
+        give_back();
         if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
         return {plan.masquerade ? Verdict::drop_ports_used_up : Verdict::drop_tuple_in_use};
     }
@@ -220,6 +256,7 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
         .forward_next_hop = ref,
         .protocol = key.protocol,
         .rule = plan.rule->id,
+        .source_counted = source_counted,
         .now = now,
         .timeout = policy.timeout(first_state(key.protocol)),
     });

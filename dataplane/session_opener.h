@@ -27,6 +27,7 @@ class SessionOpener {
         bool masquerade = false;
         NextHop next_hop{};
         const ForwardingRule* rule = nullptr;
+        net::Endpoint target{};
         Translation forward{};
         FlowKey reverse{};  ///< of the answers; where fwd's own port is taken open() tries others
         std::uint32_t reverse_hash = 0;
@@ -69,6 +70,10 @@ class SessionOpener {
     /// Draws fwd's own address and a random port (RFC 6056) for a plan; false if that port is a rule's.
     bool draw_source(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
     void set_translation(const FlowKey& key, net::Endpoint source, Plan& plan) noexcept;
+    /// Counts a session against its rule's limits; Verdict::forward, or which one is reached.
+    Verdict take_limits(const ForwardingRule& rule, net::Ipv4Address client, Tick now,
+                        bool& source_counted) noexcept;
+    void give_limits_back(const ForwardingRule& rule, net::Ipv4Address client, bool source_counted) noexcept;
     /// Claims the key of the answers.
     FlowTable::Claim claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
 

@@ -30,6 +30,22 @@ struct Endpoint {
     friend constexpr auto operator<=>(const Endpoint&, const Endpoint&) noexcept = default;
 };
 
+/// Ports of one address, both ends included.
+struct EndpointRange {
+    Ipv4Address address;
+    be16 first;
+    be16 last;
+
+    constexpr EndpointRange() noexcept = default;
+    constexpr EndpointRange(Ipv4Address a, be16 f, be16 l) noexcept : address{a}, first{f}, last{l} {}
+    constexpr EndpointRange(Endpoint single) noexcept
+        : address{single.address}, first{single.port}, last{single.port} {}
+
+    constexpr std::uint32_t size() const noexcept { return std::uint32_t{last.host()} - first.host() + 1; }
+    constexpr bool is_single() const noexcept { return first == last; }
+    friend constexpr bool operator==(const EndpointRange&, const EndpointRange&) noexcept = default;
+};
+
 /// A network; the bits of `address` behind `length` are zero.
 struct Ipv4Prefix {
     Ipv4Address address;

@@ -2,6 +2,8 @@
 // What gets where, and what both ends see of it.
 #include <fmt/format.h>
 
+#include <map>
+
 #include "test/e2e/lab.h"
 
 namespace fwd::test {
@@ -206,6 +208,33 @@ INSTANTIATE_TEST_SUITE_P(
                            std::get<0>(test.param) == std::string{"one-arm"} ? "OneArm" : "TwoArm",
                            std::get<1>(test.param));
     });
+
+/// L1, L2, L4
+TEST_F(ForwardingTest, RangesAndSeveralTargetsServeWhoeverAsks) {
+    ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
+    EXPECT_EQ(exec("server", "ip address add 10.0.0.5/24 dev eth0").status, 0);
+    ASSERT_NO_FATAL_FAILURE(start_web_server());
+    add_rule("tcp 192.0.2.3:8070-8089 10.0.0.4:8070-8089 --name range");
+    add_rule("tcp 192.0.2.3:8081 10.0.0.5:80 --name one");
+    add_rule("tcp 192.0.2.3:80 10.0.0.4:8080*2,10.0.0.5:80 --name farm");
+    EXPECT_EQ(get("http://192.0.2.3:8080/who").output, "192.0.2.10 asked 10.0.0.4:8080");
+    EXPECT_EQ(get("http://192.0.2.3:8081/who").output, "192.0.2.10 asked 10.0.0.5:80");
+    std::map<std::string, int> asked;
+    for (int i = 0; i < 9; ++i) ++asked[get("http://192.0.2.3/who").output];
+    EXPECT_EQ(asked["192.0.2.10 asked 10.0.0.4:8080"], 6);
+    EXPECT_EQ(asked["192.0.2.10 asked 10.0.0.5:80"], 3);
+
+    // The same after a restart.
+    stop_fwdd();
+    start_fwdd();
+    EXPECT_EQ(get("http://192.0.2.3:8080/who").output, "192.0.2.10 asked 10.0.0.4:8080");
+    EXPECT_EQ(get("http://192.0.2.3:8081/who").output, "192.0.2.10 asked 10.0.0.5:80");
+    const Finished overlap = try_fwdctl("add-rule tcp 192.0.2.3:8089-8099 10.0.0.4:8089-8099");
+    EXPECT_EQ(overlap.status, 1);
+    EXPECT_NE(overlap.output.find("rule 'range' has 192.0.2.3:8070-8089"), std::string::npos)
+        << overlap.output;
+    expect_every_packet_accounted_for();
+}
 
 }  // namespace
 }  // namespace fwd::test

@@ -175,5 +175,30 @@ TEST_F(RulesTest, ExportedRulesComeBackByAddRules) {
     connected(tcp("client"));
 }
 
+/// L5
+TEST_F(RulesTest, DeletedRulesSessionsAreKeptDrainedOrKilledAsTheOperatorSays) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo());
+    for (const std::string existing : {"keep", "drain", "kill"}) {
+        add_rule("udp 10.0.0.3:7 10.0.0.4:7000 --name echo");
+        Socket talk = connected(udp("client"));
+        const Json deleted = fwdctl("delete-rule echo --existing " + existing);
+        const bool kill = existing == "kill";
+        EXPECT_EQ(deleted["sessions_kept"], kill ? 0 : 1);
+        EXPECT_EQ(deleted["sessions_ended"], kill ? 1 : 0);
+        EXPECT_EQ(talk.echoes("still there?"), !kill) << existing;
+        EXPECT_EQ(rule_names().size(), existing == "drain" ? 1U : 0U);
+        if (existing == "drain") {
+            EXPECT_EQ(fwdctl("list-rules")["rules"][0]["origin"], "draining");
+        }
+        fwdctl("clear-sessions");
+        EXPECT_TRUE(eventually([&] { return rule_names().empty() && sessions().empty(); }));
+    }
+    const Finished wrong = try_fwdctl("delete-rule echo --existing maybe");
+    EXPECT_EQ(wrong.status, 1);
+    EXPECT_NE(wrong.output.find("existing: got 'maybe', want 'keep', 'drain' or 'kill'"), std::string::npos)
+        << wrong.output;
+    expect_every_packet_accounted_for();
+}
+
 }  // namespace
 }  // namespace fwd::test

@@ -128,7 +128,7 @@ TEST(Policies, RemovingAHundredThousandRulesTakesLinearTime) {
         control::Rule& rule = rules[i + 1];
         rule.udp = true;
         rule.external = endpoint(net::Ipv4Address{net::be32::from_host(0x0a010000U + i)}, 53);
-        rule.target = endpoint(kServer, 53);
+        rule.targets = {{endpoint(kServer, 53)}};
     }
     dataplane::Dataplane& dataplane = box.dataplane();
     ASSERT_TRUE(policies.initial(dataplane.hash()));

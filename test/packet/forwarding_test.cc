@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
+
 #include "test/packet/networks.h"
 
 namespace fwd::test {
@@ -116,6 +118,79 @@ TEST_P(TwoLinks, FwdsOwnAddressIsForwardedToAServerBehindIt) {
     expect_forwarded(
         request().ipv4(kFarClient, kWanAddress).tcp(40000, 2222, kSyn),
         from_fwd(box_, "lan", mac(5)).ipv4(kFarClient, "10.0.0.5"_ip).ttl(63).tcp(40000, 22, kSyn));
+}
+
+/// L1, L4
+TEST_P(TwoLinks, RangeGoesOntoARangeOfTheSameSizeAndAPortAloneIsMoreSpecific) {
+    box_.set_rules(R"(rules = (
+        { protocol = "udp"; external = "192.0.2.3:2000-2999"; target = "10.0.0.5:52000-52999"; },
+        { protocol = "udp"; external = "192.0.2.3:3000-3001"; target = "10.0.0.5:1-2"; },
+        { protocol = "udp"; external = "192.0.2.3:2500"; target = "10.0.0.4:53"; },
+        { protocol = "udp"; external = "192.0.2.3:2000-2999"; target = "10.0.0.4:2000-2999"; link = "lan"; } );)");
+    box_.settle();
+    box_.take("wan");
+    box_.take("lan");
+    const auto expect_target = [&](std::uint16_t port, net::Endpoint target) {
+        expect_forwarded(request().ipv4(kFarClient, kPublic).udp(7, port),
+                         from_fwd(box_, "lan", target.address == kLanServer ? kServerMac : mac(5))
+                             .ipv4(kFarClient, target.address)
+                             .ttl(63)
+                             .udp(7, target.port.host()));
+    };
+    expect_target(2000, endpoint("10.0.0.5"_ip, 52000));
+    expect_target(2499, endpoint("10.0.0.5"_ip, 52499));
+    expect_target(2500, endpoint(kLanServer, 53));
+    expect_target(2999, endpoint("10.0.0.5"_ip, 52999));
+    expect_target(3001, endpoint("10.0.0.5"_ip, 2));
+    for (const std::uint16_t port : {1999, 3002}) {
+        EXPECT_THAT(box_.exchange("wan", request().ipv4(kFarClient, kPublic).udp(7, port), "lan"), IsEmpty());
+    }
+    EXPECT_EQ(box_.count(Verdict::drop_no_rule), 2);
+    EXPECT_THAT(
+        box_.exchange("lan", box_.to("lan").ipv4("10.0.0.5"_ip, kFarClient).udp(52499, 7), "wan"),
+        ElementsAre(
+            from_fwd(box_, "wan", kRouterMac).ipv4(kPublic, kFarClient).ttl(63).udp(2499, 7).frame()));
+    box_.expect_every_packet_accounted_for();
+}
+
+/// L2
+TEST_P(TwoLinks, SeveralTargetsTakeTurnsAndASessionStaysWithItsOwn) {
+    box_.set_rules(
+        R"(rules = ( { protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:8080*2,10.0.0.5:8081"; } );)");
+    box_.settle();
+    std::map<std::uint16_t, net::Endpoint> target_of;
+    std::map<std::uint16_t, int> sessions;
+    for (std::uint16_t port = 1; port <= 30; ++port) {
+        const auto sent =
+            box_.exchange("wan", request().ipv4(kFarClient, kPublic).tcp(port, 80, kSyn), "lan");
+        ASSERT_THAT(sent, SizeIs(1));
+        target_of[port] = look_into(sent[0]).destination;
+        ++sessions[target_of[port].port.host()];
+    }
+    for (std::uint16_t port = 1; port <= 30; ++port) {
+        const auto sent =
+            box_.exchange("wan", request().ipv4(kFarClient, kPublic).tcp(port, 80, kAck), "lan");
+        ASSERT_THAT(sent, SizeIs(1));
+        EXPECT_EQ(look_into(sent[0]).destination, target_of[port]);
+    }
+    EXPECT_EQ(sessions, (std::map<std::uint16_t, int>{{8080, 20}, {8081, 10}}));
+    box_.expect_every_packet_accounted_for();
+}
+
+/// L3
+TEST_P(TwoLinks, ClientsMayBeLeftOut) {
+    box_.set_rules(R"(rules = ( { protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:8080";
+                                  from = [ "198.51.100.0/24" ]; not_from = [ "198.51.100.64/26" ]; } );)");
+    box_.settle();
+    const auto reaches = [&](net::Ipv4Address client) {
+        return !box_.exchange("wan", request().ipv4(client, kPublic).tcp(1, 80, kSyn), "lan").empty();
+    };
+    EXPECT_TRUE(reaches("198.51.100.63"_ip));
+    EXPECT_FALSE(reaches("198.51.100.64"_ip));
+    EXPECT_FALSE(reaches("198.51.100.127"_ip));
+    EXPECT_TRUE(reaches("198.51.100.128"_ip));
+    EXPECT_FALSE(reaches("198.51.101.1"_ip));
+    EXPECT_EQ(box_.count(Verdict::drop_source_denied), 3);
 }
 
 TEST_P(TwoLinks, FrameOfTheLinksMtuPasses) {

@@ -337,6 +337,89 @@ TEST(FloodAtAnotherWorker, HarmsNoClientsHandshake) {
     box.expect_every_packet_accounted_for();
 }
 
+/// R5
+class RuleLimits : public OneOrTwoWorkers {
+ protected:
+    /// A UDP session of a client's port; false when it has been refused.
+    bool open(Box& box, net::Ipv4Address client, std::uint16_t port) {
+        return !box.exchange("wan", box.to("wan").ipv4(client, kPublic).udp(port, 53), "lan", turn()).empty();
+    }
+    static std::string rule(const std::string& limit) {
+        return R"(rules = ( { name = "dns"; protocol = "udp"; external = "192.0.2.3:53"; target = "10.0.0.5:53"; )" +
+               limit + " } );";
+    }
+};
+INSTANTIATE_TEST_SUITE_P(Packet, RuleLimits, ::testing::Values(1, 2), worker_count);
+
+TEST_P(RuleLimits, RuleHasAtMostSoManySessions) {
+    Box box{kTwoArm, GetParam()};
+    box.set_rules(rule("max_sessions = 3;"));
+    for (int round = 0; round < 3; ++round) {
+        for (std::uint16_t port = 1; port <= 3; ++port) EXPECT_TRUE(open(box, kFarClient, port));
+        EXPECT_FALSE(open(box, kFarClient, 4));
+        EXPECT_TRUE(open(box, kFarClient, 1)) << "one that is there goes on";
+        box.pass(122s);
+        EXPECT_EQ(box.sessions(), 0);
+    }
+    EXPECT_EQ(box.count(Verdict::drop_rule_full), 3);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
+TEST_P(RuleLimits, ClientHasAtMostSoManySessions) {
+    Box box{kTwoArm, GetParam()};
+    box.set_rules(rule("max_sessions_per_source = 2;"));
+    for (int round = 0; round < 3; ++round) {
+        for (const auto client : {kFarClient, "198.51.100.8"_ip}) {
+            for (std::uint16_t port = 1; port <= 2; ++port) EXPECT_TRUE(open(box, client, port));
+            EXPECT_FALSE(open(box, client, 3));
+        }
+        box.clear_sessions();
+        box.pass(2s);
+        EXPECT_EQ(box.sessions(), 0);
+    }
+    EXPECT_EQ(box.count(Verdict::drop_source_full), 6);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
+TEST_P(RuleLimits, RuleOpensAtMostSoManySessionsASecond) {
+    Box box{kTwoArm, GetParam()};
+    box.set_rules(rule("rate = 20;"));
+    std::uint16_t port = 1;
+    const auto tries = [&](int count) {
+        int opened = 0;
+        for (int i = 0; i < count; ++i) opened += open(box, kFarClient, port++) ? 1 : 0;
+        return opened;
+    };
+    EXPECT_EQ(tries(20), 3) << "a burst of a tenth of a second";
+    int opened = 0;
+    for (int i = 0; i < 100; ++i) {
+        box.pass(20ms);
+        opened += tries(1);
+    }
+    EXPECT_NEAR(opened, 40, 3);
+    box.pass(1s);
+    EXPECT_EQ(tries(20), 3);
+    EXPECT_GT(box.count(Verdict::drop_rate_limited), 60);
+    box.expect_every_packet_accounted_for();
+}
+
+/// Refused for another reason, a session counts against no limit.
+TEST_P(RuleLimits, SessionThatDoesNotComeAboutCountsNothing) {
+    Box box{"masquerade_ports = \"5000-5001\";" + kTwoArm, GetParam()};
+    box.set_rules(rule("source = \"masquerade\"; max_sessions = 3; max_sessions_per_source = 3;"));
+    for (int round = 0; round < 5; ++round) {
+        EXPECT_TRUE(open(box, kFarClient, 1));
+        EXPECT_TRUE(open(box, kFarClient, 2));
+        for (std::uint16_t port = 3; port < 20; ++port) EXPECT_FALSE(open(box, kFarClient, port));
+        box.clear_sessions();
+        box.pass(2s);
+    }
+    EXPECT_EQ(box.count(Verdict::drop_ports_used_up), 5 * 17);
+    box.expect_no_record_lost();
+}
+
 const std::string kFewPorts = R"(
     masquerade_ports = "5000-5007";
 )" + kOneArm;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "tools/fwdctl/arguments.h"
 
+#include <algorithm>
 #include <cctype>
 #include <string>
 
@@ -11,17 +12,25 @@ using control::Json;
 using control::Param;
 using control::ParamType;
 
+/// "not_from" is an option "--not-from".
+std::string option_name(const Param& param) {
+    std::string name{param.name};
+    std::ranges::replace(name, '_', '-');
+    return (param.required ? "" : "--") + name;
+}
+
 /// How the argument's value is called in help texts: "--limit N".
 std::string placeholder(const Param& param) {
     if (param.type == ParamType::integer) return "N";
     if (param.type == ParamType::rules) return "FILE";
     std::string text{param.name};
+    std::ranges::replace(text, '_', '-');
     for (char& c : text) c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
     return text;
 }
 
 CLI::Option* add_argument(CLI::App& app, const Param& param) {
-    const std::string name = (param.required ? "" : "--") + std::string{param.name};
+    const std::string name = option_name(param);
     const std::string help{param.help};
     if (param.type == ParamType::boolean) return app.add_flag(name, help);
 

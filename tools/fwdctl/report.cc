@@ -76,6 +76,24 @@ std::string source_text(const Json& rule) {
     return effective == "-" || effective == source ? source : fmt::format("{}: {}", source, effective);
 }
 
+/// "10.0.0.0/8 not 10.1.0.0/16".
+std::string from_text(const Json& rule) {
+    const std::string from = cell(rule, "from");
+    const std::string not_from = cell(rule, "not_from");
+    if (not_from == "-" || not_from.empty()) return from;
+    return (from == "-" || from.empty() ? "" : from + " ") + "not " + not_from;
+}
+
+/// "1000, 10/source, 50/s".
+std::string limits_text(const Json& rule) {
+    std::vector<std::string> limits;
+    for (const auto& [key, unit] :
+         {std::pair{"max_sessions", ""}, {"max_sessions_per_source", "/source"}, {"rate", "/s"}}) {
+        if (rule.contains(key)) limits.push_back(cell(rule, key) + unit);
+    }
+    return limits.empty() ? "-" : fmt::format("{}", fmt::join(limits, ", "));
+}
+
 std::string report_rules(const Json& result) {
     Table table{{{"NAME"},
                  {"PROTOCOL"},
@@ -84,14 +102,15 @@ std::string report_rules(const Json& result) {
                  {"LINK"},
                  {"SOURCE"},
                  {"FROM"},
+                 {"LIMITS"},
                  {"ORIGIN"},
                  {"SESSIONS", Align::right},
                  {"PACKETS", Align::right},
                  {"BYTES", Align::right}}};
     for (const Json& rule : member(result, "rules")) {
         table.add({cell(rule, "name"), cell(rule, "protocol"), cell(rule, "external"), cell(rule, "target"),
-                   cell(rule, "link"), source_text(rule), cell(rule, "from"), cell(rule, "origin"),
-                   cell(rule, "sessions"), cell(rule, "packets"), cell(rule, "bytes")});
+                   cell(rule, "link"), source_text(rule), from_text(rule), limits_text(rule),
+                   cell(rule, "origin"), cell(rule, "sessions"), cell(rule, "packets"), cell(rule, "bytes")});
     }
     return table.take_text();
 }
@@ -103,8 +122,10 @@ std::string report_added_rule(const Json& result) {
 }
 
 std::string report_deleted_rule(const Json& result) {
-    return fmt::format("deleted {}; live sessions that go on until they end: {}\n", cell(result, "deleted"),
-                       cell(result, "sessions_kept"));
+    const bool ended = number(result, "sessions_ended") > 0;
+    return fmt::format("deleted {}; live sessions that {}: {}\n", cell(result, "deleted"),
+                       ended ? "were ended" : "go on until they end",
+                       cell(result, ended ? "sessions_ended" : "sessions_kept"));
 }
 
 constexpr std::array kLinkFields{Field{"NAME", "name"},

@@ -38,14 +38,14 @@ Json right_params(const Method& method) {
 bool is_right(const Param& param, const Json& value) {
     switch (param.type) {
         case ParamType::string:
-            return value.is_string() && value.get<std::string>().size() <= 255;
+            return value.is_string() && value.get<std::string>().size() <= 2048;
         case ParamType::integer:
             return value.is_number_integer() && value >= param.minimum && value <= param.maximum;
         case ParamType::boolean:
             return value.is_boolean();
         case ParamType::string_list:
             return value.is_array() && std::ranges::all_of(value, [](const Json& item) {
-                       return item.is_string() && item.get<std::string>().size() <= 255;
+                       return item.is_string() && item.get<std::string>().size() <= 2048;
                    });
         case ParamType::rules:
             return false;
@@ -70,8 +70,8 @@ std::vector<Json> junk() {
             std::uint64_t{18446744073709551615U},
             "",
             "text",
-            std::string(255, 'x'),
-            std::string(256, 'x'),
+            std::string(2048, 'x'),
+            std::string(2049, 'x'),
             std::string(1'000'000, 'x'),
             std::string("a\0b", 3),
             "\xc3\xa4\xe2\x82\xac",
@@ -80,7 +80,7 @@ std::vector<Json> junk() {
             Json::array({1}),
             Json::array({"text", nullptr}),
             Json::array({Json::array()}),
-            Json::array({std::string(256, 'x')}),
+            Json::array({std::string(2049, 'x')}),
             Json::object(),
             Json::object({{"protocol", 1}}),
             Json::array({Json::object()}),

@@ -33,7 +33,7 @@ inline control::Rule make_rule(std::string_view protocol, std::string_view exter
     control::Rule rule;
     rule.name = std::move(name);
     rule.external = *control::parse_endpoint(external);
-    rule.target = *control::parse_endpoint(target);
+    rule.targets = *control::parse_targets(target);
     rule.origin = control::RuleOrigin::database;
     rule.tcp = protocol != "udp";
     rule.udp = protocol != "tcp";

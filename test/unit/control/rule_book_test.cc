@@ -210,7 +210,7 @@ TEST_F(RuleBookTest, ReloadTellsWhatChangedAndKeepsWhatDidNot) {
     EXPECT_EQ(book.find("b"), id_of_b);
     EXPECT_EQ(book.rules().at(*id_of_b).origin_text, "fwd.conf:7");
     EXPECT_EQ(names(book), (Names{"b", "durable", "d", "c"}));
-    EXPECT_EQ(to_text(book.rules().at(*book.find("c")).target), "10.0.0.5:80");
+    EXPECT_EQ(to_text(book.rules().at(*book.find("c")).targets), "10.0.0.5:80");
     EXPECT_NE(book.add(make_rule("udp", "10.0.0.3:5", "10.0.0.4:1", "b")).error().message.find("fwd.conf:7"),
               std::string::npos);
 }

@@ -18,7 +18,7 @@ LinkSettings link(const std::string& name, const std::string& address) {
 Rule rule(const std::string& protocols, const std::string& external, const std::string& target) {
     Rule result;
     result.external = *parse_endpoint(external);
-    result.target = *parse_endpoint(target);
+    result.targets = *parse_targets(target);
     EXPECT_TRUE(parse_protocols(protocols, result));
     result.name = default_name(result);
     return result;
@@ -139,6 +139,52 @@ TEST(RuleClaims, SameExternalEndpointIsRefusedWithBothNames) {
               "it; want "
               "another address, port, protocol or link");
     EXPECT_EQ(claims.add(second, two_links()).error().kind, ErrorKind::refused);
+}
+
+/// L1
+TEST_F(RuleCheck, RangeWantsAsManyTargetPorts) {
+    const auto outcome_of = [&](const std::string& external, const std::string& target) {
+        Rule checked = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
+        checked.external = *parse_endpoint_range(external);
+        checked.targets = *parse_targets(target);
+        return outcome(check_rule(checked, topology_));
+    };
+    EXPECT_EQ(outcome_of("10.0.0.3:8000-8100", "10.0.0.4:9000-9100"), "good");
+    EXPECT_EQ(outcome_of("10.0.0.3:8000-8100", "10.0.0.4:9000"),
+              "target: got 10.0.0.4:9000, 1 port(s) for the 101 of 10.0.0.3:8000-8100; want as many, such as "
+              "10.0.0.4:9000-9100");
+    EXPECT_EQ(
+        outcome_of("10.0.0.3:80", "10.0.0.4:1-2"),
+        "target: got 10.0.0.4:1-2, 2 port(s) for the 1 of 10.0.0.3:80; want as many, such as 10.0.0.4:1");
+    EXPECT_EQ(outcome_of("10.0.0.3:1-65535", "10.0.0.4:2-65535"),
+              "target: got 10.0.0.4:2-65535, 65534 port(s) for the 65535 of 10.0.0.3:1-65535; want as many");
+}
+
+/// L4
+TEST(RuleClaims, RangesMustNotOverlapButAPortAloneIsMoreSpecific) {
+    const auto range = [](const std::string& external, const std::string& name) {
+        Rule result = rule("tcp", "10.0.0.3:80", "10.0.0.4:80");
+        result.external = *parse_endpoint_range(external);
+        result.targets = {{result.external}};
+        result.targets[0].endpoint.address = *parse_address("10.0.0.4");
+        result.name = name;
+        return result;
+    };
+    RuleClaims claims;
+    const Rule games = range("10.0.0.3:27000-27100", "games");
+    EXPECT_EQ(outcome(claims.add(games, two_links())), "good");
+    for (const char* external : {"26000-27000", "27100-28000", "27010-27020", "20000-30000"}) {
+        EXPECT_EQ(outcome(claims.add(range(std::string{"10.0.0.3:"} + external, "more"), two_links())),
+                  std::string{"external: got tcp 10.0.0.3:"} + external +
+                      " on any link for rule 'more', but rule 'games' has 10.0.0.3:27000-27100; want another "
+                      "address, port, protocol or link");
+    }
+    EXPECT_EQ(outcome(claims.add(range("10.0.0.3:26000-26999", "below"), two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(range("10.0.0.3:27101-27102", "above"), two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(range("10.0.0.5:27000-27100", "other"), two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(range("10.0.0.3:27015", "one"), two_links())), "good");
+    claims.remove(games, two_links());
+    EXPECT_EQ(outcome(claims.add(range("10.0.0.3:27010-27020", "more"), two_links())), "good");
 }
 
 TEST(RuleClaims, EachProtocolIsTakenByItself) {

@@ -160,9 +160,9 @@ TEST_F(RuleStoreTest, ForeignDatabaseIsRefusedAndLeftAlone) {
 
 TEST_F(RuleStoreTest, NewerDatabaseIsRefusedAndLeftAlone) {
     open();
-    sql("PRAGMA user_version = 2");
+    sql("PRAGMA user_version = 3");
     EXPECT_EQ(open_error(),
-              "state/rules.db: written by a newer fwd (version 2 of the database, this fwd knows 1): "
+              "state/rules.db: written by a newer fwd (version 3 of the database, this fwd knows 2): "
               "install that fwd, or choose another state directory");
 }
 
@@ -235,6 +235,11 @@ TEST_F(RuleStoreTest, ChangedByHandIntoWhatIsNoRuleIsRefused) {
         {"prefixes = '[1]'", "from[0]"},
         {"prefixes = '[\"10.0.0.1/8\"]'", "from[0]"},
         {"link = ''", "link"},
+        {"not_prefixes = '[1]'", "not_from[0]"},
+        {"balance = 'best'", "balance"},
+        {"limits = '7'", "limits"},
+        {"limits = '{\"rate\": 0}'", "rate"},
+        {"limits = '{\"speed\": 1}'", "params"},
     };
     for (const auto& [change, field] : rows) {
         const std::string whole = files()["rules.db"];
@@ -245,6 +250,37 @@ TEST_F(RuleStoreTest, ChangedByHandIntoWhatIsNoRuleIsRefused) {
         base_.write("state/rules.db", whole);
     }
     EXPECT_EQ(open()->load()->size(), 2U);
+}
+
+TEST_F(RuleStoreTest, OfTheVersionBeforeItIsTakenOver) {
+    ASSERT_TRUE(add(*open(), many_rules(3)));
+    sql("ALTER TABLE rule RENAME TO new;"
+        "CREATE TABLE rule (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, protocol TEXT NOT NULL,"
+        "    link TEXT, external TEXT NOT NULL, target TEXT NOT NULL, source TEXT NOT NULL,"
+        "    prefixes TEXT NOT NULL) STRICT;"
+        "INSERT INTO rule SELECT id, name, protocol, link, external, target, source, prefixes FROM new;"
+        "DROP TABLE new; PRAGMA user_version = 1");
+    {
+        const auto store = open();
+        EXPECT_EQ(store->load()->size(), 3U);
+        Rule range = make_rule("tcp", "10.0.0.3:1", "10.0.0.4:1", "range");
+        range.external = *parse_endpoint_range("10.0.0.3:8000-8100");
+        range.targets = *parse_targets("10.0.0.4:9000-9100*3,10.0.0.5:1-101");
+        range.balance = Balance::source_hash;
+        range.max_sessions = 1000;
+        range.rate = 50;
+        range.not_from = {*parse_prefix("192.0.2.0/24")};
+        ASSERT_TRUE(add(*store, {range}));
+    }
+    const auto rules = open()->load();
+    ASSERT_EQ(rules->size(), 4U);
+    EXPECT_EQ(to_text(rules->back().external), "10.0.0.3:8000-8100");
+    EXPECT_EQ(to_text(rules->back().targets), "10.0.0.4:9000-9100*3,10.0.0.5:1-101");
+    EXPECT_EQ(rules->back().balance, Balance::source_hash);
+    EXPECT_EQ(rules->back().max_sessions, 1000);
+    EXPECT_EQ(rules->back().max_sessions_per_source, 0);
+    EXPECT_EQ(rules->back().rate, 50);
+    EXPECT_EQ(rules->back().not_from, std::vector{*parse_prefix("192.0.2.0/24")});
 }
 
 TEST_F(RuleStoreTest, WithoutItsTableItIsDamaged) {

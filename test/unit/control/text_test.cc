@@ -64,6 +64,48 @@ TEST(Text, AddressIsKeptInWireOrder) {
     EXPECT_EQ(parse_endpoint("10.0.0.3:80")->port.host(), 80);
 }
 
+/// L1
+TEST(Text, EndpointMayBeARangeOfPorts) {
+    const std::string wanted =
+        "want an address and two ports, the lower one first, such as 10.0.0.3:8000-8100";
+    expect_outcomes(parse_endpoint_range,
+                    {
+                        {"10.0.0.3:80", "10.0.0.3:80"},
+                        {"10.0.0.3:80-80", "10.0.0.3:80"},
+                        {"10.0.0.3:8000-8100", "10.0.0.3:8000-8100"},
+                        {"10.0.0.3:1-65535", "10.0.0.3:1-65535"},
+                        {"10.0.0.3", "got '10.0.0.3', want a port as well, such as 10.0.0.3:80"},
+                        {"10.0.0.3:81-80", "got '10.0.0.3:81-80', " + wanted},
+                        {"10.0.0.3:0-80", "got '10.0.0.3:0-80', " + wanted},
+                        {"10.0.0.3:80-65536", "got '10.0.0.3:80-65536', " + wanted},
+                        {"10.0.0.3:80-", "got '10.0.0.3:80-', " + wanted},
+                        {"10.0.0.3:-80", "got '10.0.0.3:-80', " + wanted},
+                        {"10.0.0.3:1-2-3", "got '10.0.0.3:1-2-3', " + wanted},
+                        {"10.0.0.3-10.0.0.4:80", "got '10.0.0.3-10.0.0.4:80', " + wanted},
+                    });
+}
+
+/// L2
+TEST(Text, TargetsMayBeSeveralWithWeights) {
+    expect_outcomes(
+        parse_targets,
+        {
+            {"10.0.0.4:80", "10.0.0.4:80"},
+            {"10.0.0.4:80*1", "10.0.0.4:80"},
+            {"10.0.0.4:80*3,10.0.0.5:80", "10.0.0.4:80*3,10.0.0.5:80"},
+            {"10.0.0.4:1-9*100,10.0.0.5:1-9", "10.0.0.4:1-9*100,10.0.0.5:1-9"},
+            {"10.0.0.4:80*0", "got '10.0.0.4:80*0', want a weight of 1 to 100 behind the star"},
+            {"10.0.0.4:80*101", "got '10.0.0.4:80*101', want a weight of 1 to 100 behind the star"},
+            {"10.0.0.4:80*", "got '10.0.0.4:80*', want a weight of 1 to 100 behind the star"},
+            {"10.0.0.4:80,", "got '', want an address and a port such as 10.0.0.3:80"},
+            {",10.0.0.4:80", "got '', want an address and a port such as 10.0.0.3:80"},
+        });
+    std::string many = "10.0.0.4:1";
+    for (unsigned i = 1; i < Rule::kMostTargets; ++i) many += ",10.0.0.4:1";
+    EXPECT_TRUE(parse_targets(many));
+    EXPECT_FALSE(parse_targets(many + ",10.0.0.4:1"));
+}
+
 TEST(Text, EndpointNeedsAddressAndPort) {
     expect_outcomes(
         parse_endpoint,
@@ -222,6 +264,10 @@ TEST(Text, RuleWithoutNameGetsOneThatIsAName) {
     rule.tcp = true;
     rule.link = std::string(31, 'x');
     EXPECT_TRUE(parse_name(default_name(rule))) << default_name(rule);
+    rule.external = *parse_endpoint_range("255.255.255.255:10000-65535");
+    EXPECT_TRUE(parse_name(default_name(rule))) << default_name(rule);
+    rule.link.reset();
+    EXPECT_EQ(default_name(rule), "tcp-udp-255.255.255.255-10000-65535");
 }
 
 TEST(Text, NearestWordIsFoundForSmallMistakesOnly) {

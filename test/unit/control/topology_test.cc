@@ -114,7 +114,7 @@ TEST_F(TopologyTest, AutoIsMasqueradeOnlyWhereThePacketLeavesByTheLinkItCameInBy
         rule.source = SourceMode::automatic;
         rule.link = std::move(link);
         rule.external = *parse_endpoint(external);
-        rule.target = *parse_endpoint(target);
+        rule.targets = *parse_targets(target);
         return topology_.effective_source(rule);
     };
     EXPECT_EQ(effective("203.0.113.9:80", "10.0.0.4:80"), "preserve");
@@ -124,11 +124,14 @@ TEST_F(TopologyTest, AutoIsMasqueradeOnlyWhereThePacketLeavesByTheLinkItCameInBy
     EXPECT_EQ(effective("198.51.100.9:80", "10.0.0.4:80", "lan"), "masquerade");
     // On no link's network: it depends on the packet.
     EXPECT_EQ(effective("198.51.100.9:80", "10.0.0.4:80"), "preserve, masquerade from link lan");
+    // So it does with targets on several links.
+    EXPECT_EQ(effective("203.0.113.9:80", "10.0.0.4:80,10.1.0.3:80"), "preserve");
+    EXPECT_EQ(effective("10.0.0.9:80", "10.0.0.4:80,10.1.0.3:80"), "preserve, masquerade from link lan");
 
     const Topology one_arm{{link("lan", {"10.0.0.2/24"})}, {}};
     Rule rule;
     rule.external = *parse_endpoint("198.51.100.9:80");
-    rule.target = *parse_endpoint("10.0.0.4:80");
+    rule.targets = *parse_targets("10.0.0.4:80");
     rule.source = SourceMode::automatic;
     EXPECT_EQ(one_arm.effective_source(rule), "masquerade");
     rule.source = SourceMode::preserve;
