@@ -137,9 +137,9 @@ TEST_F(DemoTest, InterruptedWhileItInstallsItEndsQuietly) {
     std::filesystem::create_directories(files_ / "tools");
     for (const char* file : {"tools/demo", "tools/children.py"})
         std::filesystem::copy(source_file(file), files_ / file);
-    make_program(
-        files_ / "tools/setup",
-        "trap 'kill $! 2>/dev/null; sleep 1; echo cleaned up; exit 130' INT TERM; sleep 60 & echo installing; wait");
+    make_program(files_ / "tools/setup",
+                 "trap 'kill $! 2>/dev/null; sleep 1; echo cleaned up; exit 130' INT TERM; sleep 60 & echo "
+                 "installing; wait");
     // From a terminal every process gets the signal, from `kill` the demo alone.
     for (const bool terminal : {true, false}) {
         Process process{{"setsid", files_ / "tools/demo"}};
