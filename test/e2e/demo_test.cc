@@ -151,6 +151,20 @@ TEST_F(DemoTest, InterruptedWhileItInstallsItEndsQuietly) {
     }
 }
 
+TEST_F(DemoTest, ScriptsThatNeedRootStartThemselvesAgainThroughSudo) {
+    make_program(files_ / "bin/sudo", "echo sudo \"$@\"");
+    const auto as_nobody = [&](const std::string& script, const std::string& arguments) {
+        return run({"setpriv", "--reuid", "65534", "--clear-groups", "env",
+                    "PATH=" + (files_ / "bin").string() + ":" + std::getenv("PATH"), "FWD_LAB=mine", "sh",
+                    "-c", source_file(script).string() + " " + arguments});
+    };
+    const Finished lab = as_nobody("tools/lab", "up --topology two-arm");
+    EXPECT_EQ(lab.output, fmt::format("sudo FWD_LAB=mine -- {} up --topology two-arm\n",
+                                      source_file("tools/lab").string()));
+    EXPECT_EQ(as_nobody("tools/demo", "--built").output,
+              fmt::format("sudo -- {} --built\n", source_file("tools/demo").string()));
+}
+
 TEST_F(DemoTest, ScriptsInstallPythonWhereThereIsNone) {
     std::filesystem::create_directories(files_ / "bin");
     std::filesystem::create_symlink("/usr/bin/dirname", files_ / "bin/dirname");
