@@ -10,7 +10,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 
 from . import captures, systems
-from .systems import ROOT, SystemFailed, dotted, run
+from .systems import ROOT, SystemFailed, dotted
 
 PORTS = 100  # of each external address
 SAMPLE_SECONDS = 0.005  # how often bench/prepare.cc counts

@@ -315,7 +315,7 @@ class Ovs(DpdkSystem):
         self.vsctl("--no-wait", "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
                    f"other_config:pmd-cpu-mask={mask:x}",
                    f"other_config:dpdk-lcore-mask={1 << self.bench.control_core:x}",
-                   f'other_config:dpdk-extra="--no-pci --no-telemetry --in-memory --single-file-segments"',
+                   'other_config:dpdk-extra="--no-pci --no-telemetry --in-memory --single-file-segments"',
                    f"other_config:emc-insert-inv-prob={1 if few else 0}",
                    f"other_config:smc-enable={'false' if few else 'true'}", *self.more_settings)
 
