@@ -154,7 +154,7 @@ TEST_F(DemoTest, InterruptedWhileItInstallsItEndsQuietly) {
 TEST_F(DemoTest, ScriptsThatNeedRootStartThemselvesAgainThroughSudo) {
     make_program(files_ / "bin/sudo", "echo sudo \"$@\"");
     const auto as_nobody = [&](const std::string& script, const std::string& arguments) {
-        return run({"setpriv", "--reuid", "65534", "--clear-groups", "env",
+        return run({"setpriv", "--reuid", "65534", "--clear-groups", "env", "-u", "FWD_BUILD",
                     "PATH=" + (files_ / "bin").string() + ":" + std::getenv("PATH"), "FWD_LAB=mine", "sh",
                     "-c", source_file(script).string() + " " + arguments});
     };
