@@ -138,7 +138,8 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         link.addresses = wanted.addresses;
         for (const auto& own : link.addresses) link.networks.push_back(own.prefix());
         std::ranges::sort(link.networks);
-        link.networks.erase(std::ranges::unique(link.networks).begin(), link.networks.end());
+        // Not std::ranges::unique(): clang 14 does not take libstdc++'s.
+        link.networks.erase(std::unique(link.networks.begin(), link.networks.end()), link.networks.end());
     }
     return {};
 }
