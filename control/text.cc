@@ -250,6 +250,7 @@ std::string to_text(const Target& target) {
 
 std::string to_text(const std::vector<Target>& targets) {
     std::vector<std::string> texts;
+    texts.reserve(targets.size());
     for (const Target& target : targets) texts.push_back(to_text(target));
     return fmt::format("{}", fmt::join(texts, ","));
 }

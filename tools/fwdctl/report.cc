@@ -78,7 +78,7 @@ std::string source_text(const Json& rule) {
 
 /// "10.0.0.0/8 not 10.1.0.0/16".
 std::string from_text(const Json& rule) {
-    const std::string from = cell(rule, "from");
+    std::string from = cell(rule, "from");
     const std::string not_from = cell(rule, "not_from");
     if (not_from == "-" || not_from.empty()) return from;
     return (from == "-" || from.empty() ? "" : from + " ") + "not " + not_from;

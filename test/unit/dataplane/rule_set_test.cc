@@ -89,9 +89,8 @@ TEST(SourceHash, GivesEachClientItsTargetByWeightAndMovesNoOneBetweenOthers) {
             EXPECT_EQ(without.pick_target(hash, client, rule.external.first, 0), picked);
         }
     }
-    EXPECT_NEAR(clients[0], kClients / 8, kClients / 80);
-    EXPECT_NEAR(clients[1], kClients / 4, kClients / 80);
-    EXPECT_NEAR(clients[2], kClients * 5 / 8, kClients / 80);
+    for (const auto& [index, share] : {std::pair{0U, 1.0 / 8}, {1U, 2.0 / 8}, {2U, 5.0 / 8}})
+        EXPECT_NEAR(clients[index], kClients * share, kClients / 80.0);
 }
 
 /// L3
