@@ -218,7 +218,15 @@ Result<void> Daemon::commit() {
     return done;
 }
 
+void Daemon::forget_drained() {
+    std::erase_if(draining_, [this](const Deleted& gone) {
+        const auto* slot = dataplane_->rule_counters().find(gone.id);
+        return slot == nullptr || slot->sessions.load(std::memory_order_relaxed) == 0;
+    });
+}
+
 void Daemon::end_deleted(std::vector<Deleted> deleted) {
+    forget_drained();
     for (Deleted& gone : deleted) {
         if (gone.existing == Existing::kill) {
             reports_->clear_sessions(gone.id);
@@ -319,10 +327,7 @@ Result<Json> Daemon::list_rules(const Json&) {
     rule_totals_->refresh();
     Json rows = Json::array();
     for (const auto& [id, rule] : book_.rules()) rows.push_back(rule_row(rule, totals_of(id)));
-    std::erase_if(draining_, [this](const Deleted& gone) {
-        const auto* slot = dataplane_->rule_counters().find(gone.id);
-        return slot == nullptr || slot->sessions.load(std::memory_order_relaxed) == 0;
-    });
+    forget_drained();
     for (const Deleted& gone : draining_) {
         rows.push_back(rule_row(gone.rule, rule_totals_->of(gone.id)));
         rows.back()["origin"] = "draining";

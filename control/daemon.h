@@ -64,6 +64,7 @@ class Daemon : public Operations {
     Result<void> commit_rules();
     /// Once no new session can come by them.
     void end_deleted(std::vector<Deleted> deleted);
+    void forget_drained();
     Result<void> create_dataplane();
     void add_static_neighbours();
     void log_links() const;

@@ -52,8 +52,6 @@ class SessionOpener {
     void tidy() noexcept;
 
  private:
-    using Kinds = std::array<Evictable, kEvictableCount>;
-
     EvictionQueue& queue(Evictable kind) noexcept { return queues_[static_cast<std::size_t>(kind)]; }
     bool is_still(Evictable kind, const EvictionQueue::Entry& entry) const noexcept;
     /// Which kind of sessions there are more of than clients in the middle of their handshake need;
