@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -64,6 +65,12 @@ std::string changed_for_good(const Settings& a, const Settings& b) {
         return "masquerade_ports";
     }
     return {};
+}
+
+Result<Existing> existing_parameter(const Json& params) {
+    auto existing = parse_existing(params.value("existing", "keep"));
+    if (!existing) existing.error().field = "existing";
+    return existing;
 }
 
 }  // namespace
@@ -218,26 +225,40 @@ Result<void> Daemon::commit() {
     return done;
 }
 
+std::uint32_t Daemon::session_count(dataplane::RuleId id) const {
+    const auto* slot = dataplane_->rule_counters().find(id);
+    return slot != nullptr ? slot->sessions.load(std::memory_order_relaxed) : 0;
+}
+
 void Daemon::forget_drained() {
-    std::erase_if(draining_, [this](const Deleted& gone) {
-        const auto* slot = dataplane_->rule_counters().find(gone.id);
-        return slot == nullptr || slot->sessions.load(std::memory_order_relaxed) == 0;
+    std::erase_if(draining_, [this](const Ended& rule) { return session_count(rule.id) == 0; });
+}
+
+void Daemon::end_sessions_of(std::vector<Ended> ended) {
+    forget_drained();
+    for (Ended& rule : ended) {
+        if (rule.existing == Existing::kill) {
+            reports_->clear_sessions(rule.id);
+        } else {
+            draining_.push_back(std::move(rule));
+        }
+    }
+    // One that has been enabled again drains no more.
+    std::erase_if(draining_, [this](const Ended& rule) {
+        const auto id = policies_.book_id(rule.id);
+        return id && !book_.rules().at(*id).disabled;
     });
 }
 
-void Daemon::end_deleted(std::vector<Deleted> deleted) {
-    forget_drained();
-    for (Deleted& gone : deleted) {
-        if (gone.existing == Existing::kill) {
-            reports_->clear_sessions(gone.id);
-        } else {
-            draining_.push_back(std::move(gone));
-        }
-    }
+Json Daemon::end_at_commit(const Rule& rule, std::optional<dataplane::RuleId> id, Existing existing) {
+    const std::uint32_t sessions = id ? session_count(*id) : 0;
+    const bool kill = existing == Existing::kill;
+    if (id && existing != Existing::keep) uncommitted_ended_.push_back({rule, *id, existing});
+    return {{"sessions_kept", kill ? 0 : sessions}, {"sessions_ended", kill ? sessions : 0}};
 }
 
 Result<void> Daemon::commit_rules() {
-    std::vector<Deleted> deleted = std::exchange(uncommitted_deleted_, {});
+    std::vector<Ended> ended = std::exchange(uncommitted_ended_, {});
     if (book_.revision() != published_revision_) {
         // What may fail comes first: an accepted rule is on disk and in force.
         if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules(), network_turns()); !ready) {
@@ -252,8 +273,8 @@ Result<void> Daemon::commit_rules() {
         policies_.publish_rules(*dataplane_);
         neighbours_->set_external_addresses(policies_.external_addresses(book_.rules()));
         published_revision_ = book_.revision();
-        end_deleted(std::move(deleted));
     }
+    end_sessions_of(std::move(ended));
     if (new_timeouts_) {
         settings_.timeouts = *new_timeouts_;
         policies_.publish_timeouts(*dataplane_, settings_.timeouts);
@@ -264,6 +285,7 @@ Result<void> Daemon::commit_rules() {
 
 Json Daemon::rule_row(const Rule& rule, const RuleTotals& totals) const {
     Json row = rule_to_json(rule);
+    row["state"] = rule.disabled ? "disabled" : "enabled";
     row["source_effective"] = topology_.effective_source(rule);
     row["packets"] = totals.packets;
     row["bytes"] = totals.bytes;
@@ -300,20 +322,36 @@ Result<Json> Daemon::add_rules(const Json& params) {
 }
 
 Result<Json> Daemon::delete_rule(const Json& params) {
+    const auto existing = existing_parameter(params);
+    if (!existing) return tl::unexpected(existing.error());
     const std::string name = params.at("name");
-    const auto existing = parse_existing(params.value("existing", "keep"));
-    if (!existing) return tl::unexpected(Error{existing.error().kind, "existing", existing.error().message});
     const auto id = book_.find(name);
     const auto known = id ? policies_.dataplane_id(*id) : std::nullopt;
     return book_.remove(name).map([&](const Rule& rule) {
-        const auto* slot = known ? dataplane_->rule_counters().find(*known) : nullptr;
-        const std::uint32_t sessions = slot != nullptr ? slot->sessions.load(std::memory_order_relaxed) : 0;
-        const bool kill = *existing == Existing::kill;
-        if (known && *existing != Existing::keep) uncommitted_deleted_.push_back({rule, *known, *existing});
         uncommitted_log_.push_back("deleted rule " + rule.name);
-        return Json{{"deleted", rule.name},
-                    {"sessions_kept", kill ? 0 : sessions},
-                    {"sessions_ended", kill ? sessions : 0}};
+        Json result = end_at_commit(rule, known, *existing);
+        result["deleted"] = rule.name;
+        return result;
+    });
+}
+
+Result<Json> Daemon::enable_rule(const Json& params) {
+    return book_.enable(params.at("name").get<std::string>()).map([&](RuleId id) {
+        const Rule& rule = book_.rules().at(id);
+        uncommitted_log_.push_back("enabled rule " + rule.name);
+        return Json{{"rule", rule_row(rule, totals_of(id))}};
+    });
+}
+
+Result<Json> Daemon::disable_rule(const Json& params) {
+    const auto existing = existing_parameter(params);
+    if (!existing) return tl::unexpected(existing.error());
+    return book_.disable(params.at("name").get<std::string>()).map([&](RuleId id) {
+        const Rule& rule = book_.rules().at(id);
+        uncommitted_log_.push_back("disabled rule " + rule.name);
+        Json result = end_at_commit(rule, policies_.dataplane_id(id), *existing);
+        result["disabled"] = rule.name;
+        return result;
     });
 }
 
@@ -326,11 +364,20 @@ Result<Json> Daemon::export_rules(const Json&) {
 Result<Json> Daemon::list_rules(const Json&) {
     rule_totals_->refresh();
     Json rows = Json::array();
-    for (const auto& [id, rule] : book_.rules()) rows.push_back(rule_row(rule, totals_of(id)));
     forget_drained();
-    for (const Deleted& gone : draining_) {
+    std::set<RuleId> draining;
+    for (const Ended& rule : draining_) {
+        if (const auto id = policies_.book_id(rule.id)) draining.insert(*id);
+    }
+    for (const auto& [id, rule] : book_.rules()) {
+        rows.push_back(rule_row(rule, totals_of(id)));
+        if (draining.contains(id)) rows.back()["state"] = "draining";
+    }
+    for (const Ended& gone : draining_) {
+        if (policies_.book_id(gone.id)) continue;
         rows.push_back(rule_row(gone.rule, rule_totals_->of(gone.id)));
         rows.back()["origin"] = "draining";
+        rows.back()["state"] = "draining";
     }
     return Json{{"rules", std::move(rows)}};
 }
@@ -393,11 +440,13 @@ Result<Json> Daemon::reload(const Json&) {
     auto reloaded = book_.reload(std::move(settings->rules));
     if (!reloaded) return tl::unexpected(reloaded.error());
     new_timeouts_ = settings->timeouts;
-    uncommitted_log_.push_back(fmt::format("reload: {} rule(s) added, {} removed, {} unchanged",
-                                           reloaded->added, reloaded->removed, reloaded->unchanged));
+    uncommitted_log_.push_back(
+        fmt::format("reload: {} rule(s) added, {} removed, {} enabled or disabled, {} unchanged",
+                    reloaded->added, reloaded->removed, reloaded->switched, reloaded->unchanged));
     return Json{{"rules", book_.rules().size()},
                 {"added", reloaded->added},
                 {"removed", reloaded->removed},
+                {"switched", reloaded->switched},
                 {"unchanged", reloaded->unchanged}};
 }
 

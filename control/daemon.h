@@ -39,6 +39,8 @@ class Daemon : public Operations {
     Result<Json> add_rule(const Json& params) override;
     Result<Json> add_rules(const Json& params) override;
     Result<Json> delete_rule(const Json& params) override;
+    Result<Json> enable_rule(const Json& params) override;
+    Result<Json> disable_rule(const Json& params) override;
     Result<Json> export_rules(const Json& params) override;
     Result<Json> list_rules(const Json& params) override;
     Result<Json> list_sessions(const Json& params) override;
@@ -53,8 +55,8 @@ class Daemon : public Operations {
     void between_requests() override { serve_network(); }
 
  private:
-    /// A rule that has been deleted, and whose sessions are not forgotten.
-    struct Deleted {
+    /// A rule that has been deleted or disabled, and whose sessions are not forgotten.
+    struct Ended {
         Rule rule;
         dataplane::RuleId id;
         Existing existing;
@@ -63,8 +65,11 @@ class Daemon : public Operations {
     Daemon(std::filesystem::path config_file, Settings settings, Eal eal, RuleBook book);
     Result<void> commit_rules();
     /// Once no new session can come by them.
-    void end_deleted(std::vector<Deleted> deleted);
+    void end_sessions_of(std::vector<Ended> ended);
     void forget_drained();
+    std::uint32_t session_count(dataplane::RuleId id) const;
+    /// Notes what is to become of a rule's sessions at the next commit(), and says it.
+    Json end_at_commit(const Rule& rule, std::optional<dataplane::RuleId> id, Existing existing);
     Result<void> create_dataplane();
     void add_static_neighbours();
     void log_links() const;
@@ -96,8 +101,8 @@ class Daemon : public Operations {
     std::optional<TimeoutSettings> new_timeouts_;  ///< of a reload that has not been committed
     std::vector<std::string> uncommitted_log_;     ///< what requests have changed
 
-    std::vector<Deleted> uncommitted_deleted_;
-    std::vector<Deleted> draining_;
+    std::vector<Ended> uncommitted_ended_;
+    std::vector<Ended> draining_;  ///< also disabled ones, which are in the book as well
     std::uint64_t published_revision_ = 0;
     std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
 };

@@ -63,6 +63,10 @@ constexpr std::array kAddRuleParams{
           .help = "at most so many new sessions a second",
           .minimum = 1,
           .maximum = Rule::kMostRate},
+    Param{.name = "comment", .help = "what people should know of it: one line of text"},
+    Param{.name = "disabled",
+          .type = ParamType::boolean,
+          .help = "match nothing until enable-rule; the name alone is taken"},
     kRuntime,
 };
 constexpr std::span<const Param> kRuleParams = std::span{kAddRuleParams}.first(kAddRuleParams.size() - 1);
@@ -80,6 +84,17 @@ constexpr std::array kDeleteRuleParams{
     Param{.name = "existing",
           .help = "what becomes of its live sessions: keep (they go on until they end), drain (the same, and "
                   "list-rules shows the rule until then) or kill (default: keep)"},
+};
+
+constexpr std::array kDisableRuleParams{
+    Param{.name = "name", .required = true, .help = "name of the rule"},
+    Param{.name = "existing",
+          .help = "what becomes of its live sessions: keep (they go on until they end), drain (the same, and "
+                  "list-rules shows the rule as draining until then) or kill (default: keep)"},
+};
+
+constexpr std::array kEnableRuleParams{
+    Param{.name = "name", .required = true, .help = "name of the rule"},
 };
 
 constexpr std::array kListSessionsParams{
@@ -131,6 +146,20 @@ constexpr std::array kMethods{
             "Stop forwarding: no new sessions by this rule; those there are live on until they end, or are "
             "ended.",
         .example = "fwdctl delete-rule web --existing kill"},
+    Method{.name = "rule.disable",
+           .command = "disable-rule",
+           .access = Access::write,
+           .params = kDisableRuleParams,
+           .handler = &Operations::disable_rule,
+           .help = "Stop forwarding for a while: the rule is listed and keeps its name, and matches nothing.",
+           .example = "fwdctl disable-rule web --existing drain"},
+    Method{.name = "rule.enable",
+           .command = "enable-rule",
+           .access = Access::write,
+           .params = kEnableRuleParams,
+           .handler = &Operations::enable_rule,
+           .help = "Let a disabled rule match again, unless another one has its address and port by now.",
+           .example = "fwdctl enable-rule web"},
     Method{.name = "rule.list",
            .command = "list-rules",
            .handler = &Operations::list_rules,

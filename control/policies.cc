@@ -132,7 +132,8 @@ Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rule
             prepared.free_slots.pop_back();
         }
         prepared.ids.emplace_hint(prepared.ids.end(), id, *known);
-        append(forwarding, rule, *known);
+        // A disabled rule keeps its slot: its counters, and its sessions if they live on.
+        if (!rule.disabled) append(forwarding, rule, *known);
         pause.step();
     }
     auto set = dataplane::RuleSet::create(std::move(forwarding), dataplane.hash());
@@ -191,6 +192,7 @@ std::optional<RuleId> Policies::book_id(dataplane::RuleId id) const {
 std::set<std::pair<LinkId, net::Ipv4Address>> Policies::external_addresses(const Rules& rules) const {
     std::set<std::pair<LinkId, net::Ipv4Address>> addresses;
     for (const auto& [id, rule] : rules) {
+        if (rule.disabled) continue;
         for (std::size_t i = 0; i < links_.size(); ++i) {
             if (rule.link && *rule.link != links_[i].name) continue;
             addresses.emplace(LinkId{static_cast<std::uint8_t>(i)}, rule.external.address);

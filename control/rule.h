@@ -31,10 +31,10 @@ struct Target {
     friend constexpr bool operator==(const Target&, const Target&) noexcept = default;
 };
 
-/// What becomes of a deleted rule's live sessions.
+/// What becomes of the live sessions of a rule that is deleted or disabled.
 enum class Existing {
     keep,   ///< they go on until they end
-    drain,  ///< the same, and the rule is listed until then
+    drain,  ///< the same, and the rule is listed as draining until then
     kill,
 };
 
@@ -51,9 +51,12 @@ struct Rule {
     static constexpr std::uint32_t kMostSessions = 100'000'000;
     static constexpr std::uint32_t kMostSessionsPerSource = 32'767;
     static constexpr std::uint32_t kMostRate = 1'000'000;
+    static constexpr std::size_t kLongestComment = 255;
 
-    std::string name;  ///< unique; 1 to 63 of [A-Za-z0-9._-]
-    bool tcp = false;  ///< "tcp", "udp" or "tcp+udp": at least one is set
+    std::string name;       ///< unique; 1 to 63 of [A-Za-z0-9._-]
+    std::string comment;    ///< for people: at most 255 bytes of UTF-8 without control characters
+    bool disabled = false;  ///< matches nothing, and claims nothing but its name
+    bool tcp = false;       ///< "tcp", "udp" or "tcp+udp": at least one is set
     bool udp = false;
     std::optional<std::string> link;  ///< packets that came in by this link only; any link when absent
     net::EndpointRange external;      ///< where clients connect to: one port or a range

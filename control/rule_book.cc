@@ -12,7 +12,7 @@
 namespace fwd::control {
 namespace {
 
-/// Whether packets would be treated the same: all but where the rule stands in its file.
+/// Whether packets would be treated the same if both rules were enabled.
 bool is_same(const Rule& a, const Rule& b) {
     const auto members = [](const Rule& rule) {
         return std::tie(rule.name, rule.tcp, rule.udp, rule.link, rule.external, rule.targets, rule.balance,
@@ -20,6 +20,11 @@ bool is_same(const Rule& a, const Rule& b) {
                         rule.max_sessions_per_source, rule.rate, rule.origin);
     };
     return members(a) == members(b);
+}
+
+/// Whether the rest is the same too.
+bool is_identical(const Rule& a, const Rule& b) {
+    return a.disabled == b.disabled && a.comment == b.comment && a.origin_text == b.origin_text;
 }
 
 /// "fwd.conf:12: external".
@@ -74,7 +79,7 @@ Result<std::vector<RuleId>> RuleBook::add(std::vector<Rule> rules, Pause pause) 
     return ids;
 }
 
-Result<Rule> RuleBook::remove(std::string_view name) {
+Result<RuleId> RuleBook::find_own(std::string_view name, std::string_view how) const {
     const auto id = find(name);
     if (!id) {
         return not_found(
@@ -82,13 +87,31 @@ Result<Rule> RuleBook::remove(std::string_view name) {
     }
     const Rule& rule = rules_.at(*id);
     if (rule.origin == RuleOrigin::config_file) {
-        return refused("name",
-                       fmt::format("got {}, a rule of the configuration file: delete it there ({}), then "
-                                   "reload",
-                                   in_quotes(name), rule.origin_text));
+        return refused("name", fmt::format("got {}, a rule of the configuration file: {} there ({}), then "
+                                           "reload",
+                                           in_quotes(name), how, rule.origin_text));
     }
-    changes_.push_back({*id, take(*id)});
-    return *changes_.back().before;
+    return *id;
+}
+
+Result<Rule> RuleBook::remove(std::string_view name) {
+    return find_own(name, "delete it").map([this](RuleId id) {
+        changes_.push_back({id, take(id)});
+        return *changes_.back().before;
+    });
+}
+
+Result<RuleId> RuleBook::set_disabled(std::string_view name, bool disabled) {
+    const auto id = find_own(name, fmt::format("write `disabled = {};`", disabled));
+    if (!id || rules_.at(*id).disabled == disabled) return id;
+    Rule rule = rules_.at(*id);
+    rule.disabled = disabled;
+    const std::size_t before = changes_.size();
+    if (auto ok = replace(*id, std::move(rule)); !ok) {
+        undo_to(before);
+        return tl::unexpected(std::move(ok.error()));
+    }
+    return id;
 }
 
 Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules) {
@@ -111,18 +134,32 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules) {
     for (const RuleId id : gone) changes_.push_back({id, take(id)});
     result.removed = gone.size();
 
-    for (Rule& rule : config_rules) {
+    const auto refuse = [&](const Rule& rule, Error error) {
+        undo_to(before);
+        error.field = place_of(rule, error.field);
+        return tl::unexpected(std::move(error));
+    };
+    std::vector<std::pair<RuleId, const Rule*>> enabled;
+    for (const Rule& rule : config_rules) {
         const auto id = find(rule.name);
-        if (id && is_same(rules_.at(*id), rule)) {
-            if (rules_.at(*id).origin_text != rule.origin_text) replace(*id, std::move(rule));
-            ++result.unchanged;
-            continue;
+        if (!id || !is_same(rules_.at(*id), rule)) continue;
+        const Rule& old = rules_.at(*id);
+        const bool switched = old.disabled != rule.disabled;
+        ++(switched ? result.switched : result.unchanged);
+        if (switched && old.disabled) {
+            enabled.emplace_back(*id, &rule);
+        } else if (!is_identical(old, rule)) {
+            // It claims nothing that it has not claimed before.
+            [[maybe_unused]] const auto fits = replace(*id, rule);
+            assert(fits);
         }
-        if (auto ok = put_new(rule); !ok) {
-            undo_to(before);
-            ok.error().field = place_of(rule, ok.error().field);
-            return tl::unexpected(std::move(ok.error()));
-        }
+    }
+    for (const auto& [id, rule] : enabled) {
+        if (auto ok = replace(id, *rule); !ok) return refuse(*rule, std::move(ok.error()));
+    }
+    for (const Rule& rule : config_rules) {
+        if (const auto id = find(rule.name); id && is_same(rules_.at(*id), rule)) continue;
+        if (auto ok = put_new(rule); !ok) return refuse(rule, std::move(ok.error()));
         ++result.added;
     }
     return result;
@@ -134,6 +171,7 @@ Result<void> RuleBook::commit() {
     for (const Change& change : changes_) before.try_emplace(change.id, &change.before);
     std::vector<std::string> deleted;
     std::vector<const Rule*> added;
+    std::vector<const Rule*> switched;
     for (const auto& [id, rule] : before) {
         const auto now = rules_.find(id);
         const bool was_there = rule->has_value();
@@ -142,9 +180,13 @@ Result<void> RuleBook::commit() {
             deleted.push_back((*rule)->name);
         if (!was_there && is_there && now->second.origin == RuleOrigin::database)
             added.push_back(&now->second);
+        if (was_there && is_there && now->second.origin == RuleOrigin::database &&
+            (*rule)->disabled != now->second.disabled) {
+            switched.push_back(&now->second);
+        }
     }
-    if (!deleted.empty() || !added.empty()) {
-        if (auto ok = store_->change(deleted, added); !ok) {
+    if (!deleted.empty() || !added.empty() || !switched.empty()) {
+        if (auto ok = store_->change(deleted, added, switched); !ok) {
             undo_to(0);
             return ok;
         }
@@ -180,11 +222,9 @@ Result<void> RuleBook::put(RuleId id, Rule rule) {
     return {};
 }
 
-/// The new rule claims nothing that the old one has not.
-void RuleBook::replace(RuleId id, Rule rule) {
+Result<void> RuleBook::replace(RuleId id, Rule rule) {
     changes_.push_back({id, take(id)});
-    [[maybe_unused]] const auto fits = put(id, std::move(rule));
-    assert(fits);
+    return put(id, std::move(rule));
 }
 
 Rule RuleBook::take(RuleId id) {

@@ -31,6 +31,7 @@ class RuleBook {
     struct Reloaded {
         std::size_t added = 0;
         std::size_t removed = 0;
+        std::size_t switched = 0;  ///< enabled or disabled, and the same otherwise
         std::size_t unchanged = 0;
     };
 
@@ -44,8 +45,12 @@ class RuleBook {
     Result<std::vector<RuleId>> add(std::vector<Rule> rules, Pause pause = {});
     /// Returns the rule. One of the configuration file is refused.
     Result<Rule> remove(std::string_view name);
-    /// Puts these in the place of the rules of the configuration file, all or nothing. A rule that has not
-    /// changed keeps its id.
+    /// Enables or disables a rule, which keeps its id. One of the configuration file is refused, as is
+    /// enabling one that does not fit beside the others. The rule as it is now.
+    Result<RuleId> enable(std::string_view name) { return set_disabled(name, false); }
+    Result<RuleId> disable(std::string_view name) { return set_disabled(name, true); }
+    /// Puts these in the place of the rules of the configuration file, all or nothing. A rule that is only
+    /// enabled, disabled or commented otherwise keeps its id.
     Result<Reloaded> reload(std::vector<Rule> config_rules);
 
     /// Makes what has changed since the last call durable, as far as it is to be, in one transaction. On
@@ -73,7 +78,11 @@ class RuleBook {
 
     Result<void> put_new(Rule rule);
     Result<void> put(RuleId id, Rule rule);
-    void replace(RuleId id, Rule rule);
+    /// On failure the rule is gone, and the change that undo_to() needs is there.
+    Result<void> replace(RuleId id, Rule rule);
+    Result<RuleId> set_disabled(std::string_view name, bool disabled);
+    /// The rule that an operator may change by this name.
+    Result<RuleId> find_own(std::string_view name, std::string_view how) const;
     Rule take(RuleId id);
     void undo_to(std::size_t count);
     std::string free_name(const Rule& rule) const;

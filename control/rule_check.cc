@@ -118,6 +118,10 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
         return refused("name", fmt::format("got {}, the name of another rule{}; want a name of its own",
                                            in_quotes(rule.name), origin));
     }
+    if (rule.disabled) {
+        names_.emplace(rule.name, rule.origin_text);
+        return {};
+    }
     const std::vector<Key> keys = keys_of(rule);
     for (const Key& key : keys) {
         const Claim* taken = find_overlap(key, rule.external);
@@ -145,6 +149,8 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
 }
 
 void RuleClaims::remove(const Rule& rule, const Topology& topology) {
+    names_.erase(rule.name);
+    if (rule.disabled) return;
     const auto give_back = [&](RulesOfAddress& rules, net::Ipv4Address address) {
         const auto found = rules.find(address);
         if (found != rules.end() && found->second.erase(rule.name) != 0 && found->second.empty())
@@ -155,7 +161,6 @@ void RuleClaims::remove(const Rule& rule, const Topology& topology) {
             give_back(targets_, target.endpoint.address);
     }
     if (taken_over_on(rule, topology) != nullptr) give_back(taken_over_, rule.external.address);
-    names_.erase(rule.name);
     for (const Key& key : keys_of(rule)) {
         const auto found = claims_.find(key);
         if (found == claims_.end()) continue;

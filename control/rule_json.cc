@@ -85,6 +85,8 @@ Result<Rule> rule_from_json(const Json& params) {
     reader.read_number("max_sessions", rule.max_sessions);
     reader.read_number("max_sessions_per_source", rule.max_sessions_per_source);
     reader.read_number("rate", rule.rate);
+    reader.read("comment", parse_comment, rule.comment);
+    rule.disabled = params.value("disabled", false);
     if (reader.error()) return tl::unexpected(*reader.error());
     rule.origin = wanted_origin(params);
     return rule;
@@ -123,6 +125,8 @@ Json rule_to_json(const Rule& rule) {
               {"link", rule.link ? Json(*rule.link) : Json(nullptr)},
               {"from", list(rule.from)},
               {"not_from", list(rule.not_from)},
+              {"comment", rule.comment},
+              {"disabled", rule.disabled},
               {"origin", to_text(rule.origin)}};
     if (rule.max_sessions != 0) json["max_sessions"] = rule.max_sessions;
     if (rule.max_sessions_per_source != 0) json["max_sessions_per_source"] = rule.max_sessions_per_source;

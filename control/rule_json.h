@@ -17,8 +17,8 @@ Result<Rule> rule_from_json(const Json& params);
 /// The rules that the parameters of rules.add ask for. An error's field names the rule: "rules[3].external".
 Result<std::vector<Rule>> rules_from_json(const Json& params, Pause pause = {});
 
-/// What a rule says of itself in an answer: name, protocol, external, target, source, link (or null), from
-/// and origin.
+/// What a rule says of itself in an answer: the parameters of rule.add (a link that is not named is null, a
+/// limit that is not set is absent) and its origin.
 Json rule_to_json(const Rule& rule);
 
 }  // namespace fwd::control

@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -24,7 +25,7 @@ namespace fwd::control {
 namespace {
 
 constexpr std::uint32_t kApplicationId = 0x66776472;  // "fwdr"
-constexpr std::uint32_t kVersion = 2;
+constexpr std::uint32_t kVersion = 3;
 
 constexpr const char* kSchema = R"(
     CREATE TABLE rule (
@@ -38,19 +39,27 @@ constexpr const char* kSchema = R"(
         prefixes TEXT NOT NULL,         -- of clients: ["192.0.2.0/24", ...], all when empty
         not_prefixes TEXT NOT NULL DEFAULT '[]',  -- of those, clients that are not meant
         balance TEXT NOT NULL DEFAULT 'round-robin', -- or "source-hash"
-        limits TEXT NOT NULL DEFAULT '{}'         -- {"max_sessions": 10, "max_sessions_per_source": 1, "rate": 5}
+        limits TEXT NOT NULL DEFAULT '{}',        -- {"max_sessions": 10, "max_sessions_per_source": 1, "rate": 5}
+        comment TEXT NOT NULL DEFAULT '',
+        disabled INTEGER NOT NULL DEFAULT 0       -- 1: matches nothing
     ) STRICT
 )";
 
-/// Version 1 knew single ports and single targets only, and no clients that are not meant.
-constexpr const char* kFromVersion1 = R"(
-    BEGIN IMMEDIATE;
-    ALTER TABLE rule ADD COLUMN not_prefixes TEXT NOT NULL DEFAULT '[]';
-    ALTER TABLE rule ADD COLUMN balance TEXT NOT NULL DEFAULT 'round-robin';
-    ALTER TABLE rule ADD COLUMN limits TEXT NOT NULL DEFAULT '{}';
-    PRAGMA user_version = 2;
-    COMMIT
-)";
+/// From each version to the next, the first one from version 1.
+constexpr const char* kUpgrades[] = {
+    // Single ports and single targets only, and no clients that are not meant.
+    R"(
+        ALTER TABLE rule ADD COLUMN not_prefixes TEXT NOT NULL DEFAULT '[]';
+        ALTER TABLE rule ADD COLUMN balance TEXT NOT NULL DEFAULT 'round-robin';
+        ALTER TABLE rule ADD COLUMN limits TEXT NOT NULL DEFAULT '{}';
+    )",
+    // No comments, and no rules that are disabled.
+    R"(
+        ALTER TABLE rule ADD COLUMN comment TEXT NOT NULL DEFAULT '';
+        ALTER TABLE rule ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
+    )",
+};
+static_assert(std::size(kUpgrades) == kVersion - 1);
 
 // From the description of SQLite's file format.
 constexpr std::string_view kMagic{"SQLite format 3\0", 16};
@@ -77,6 +86,9 @@ class Statement {
         if (result_ != SQLITE_OK) return;
         result_ =
             sqlite3_bind_text64(statement_, parameter, text.data(), text.size(), SQLITE_STATIC, SQLITE_UTF8);
+    }
+    void bind_bool(int parameter, bool value) {
+        if (result_ == SQLITE_OK) result_ = sqlite3_bind_int(statement_, parameter, value ? 1 : 0);
     }
     void bind_null(int parameter) {
         if (result_ == SQLITE_OK) result_ = sqlite3_bind_null(statement_, parameter);
@@ -127,7 +139,9 @@ Result<Rule> read_rule(Statement& row) {
                 {"source", row.text(5)},
                 {"from", Json::parse(row.text(6), nullptr, false)},
                 {"not_from", Json::parse(row.text(7), nullptr, false)},
-                {"balance", row.text(8)}};
+                {"balance", row.text(8)},
+                {"comment", row.text(10)},
+                {"disabled", row.integer(11) != 0}};
     const Json limits = Json::parse(row.text(9), nullptr, false);
     if (!limits.is_object()) return invalid("limits", "not a JSON object");
     params.update(limits);
@@ -198,7 +212,10 @@ Result<void> RuleStore::open_database() {
     if (const int step = check.next(); step != SQLITE_ROW) return failure(step);
     if (check.text(0) != "ok") return damaged(std::string{check.text(0)});
     if (*version == kVersion) return {};
-    const int upgraded = sqlite3_exec(database_, kFromVersion1, nullptr, nullptr, nullptr);
+    std::string upgrade = "BEGIN IMMEDIATE;";
+    for (std::uint32_t from = *version; from < kVersion; ++from) upgrade += kUpgrades[from - 1];
+    upgrade += fmt::format("PRAGMA user_version = {}; COMMIT", kVersion);
+    const int upgraded = sqlite3_exec(database_, upgrade.c_str(), nullptr, nullptr, nullptr);
     if (upgraded != SQLITE_OK) return failure(upgraded);
     return {};
 }
@@ -271,7 +288,7 @@ Result<std::vector<Rule>> RuleStore::load() {
     std::vector<Rule> rules;
     Statement row{database_,
                   "SELECT name, protocol, link, external, target, source, prefixes, not_prefixes, balance, "
-                  "limits FROM rule ORDER BY id"};
+                  "limits, comment, disabled FROM rule ORDER BY id"};
     int step = SQLITE_DONE;
     while ((step = row.next()) == SQLITE_ROW) {
         auto rule = read_rule(row);
@@ -283,9 +300,10 @@ Result<std::vector<Rule>> RuleStore::load() {
     return rules;
 }
 
-Result<void> RuleStore::change(std::span<const std::string> deleted, std::span<const Rule* const> added) {
+Result<void> RuleStore::change(std::span<const std::string> deleted, std::span<const Rule* const> added,
+                               std::span<const Rule* const> switched) {
     int result = sqlite3_exec(database_, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr);
-    if (result == SQLITE_OK) result = write_changes(deleted, added);
+    if (result == SQLITE_OK) result = write_changes(deleted, added, switched);
     if (result == SQLITE_OK) result = sqlite3_exec(database_, "COMMIT", nullptr, nullptr, nullptr);
     if (result == SQLITE_OK) return {};
 
@@ -295,7 +313,8 @@ Result<void> RuleStore::change(std::span<const std::string> deleted, std::span<c
     return error;
 }
 
-int RuleStore::write_changes(std::span<const std::string> deleted, std::span<const Rule* const> added) {
+int RuleStore::write_changes(std::span<const std::string> deleted, std::span<const Rule* const> added,
+                             std::span<const Rule* const> switched) {
     Statement remove{database_, "DELETE FROM rule WHERE name = ?"};
     for (const std::string& name : deleted) {
         remove.bind(1, name);
@@ -305,7 +324,7 @@ int RuleStore::write_changes(std::span<const std::string> deleted, std::span<con
     Statement insert{
         database_,
         "INSERT INTO rule (name, protocol, link, external, target, source, prefixes, not_prefixes, "
-        "balance, limits) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+        "balance, limits, comment, disabled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
     for (const Rule* rule : added) {
         const Json json = rule_to_json(*rule);
         const auto text = [&json](const char* key) -> std::string_view {
@@ -328,7 +347,16 @@ int RuleStore::write_changes(std::span<const std::string> deleted, std::span<con
         insert.bind(8, not_prefixes);
         insert.bind(9, text("balance"));
         insert.bind(10, limits);
+        insert.bind(11, rule->comment);
+        insert.bind_bool(12, rule->disabled);
         if (const int result = insert.run(); result != SQLITE_OK) return result;
+    }
+    Statement set_disabled{database_, "UPDATE rule SET disabled = ? WHERE name = ?"};
+    for (const Rule* rule : switched) {
+        set_disabled.bind_bool(1, rule->disabled);
+        set_disabled.bind(2, rule->name);
+        if (const int result = set_disabled.run(); result != SQLITE_OK) return result;
+        if (sqlite3_changes(database_) != 1) return SQLITE_NOTFOUND;
     }
     return SQLITE_OK;
 }

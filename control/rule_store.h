@@ -29,9 +29,10 @@ class RuleStore {
     /// All rules in the order in which they were added; checked for form.
     Result<std::vector<Rule>> load();
 
-    /// Deletes the rules of these names, then adds the others, in one transaction that is on disk when this
-    /// returns. On failure nothing has changed.
-    Result<void> change(std::span<const std::string> deleted, std::span<const Rule* const> added);
+    /// Deletes the rules of these names, then adds others, and writes for some whether they are disabled, in
+    /// one transaction that is on disk when this returns. On failure nothing has changed.
+    Result<void> change(std::span<const std::string> deleted, std::span<const Rule* const> added,
+                        std::span<const Rule* const> switched = {});
 
     const std::filesystem::path& file() const { return file_; }
 
@@ -43,7 +44,8 @@ class RuleStore {
     Result<void> create_database();
     Result<std::uint32_t> check_header() const;  ///< the database's version
     Result<void> open_database();
-    int write_changes(std::span<const std::string> deleted, std::span<const Rule* const> added);
+    int write_changes(std::span<const std::string> deleted, std::span<const Rule* const> added,
+                      std::span<const Rule* const> switched);
     /// What SQLite's result code means for the operator.
     tl::unexpected<Error> failure(int code) const;
     tl::unexpected<Error> damaged(const std::string& detail) const;

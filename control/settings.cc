@@ -206,6 +206,9 @@ constexpr Field<Rule> kRuleFields[] = {
          return assign(v.integer(1U, Rule::kMostSessionsPerSource), rule.max_sessions_per_source);
      }},
     {"rate", "100", [](auto& v, auto& rule) { return assign(v.integer(1U, Rule::kMostRate), rule.rate); }},
+    {"comment", R"("the shop")",
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_comment), rule.comment); }},
+    {"disabled", "true", [](auto& v, auto& rule) { return assign(v.boolean(), rule.disabled); }},
 };
 
 Result<Rule> read_rule(const Value& value) {
@@ -285,6 +288,16 @@ constexpr Field<std::vector<Rule>> kOnlyRules[] = {
      Presence::required},
 };
 
+/// As a string of libconfig. A comment has no control characters.
+std::string libconfig_string(std::string_view text) {
+    std::string string = "\"";
+    for (const char c : text) {
+        if (c == '"' || c == '\\') string += '\\';
+        string += c;
+    }
+    return string + '"';
+}
+
 /// Gives `read` the root of what the source says. This is where libconfig++'s exceptions end.
 Result<void> parse(const ConfigSource& source, const std::function<Result<void>(const Value& root)>& read) {
     libconfig::Config config;
@@ -350,6 +363,8 @@ std::string format_rules(const std::vector<Rule>& rules) {
                                          {"rate", rule.rate}}) {
             if (limit != 0) group += fmt::format(" {} = {};", key, limit);
         }
+        if (!rule.comment.empty()) group += fmt::format(" comment = {};", libconfig_string(rule.comment));
+        if (rule.disabled) group += " disabled = true;";
         groups.push_back("    " + group + " }");
     }
     if (groups.empty()) return "rules = ( );\n";

@@ -57,6 +57,25 @@ bool is_name(std::string_view text, std::size_t longest) {
     });
 }
 
+/// The number of bytes of the UTF-8 character that a text begins with, 0 when it is malformed (RFC 3629) or a
+/// control character.
+std::size_t printable_character(std::string_view text) {
+    const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
+    if (byte(0) < 0x80) return byte(0) >= ' ' && byte(0) != 0x7f ? 1 : 0;
+    const std::size_t bytes = byte(0) >= 0xf0 ? 4 : byte(0) >= 0xe0 ? 3 : 2;
+    if (byte(0) < 0xc2 || byte(0) > 0xf4 || text.size() < bytes) return 0;
+    std::uint32_t code = byte(0) & (0x7fU >> bytes);
+    for (std::size_t i = 1; i < bytes; ++i) {
+        if ((byte(i) & 0xc0U) != 0x80) return 0;
+        code = code << 6U | (byte(i) & 0x3fU);
+    }
+    const bool overlong = (bytes == 3 && code < 0x800) || (bytes == 4 && code < 0x10000);
+    const bool surrogate = code >= 0xd800 && code <= 0xdfff;
+    const bool control = code < 0xa0;
+    const bool turns_text_round = (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069);
+    return overlong || surrogate || control || turns_text_round || code > 0x10ffff ? 0 : bytes;
+}
+
 /// Levenshtein's distance, with two letters in the wrong order counted as one mistake.
 std::size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> before_last(b.size() + 1);
@@ -186,6 +205,17 @@ Result<net::MacAddress> parse_mac(std::string_view text) {
 Result<std::string> parse_name(std::string_view text) {
     if (!is_name(text, kLongestName))
         return bad(text, "1 to 63 letters, digits, dots, dashes or underscores");
+    return std::string{text};
+}
+
+Result<std::string> parse_comment(std::string_view text) {
+    if (text.size() > Rule::kLongestComment)
+        return invalid({}, fmt::format("got {} bytes, want at most {}", text.size(), Rule::kLongestComment));
+    for (std::string_view rest = text; !rest.empty();) {
+        const std::size_t bytes = printable_character(rest);
+        if (bytes == 0) return bad(text, "one line of UTF-8 text without control characters");
+        rest.remove_prefix(bytes);
+    }
     return std::string{text};
 }
 

@@ -25,7 +25,9 @@ Result<std::uint16_t> parse_port(std::string_view text);      ///< 1 to 65535
 Result<net::Ipv4Prefix> parse_prefix(std::string_view text);  ///< "10.0.0.0/24"; host bits must be 0
 Result<net::InterfaceAddress> parse_interface_address(std::string_view text);  ///< "10.0.0.2/24"
 Result<net::MacAddress> parse_mac(std::string_view text);                      ///< "02:00:00:00:00:01"
-Result<std::string> parse_name(std::string_view text);        ///< of a rule: 1 to 63 of [A-Za-z0-9._-]
+Result<std::string> parse_name(std::string_view text);  ///< of a rule: 1 to 63 of [A-Za-z0-9._-]
+/// At most 255 bytes of UTF-8 on one line, without anything that a terminal would act on.
+Result<std::string> parse_comment(std::string_view text);
 Result<std::string> parse_link_name(std::string_view text);   ///< 1 to 31 of [A-Za-z0-9._-]
 Result<SourceMode> parse_source_mode(std::string_view text);  ///< "auto", "masquerade" or "preserve"
 

@@ -12,8 +12,8 @@
 
 namespace fwd::dataplane {
 
-inline constexpr std::uint8_t kIcmpUnreachable = 3, kIcmpEchoRequest = 8, kIcmpTimeExceeded = 11,
-                              kIcmpParameterProblem = 12;
+inline constexpr std::uint8_t kIcmpEchoReply = 0, kIcmpUnreachable = 3, kIcmpEchoRequest = 8,
+                              kIcmpTimeExceeded = 11, kIcmpParameterProblem = 12;
 inline constexpr std::uint8_t kIcmpFragmentationNeeded = 4;  ///< code of kIcmpUnreachable
 
 /// True when the checksum of an ICMP message fits; `ip` has passed parse().

@@ -200,5 +200,37 @@ TEST_F(RulesTest, DeletedRulesSessionsAreKeptDrainedOrKilledAsTheOperatorSays) {
     expect_every_packet_accounted_for();
 }
 
+/// L5
+TEST_F(RulesTest, DisabledRulesSessionsAreKeptDrainedOrKilledAsTheOperatorSays) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo());
+    add_rule("udp 10.0.0.3:7 10.0.0.4:7000 --name echo --comment 'one two'");
+    const auto state = [&] { return fwdctl("list-rules")["rules"][0]["state"].get<std::string>(); };
+    EXPECT_EQ(fwdctl("list-rules")["rules"][0]["comment"], "one two");
+    for (const std::string existing : {"keep", "drain", "kill"}) {
+        Socket talk = connected(udp("client"));
+        const Json disabled = fwdctl("disable-rule echo --existing " + existing);
+        const bool kill = existing == "kill";
+        EXPECT_EQ(disabled["sessions_kept"], kill ? 0 : 1);
+        EXPECT_EQ(disabled["sessions_ended"], kill ? 1 : 0);
+        EXPECT_EQ(talk.echoes("still there?"), !kill) << existing;
+        EXPECT_EQ(state(), existing == "drain" ? "draining" : "disabled");
+        Socket late = udp("client");
+        EXPECT_TRUE(late.connect({"10.0.0.3", 7}));
+        late.send("anybody?");
+        EXPECT_FALSE(late.receive(300ms)) << "a disabled rule matches nothing";
+        fwdctl("clear-sessions");
+        EXPECT_TRUE(eventually([&] { return sessions().empty() && state() == "disabled"; }));
+        fwdctl("enable-rule echo");
+        EXPECT_EQ(state(), "enabled");
+    }
+    fwdctl("disable-rule echo");
+    stop_fwdd();
+    start_fwdd();
+    EXPECT_EQ(state(), "disabled");
+    fwdctl("enable-rule echo");
+    connected(udp("client"));
+    expect_every_packet_accounted_for();
+}
+
 }  // namespace
 }  // namespace fwd::test

@@ -104,13 +104,16 @@ std::string report_rules(const Json& result) {
                  {"FROM"},
                  {"LIMITS"},
                  {"ORIGIN"},
+                 {"STATE"},
                  {"SESSIONS", Align::right},
                  {"PACKETS", Align::right},
-                 {"BYTES", Align::right}}};
+                 {"BYTES", Align::right},
+                 {"COMMENT"}}};
     for (const Json& rule : member(result, "rules")) {
         table.add({cell(rule, "name"), cell(rule, "protocol"), cell(rule, "external"), cell(rule, "target"),
                    cell(rule, "link"), source_text(rule), from_text(rule), limits_text(rule),
-                   cell(rule, "origin"), cell(rule, "sessions"), cell(rule, "packets"), cell(rule, "bytes")});
+                   cell(rule, "origin"), cell(rule, "state"), cell(rule, "sessions"), cell(rule, "packets"),
+                   cell(rule, "bytes"), cell(rule, "comment")});
     }
     return table.take_text();
 }
@@ -121,11 +124,15 @@ std::string report_added_rule(const Json& result) {
                        cell(rule, "external"), cell(rule, "target"), source_text(rule));
 }
 
-std::string report_deleted_rule(const Json& result) {
+std::string report_ended_rule(const Json& result, const char* how) {
     const bool ended = number(result, "sessions_ended") > 0;
-    return fmt::format("deleted {}; live sessions that {}: {}\n", cell(result, "deleted"),
+    return fmt::format("{} {}; live sessions that {}: {}\n", how, cell(result, how),
                        ended ? "were ended" : "go on until they end",
                        cell(result, ended ? "sessions_ended" : "sessions_kept"));
+}
+
+std::string report_enabled_rule(const Json& result) {
+    return fmt::format("enabled {}\n", cell(member(result, "rule"), "name"));
 }
 
 constexpr std::array kLinkFields{Field{"NAME", "name"},
@@ -164,8 +171,9 @@ constexpr std::array kSessionFields{Field{"PROTOCOL", "protocol"},
                                     Field{"RULE", "rule"}};
 
 std::string report_reload(const Json& result) {
-    return fmt::format("{} rules: {} added, {} removed, {} unchanged\n", cell(result, "rules"),
-                       cell(result, "added"), cell(result, "removed"), cell(result, "unchanged"));
+    return fmt::format("{} rules: {} added, {} removed, {} enabled or disabled, {} unchanged\n",
+                       cell(result, "rules"), cell(result, "added"), cell(result, "removed"),
+                       cell(result, "switched"), cell(result, "unchanged"));
 }
 
 /// An object as lines of name and value.
@@ -327,7 +335,9 @@ class StatsReport {
 std::string report(std::string_view method, const Json& result) {
     if (method == "rule.add") return report_added_rule(result);
     if (method == "rules.add") return fmt::format("added {} rules\n", cell(result, "added"));
-    if (method == "rule.delete") return report_deleted_rule(result);
+    if (method == "rule.delete") return report_ended_rule(result, "deleted");
+    if (method == "rule.disable") return report_ended_rule(result, "disabled");
+    if (method == "rule.enable") return report_enabled_rule(result);
     if (method == "rule.list") return report_rules(result);
     if (method == "rules.export") return cell(result, "text");
     if (method == "link.list") return table_text(kLinkFields, member(result, "links"));

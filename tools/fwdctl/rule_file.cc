@@ -57,16 +57,39 @@ Result<RuleFile> parse_libconfig(const std::string& text, const std::string& nam
     return file;
 }
 
+/// A line as a shell would split it, as far as quotes go; # begins a comment.
+Result<std::vector<std::string>> words_of(std::string_view line) {
+    std::vector<std::string> words;
+    char quote = 0;
+    bool in_word = false;
+    for (const char c : line) {
+        if (quote == 0 && c == '#') break;
+        const bool is_space = c == ' ' || c == '\t' || c == '\r';
+        if (quote == 0 && is_space) {
+            in_word = false;
+            continue;
+        }
+        if (!in_word) words.emplace_back();
+        in_word = true;
+        if (quote == 0 && (c == '"' || c == '\'')) {
+            quote = c;
+        } else if (c == quote) {
+            quote = 0;
+        } else {
+            words.back() += c;
+        }
+    }
+    if (quote != 0) return control::invalid("", fmt::format("want another {} at the end of the text", quote));
+    return words;
+}
+
 /// One line after the other, with the arguments of add-rule.
 class LineParser {
  public:
     LineParser() : arguments_{app_, rule_params()} { app_.set_help_flag(); }
 
-    Result<Json> parse(const std::string& line) {
+    Result<Json> parse(std::vector<std::string> words) {
         // CLI11 takes words from the end of the list.
-        std::vector<std::string> words;
-        std::istringstream input{line};
-        for (std::string word; input >> word;) words.push_back(word);
         std::ranges::reverse(words);
         try {
             app_.parse(words);
@@ -98,10 +121,11 @@ Result<RuleFile> parse_lines(const std::string& text, const std::string& name) {
     std::istringstream input{text};
     std::string line;
     for (std::size_t number = 1; std::getline(input, line); ++number) {
-        line.resize(std::min(line.size(), line.find('#')));
-        if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+        auto words = words_of(line);
+        if (words && words->empty()) continue;
         const std::string place = fmt::format("{}:{}", name, number);
-        auto rule = parser.parse(line);
+        auto rule = std::move(words).and_then(
+            [&](std::vector<std::string>&& split) { return parser.parse(std::move(split)); });
         if (!rule) {
             Error error = std::move(rule.error());
             error.field = error.field.empty() ? place : place + ": " + error.field;

@@ -67,6 +67,16 @@ class PlainOperations : public control::Operations {
             return Json{{"deleted", rule.name}, {"sessions_kept", 0}};
         });
     }
+    Result<Json> enable_rule(const Json& params) override {
+        return book_.enable(params.at("name").get<std::string>()).map([&](control::RuleId id) {
+            return Json{{"rule", rule_json(book_.rules().at(id))}};
+        });
+    }
+    Result<Json> disable_rule(const Json& params) override {
+        return book_.disable(params.at("name").get<std::string>()).map([&](control::RuleId id) {
+            return Json{{"disabled", book_.rules().at(id).name}, {"sessions_kept", 0}};
+        });
+    }
     Result<Json> export_rules(const Json&) override {
         std::vector<control::Rule> rules;
         for (const auto& [id, rule] : book_.rules()) rules.push_back(rule);
@@ -113,6 +123,7 @@ class PlainOperations : public control::Operations {
             return Json{{"rules", book_.rules().size()},
                         {"added", result.added},
                         {"removed", result.removed},
+                        {"switched", result.switched},
                         {"unchanged", result.unchanged}};
         });
     }

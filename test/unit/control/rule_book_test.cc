@@ -263,6 +263,97 @@ TEST_F(RuleBookTest, FailedCommitUndoesEverythingSinceTheLastOne) {
     EXPECT_EQ(names(open_after(book)), (Names{"config", "a", "b", "later"}));
 }
 
+TEST_F(RuleBookTest, DisabledRuleKeepsItsIdAndPlaceAndIsDisabledAfterARestart) {
+    RuleBook book = open();
+    ASSERT_TRUE(book.add({make_rule("tcp", "10.0.0.3:1", "10.0.0.4:80", "a"),
+                          make_rule("tcp", "10.0.0.3:2", "10.0.0.4:80", "b")}));
+    ASSERT_TRUE(book.commit());
+    const auto id = book.find("a");
+    ASSERT_EQ(*book.disable("a"), *id);
+    ASSERT_EQ(*book.disable("a"), *id) << "nothing to do";
+    ASSERT_TRUE(book.commit());
+    EXPECT_TRUE(book.rules().at(*id).disabled);
+
+    RuleBook again = open_after(book);
+    EXPECT_EQ(names(again), (Names{"a", "b"}));
+    EXPECT_TRUE(again.rules().at(*again.find("a")).disabled);
+    ASSERT_TRUE(again.enable("a"));
+    ASSERT_TRUE(again.commit());
+    const RuleBook once_more = open_after(again);
+    EXPECT_FALSE(once_more.rules().at(*once_more.find("a")).disabled);
+}
+
+/// L4: a disabled rule ties with nobody, and may not be enabled where it would.
+TEST_F(RuleBookTest, DisabledRuleClaimsItsNameAlone) {
+    RuleBook book = open();
+    ASSERT_TRUE(book.add(make_rule("tcp", "10.0.0.3:80", "10.0.0.4:80", "web")));
+    ASSERT_TRUE(book.disable("web"));
+    ASSERT_TRUE(book.add(make_rule("tcp", "10.0.0.3:80", "10.0.0.5:80", "other")));
+    EXPECT_EQ(book.add(make_rule("tcp", "10.0.0.3:81", "10.0.0.5:80", "web")).error().field, "name");
+
+    const Json before = dump(book);
+    const auto refused = book.enable("web");
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().text(),
+              "external: got tcp 10.0.0.3:80 on any link for rule 'web', but rule 'other' has it; want "
+              "another address, port, protocol or link");
+    EXPECT_EQ(dump(book), before);
+    ASSERT_TRUE(book.remove("other"));
+    EXPECT_TRUE(book.enable("web"));
+    EXPECT_EQ(book.enable("wbe").error().kind, ErrorKind::not_found);
+}
+
+TEST_F(RuleBookTest, FailedCommitUndoesEnablingAndDisabling) {
+    RuleBook book = open();
+    Rule off = make_rule("tcp", "10.0.0.3:2", "10.0.0.4:80", "off");
+    off.disabled = true;
+    ASSERT_TRUE(book.add({make_rule("tcp", "10.0.0.3:1", "10.0.0.4:80", "on"), off}));
+    ASSERT_TRUE(book.commit());
+    const Json before = dump(book);
+    {
+        const FullDisk full;
+        ASSERT_TRUE(book.disable("on"));
+        ASSERT_TRUE(book.enable("off"));
+        EXPECT_FALSE(book.commit());
+    }
+    EXPECT_EQ(dump(book), before);
+    EXPECT_EQ(book.add(make_rule("tcp", "10.0.0.3:1", "10.0.0.4:80")).error().field, "external");
+    EXPECT_TRUE(book.add(make_rule("tcp", "10.0.0.3:2", "10.0.0.4:80")));
+}
+
+/// L6: a rule that only its comment or `disabled` changes is the same rule.
+TEST_F(RuleBookTest, ReloadEnablesAndDisablesInPlace) {
+    const auto with = [](Rule rule, bool disabled, std::string comment = "") {
+        rule.disabled = disabled;
+        rule.comment = std::move(comment);
+        return rule;
+    };
+    RuleBook book = open({config_rule("10.0.0.3:1", "a"), with(config_rule("10.0.0.3:1", "b"), true),
+                          config_rule("10.0.0.3:3", "c")});
+    const auto a = book.find("a");
+    const auto b = book.find("b");
+    const auto c = book.find("c");
+    const auto result =
+        book.reload({with(config_rule("10.0.0.3:1", "b"), false), with(config_rule("10.0.0.3:1", "a"), true),
+                     with(config_rule("10.0.0.3:3", "c"), false, "as before")});
+    ASSERT_TRUE(result) << result.error().text();
+    EXPECT_EQ(result->switched, 2U);
+    EXPECT_EQ(result->unchanged, 1U);
+    EXPECT_EQ(result->added + result->removed, 0U);
+    EXPECT_EQ(std::tuple(book.find("a"), book.find("b"), book.find("c")), std::tuple(a, b, c));
+    EXPECT_EQ(book.rules().at(*c).comment, "as before");
+    EXPECT_TRUE(book.rules().at(*a).disabled);
+
+    const Json before = dump(book);
+    const auto refused = book.reload({config_rule("10.0.0.3:1", "b"), config_rule("10.0.0.3:1", "a", 7)});
+    ASSERT_FALSE(refused);
+    EXPECT_TRUE(refused.error().field.starts_with("fwd.conf:7: external")) << refused.error().text();
+    EXPECT_EQ(dump(book), before);
+    EXPECT_EQ(book.enable("a").error().text(),
+              "name: got 'a', a rule of the configuration file: write `disabled = false;` there "
+              "(fwd.conf:1), then reload");
+}
+
 TEST_F(RuleBookTest, RuntimeRulesNeedNoDisk) {
     RuleBook book = open();
     const FullDisk full;

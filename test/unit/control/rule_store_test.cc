@@ -98,6 +98,8 @@ TEST_F(RuleStoreTest, RulesComeBackAsTheyWereAndInOrder) {
     full.link = "wan";
     full.source = SourceMode::preserve;
     full.from = {*parse_prefix("0.0.0.0/0"), *parse_prefix("192.0.2.0/24")};
+    full.comment = "Bücher";
+    full.disabled = true;
     const Rule plain = make_rule("udp", "10.0.0.3:53", "10.0.0.4:65535", "a");
     ASSERT_TRUE(add(*open(), {full, plain}));
 
@@ -160,9 +162,9 @@ TEST_F(RuleStoreTest, ForeignDatabaseIsRefusedAndLeftAlone) {
 
 TEST_F(RuleStoreTest, NewerDatabaseIsRefusedAndLeftAlone) {
     open();
-    sql("PRAGMA user_version = 3");
+    sql("PRAGMA user_version = 4");
     EXPECT_EQ(open_error(),
-              "state/rules.db: written by a newer fwd (version 3 of the database, this fwd knows 2): "
+              "state/rules.db: written by a newer fwd (version 4 of the database, this fwd knows 3): "
               "install that fwd, or choose another state directory");
 }
 
@@ -240,6 +242,7 @@ TEST_F(RuleStoreTest, ChangedByHandIntoWhatIsNoRuleIsRefused) {
         {"limits = '7'", "limits"},
         {"limits = '{\"rate\": 0}'", "rate"},
         {"limits = '{\"speed\": 1}'", "params"},
+        {"comment = 'a' || char(10)", "comment"},
     };
     for (const auto& [change, field] : rows) {
         const std::string whole = files()["rules.db"];
@@ -281,6 +284,40 @@ TEST_F(RuleStoreTest, OfTheVersionBeforeItIsTakenOver) {
     EXPECT_EQ(rules->back().max_sessions_per_source, 0);
     EXPECT_EQ(rules->back().rate, 50);
     EXPECT_EQ(rules->back().not_from, std::vector{*parse_prefix("192.0.2.0/24")});
+}
+
+TEST_F(RuleStoreTest, OfVersionTwoItIsTakenOver) {
+    ASSERT_TRUE(add(*open(), many_rules(3)));
+    sql(R"(ALTER TABLE rule RENAME TO new;
+    CREATE TABLE rule (
+        id       INTEGER PRIMARY KEY,
+        name     TEXT NOT NULL UNIQUE,
+        protocol TEXT NOT NULL,
+        link     TEXT,
+        external TEXT NOT NULL,
+        target   TEXT NOT NULL,
+        source   TEXT NOT NULL,
+        prefixes TEXT NOT NULL,
+        not_prefixes TEXT NOT NULL DEFAULT '[]',
+        balance TEXT NOT NULL DEFAULT 'round-robin', -- or "source-hash"
+        limits TEXT NOT NULL DEFAULT '{}'         -- {"max_sessions": 10}
+    ) STRICT;
+    INSERT INTO rule SELECT id, name, protocol, link, external, target, source, prefixes, not_prefixes, balance,
+        limits FROM new;
+    DROP TABLE new; PRAGMA user_version = 2)");
+    {
+        const auto store = open();
+        ASSERT_EQ(store->load()->size(), 3U);
+        Rule off = make_rule("tcp", "10.0.0.3:1", "10.0.0.4:1", "off");
+        off.comment = "the shop";
+        off.disabled = true;
+        ASSERT_TRUE(add(*store, {off}));
+    }
+    const auto rules = open()->load();
+    ASSERT_EQ(rules->size(), 4U);
+    EXPECT_FALSE(rules->front().disabled);
+    EXPECT_EQ(rules->back().comment, "the shop");
+    EXPECT_TRUE(rules->back().disabled);
 }
 
 TEST_F(RuleStoreTest, WithoutItsTableItIsDamaged) {

@@ -211,6 +211,31 @@ TEST(Text, NamesAreShortAndPlain) {
                                      });
 }
 
+TEST(Text, CommentIsOneLineThatATerminalCanShow) {
+    const std::string wanted = "', want one line of UTF-8 text without control characters";
+    const std::string long255(255, 'x');
+    expect_outcomes(parse_comment, {
+                                       {"", ""},
+                                       {R"(the "shop" \ it's)", R"(the "shop" \ it's)"},
+                                       {"Bücher – 本 😀", "Bücher – 本 😀"},
+                                       {long255, long255},
+                                       {long255 + "x", "got 256 bytes, want at most 255"},
+                                       {"two\nlines", "got 'two\\x0alines" + wanted},
+                                       {"red \x1b[31m", "got 'red \\x1b[31m" + wanted},
+                                       {"\x7f", "got '\\x7f" + wanted},
+                                       {"\xc2\x9b"
+                                        "31m",
+                                        "got '\\xc2\\x9b31m" + wanted},
+                                       {"\xe2\x80\xae", "got '\\xe2\\x80\\xae" + wanted},
+                                       {"\xc3", "got '\\xc3" + wanted},
+                                       {"\xc0\xaf", "got '\\xc0\\xaf" + wanted},
+                                       {"\xe0\x80\xaf", "got '\\xe0\\x80\\xaf" + wanted},
+                                       {"\xed\xa0\x80", "got '\\xed\\xa0\\x80" + wanted},
+                                       {"\xf4\x90\x80\x80", "got '\\xf4\\x90\\x80\\x80" + wanted},
+                                       {"\xff", "got '\\xff" + wanted},
+                                   });
+}
+
 TEST(Text, SourceModeIsOneOfThreeWords) {
     expect_outcomes(parse_source_mode, {
                                            {"auto", "auto"},

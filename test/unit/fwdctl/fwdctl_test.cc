@@ -54,6 +54,21 @@ TEST(RuleFile, LinesAreTheArgumentsOfAddRule) {
     EXPECT_EQ(file->places, (std::vector<std::string>{"rules.txt:2", "rules.txt:4"}));
 }
 
+TEST(RuleFile, QuotesKeepATextTogether) {
+    const auto file = parse_rule_file(
+        "tcp 10.0.0.3:80 10.0.0.4:80 --comment \"Bob's # 1\" --disabled # off\n"
+        "tcp 10.0.0.3:81 '10.0.0.4:81*2,10.0.0.5:81' --comment ''\n",
+        "rules.txt");
+    ASSERT_TRUE(file) << file.error().text();
+    EXPECT_EQ(file->rules[0]["comment"], "Bob's # 1");
+    EXPECT_EQ(file->rules[0]["disabled"], true);
+    EXPECT_EQ(file->rules[1]["target"], "10.0.0.4:81*2,10.0.0.5:81");
+    EXPECT_EQ(file->rules[1]["comment"], "");
+    const auto unclosed = parse_rule_file("\ntcp 10.0.0.3:80 10.0.0.4:80 --comment 'shop\n", "rules.txt");
+    ASSERT_FALSE(unclosed);
+    EXPECT_EQ(unclosed.error().text(), "rules.txt:2: want another ' at the end of the text");
+}
+
 TEST(RuleFile, LibconfigIsWhatExportWrites) {
     const auto file = parse_rule_file(
         "rules = (\n"
@@ -113,8 +128,9 @@ TEST(Report, RuleAndReloadReadAsSentences) {
                                     {"source", "auto"},
                                     {"source_effective", "masquerade"}}}}),
               "added web: tcp 10.0.0.3:80 to 10.0.0.4:8080, source auto: masquerade\n");
-    EXPECT_EQ(report("reload", {{"rules", 3}, {"added", 1}, {"removed", 2}, {"unchanged", 2}}),
-              "3 rules: 1 added, 2 removed, 2 unchanged\n");
+    EXPECT_EQ(
+        report("reload", {{"rules", 4}, {"added", 1}, {"removed", 2}, {"switched", 1}, {"unchanged", 2}}),
+        "4 rules: 1 added, 2 removed, 1 enabled or disabled, 2 unchanged\n");
 }
 
 TEST(Report, WatchedStatsAreOfTheTimeBetween) {
