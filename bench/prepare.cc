@@ -8,6 +8,9 @@
 //      replays is       and the clients' next, until    leave are written      and sink
 //      kept back        every session has had them      to a capture
 //
+// While the file FWD_BENCH_HOLD is there the source's packets are thrown away, so that sessions come to their
+// end; with that one of its callbacks stays.
+//
 // - rte_pktmbuf_pool_create, rte_mempool_create: net_pcap with infinite_rx needs a packet buffer for every
 //   packet of its capture.
 // - rte_eth_dev_start: callbacks for the two devices, whose names are given.
@@ -126,7 +129,11 @@ class Preparation {
     }
 
     std::uint16_t inject(Device& device, rte_mbuf** packets, std::uint16_t count, std::uint16_t room) {
-        const State state = state_.load();
+        const State state = state_.load(std::memory_order_relaxed);
+        if (held_.load(std::memory_order_relaxed)) {
+            rte_pktmbuf_free_bulk(packets, count);
+            return 0;
+        }
         if (state != State::waiting && state != State::opening) return count;
         rte_pktmbuf_free_bulk(packets, count);
         if (state == State::waiting) return 0;
@@ -211,6 +218,7 @@ class Preparation {
             return;
         }
         for (;;) {
+            held_ = !hold_.empty() && access(hold_.c_str(), F_OK) == 0;
             if (state_ == State::waiting && access(setting("FWD_BENCH_GO").c_str(), F_OK) == 0)
                 state_ = capture_.size() == 0 ? State::sampling : State::opening;
             if (state_ == State::sampled && !devices_[kWan].rx.empty()) finish();
@@ -230,7 +238,7 @@ class Preparation {
 
     void finish() {
         for (Device& device : devices_) {
-            for (std::size_t q = 0; q < device.rx.size(); ++q)
+            for (std::size_t q = 0; q < device.rx.size() && hold_.empty(); ++q)
                 rte_eth_remove_rx_callback(device.port, static_cast<std::uint16_t>(q), device.rx[q]);
             for (std::size_t q = 0; q < device.tx.size(); ++q)
                 rte_eth_remove_tx_callback(device.port, static_cast<std::uint16_t>(q), device.tx[q]);
@@ -241,6 +249,8 @@ class Preparation {
         write_capture(setting("FWD_BENCH_SAMPLE"), sample_);
     }
 
+    const std::string hold_ = setting("FWD_BENCH_HOLD");
+    std::atomic<bool> held_{false};
     std::array<Device, 2> devices_;
     std::atomic<State> state_{State::waiting};
     std::mutex mutex_;

@@ -2,14 +2,21 @@
 #include "dataplane/ageing.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 
 namespace fwd::dataplane {
 namespace {
 
 constexpr std::chrono::milliseconds kPeriod{1000};
-constexpr std::uint32_t kMostPositions = 256;  // in one step: 1 kB of deadlines
-constexpr std::uint32_t kMostExamined = 32;    // in one step
+constexpr std::uint32_t kMostPositions = 1024;  // in one step: 4 kB of deadlines
+// In one step, so that no burst waits for long; and as many more as have been opened since the step before,
+// or they would pile up.
+constexpr std::uint32_t kAlwaysExamined = 16, kMostExamined = kAlwaysExamined + kBurst;
+
+constexpr bool is_in_use(StateWord word) noexcept {
+    return word.state() == RecordState::live || word.state() == RecordState::condemned;
+}
 
 }  // namespace
 
@@ -36,49 +43,68 @@ void Sweeper::step(const Policy& policy, Tsc now) noexcept {
         std::min<std::uint64_t>(late * 256 / cycles_per_position_ + 1, std::uint64_t{end_} - first_));
     const std::uint32_t count = std::min(wanted, kMostPositions);
     const Tick tick = Tick::of(now);
-    std::uint32_t examined = 0;
+    std::array<FlowPosition, kMostExamined> due;
+    std::uint32_t due_count = 0;
+    const std::uint64_t opened = counters_.sessions_opened.get();
+    const auto most_due = static_cast<std::uint32_t>(
+        std::min<std::uint64_t>({kAlwaysExamined + opened - opened_, kMostExamined, reclaimer_.room()}));
+    opened_ = opened;
     std::uint32_t done = 0;
-    for (; done < count && examined < kMostExamined && reclaimer_.has_room(); ++done) {
+    for (; done < count && due_count < most_due; ++done) {
         const FlowPosition id{at_};
         const std::uint32_t deadline = shared_.flows.deadline(id).load(std::memory_order_relaxed);
-        const bool due = deadline == kDueAtOnce || !tick.before(Tick{deadline}) || unconditional_ != 0;
-        if (deadline != kNoSession && due) {
-            examine(id, policy, tick);
-            ++examined;
+        const bool is_due = deadline == kDueAtOnce || !tick.before(Tick{deadline}) || unconditional_ != 0;
+        if (deadline != kNoSession && is_due) {
+            __builtin_prefetch(&shared_.flows.flow(id), 1);
+            __builtin_prefetch(&shared_.flows.session(id), 1);
+            due[due_count++] = id;
         }
         if (unconditional_ != 0) --unconditional_;
         if (++at_ == end_) at_ = first_;
     }
+    if (due_count != 0) end_idle(std::span{due}.first(due_count), policy, tick);
     // What was due and not done is due at once; but a worker that was away for long owes one round, not many.
     const std::uint64_t round = (std::uint64_t{end_} - first_) * cycles_per_position_ / 256;
     next_.cycles =
         std::max(next_.cycles + done * cycles_per_position_ / 256, now.cycles - std::min(round, now.cycles));
 }
 
-void Sweeper::examine(FlowPosition id, const Policy& policy, Tick now) noexcept {
-    Flow& forward = shared_.flows.flow(id);
-    const StateWord word = forward.load_state();
-    if (word.state() != RecordState::live && word.state() != RecordState::condemned) return;
-    if (word.state() == RecordState::live) {
-        const Session& session = shared_.flows.session(id);
-        const SessionState state = session.state.load(std::memory_order_relaxed);
-        if (state == SessionState::count_) return;
-        const Flow& reverse = shared_.flows.flow(session.reverse);
-        Tick last{forward.last_seen.load(std::memory_order_relaxed)};
-        const Tick reverse_last{reverse.last_seen.load(std::memory_order_relaxed)};
-        if (last.before(reverse_last)) last = reverse_last;
-        const Tick ends = last + policy.timeout(state);
-        if (now.before(ends)) {
-            // A condemn() in between must not be overwritten.
-            std::uint32_t seen = shared_.flows.deadline(id).load(std::memory_order_relaxed);
-            if (seen != kNoSession && seen != kDueAtOnce) {
-                shared_.flows.deadline(id).compare_exchange_strong(seen, ends.value | 1U,
-                                                                   std::memory_order_relaxed);
-            }
-            return;
-        }
+void Sweeper::end_idle(std::span<const FlowPosition> due, const Policy& policy, Tick now) noexcept {
+    FlowTable& flows = shared_.flows;
+    for (const FlowPosition id : due) {
+        if (is_in_use(flows.flow(id).load_state()))
+            __builtin_prefetch(&flows.flow(flows.session(id).reverse), 1);
     }
-    if (shared_.flows.retire(id, word, reclaimer_)) counters_.sessions_closed.add(1);
+    std::array<FlowPosition, kMostExamined> ended;
+    std::array<StateWord, kMostExamined> words;
+    std::uint32_t count = 0;
+    for (const FlowPosition id : due) {
+        words[count] = flows.flow(id).load_state();
+        if (has_ended(id, words[count], policy, now)) ended[count++] = id;
+    }
+    flows.fetch_keys(std::span{ended}.first(count));
+    for (std::uint32_t i = 0; i < count; ++i) {
+        if (flows.retire(ended[i], words[i], reclaimer_)) counters_.sessions_closed.add(1);
+    }
+}
+
+bool Sweeper::has_ended(FlowPosition id, StateWord word, const Policy& policy, Tick now) noexcept {
+    if (word.state() == RecordState::condemned) return true;
+    if (word.state() != RecordState::live) return false;
+    const Session& session = shared_.flows.session(id);
+    const SessionState state = session.state.load(std::memory_order_relaxed);
+    if (state == SessionState::count_) return false;
+    Tick last{shared_.flows.flow(id).last_seen.load(std::memory_order_relaxed)};
+    const Tick reverse_last{shared_.flows.flow(session.reverse).last_seen.load(std::memory_order_relaxed)};
+    if (last.before(reverse_last)) last = reverse_last;
+    const Tick ends = last + policy.timeout(state);
+    if (!now.before(ends)) return true;
+    // A condemn() in between must not be overwritten.
+    std::uint32_t seen = shared_.flows.deadline(id).load(std::memory_order_relaxed);
+    if (seen != kNoSession && seen != kDueAtOnce) {
+        shared_.flows.deadline(id).compare_exchange_strong(seen, ends.value | 1U, std::memory_order_relaxed);
+    }
+    return false;
 }
 
 }  // namespace fwd::dataplane

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 #include "dataplane/counter.h"
 #include "dataplane/flow_table.h"
@@ -19,8 +20,15 @@ class Sweeper {
     /// Looks at as many positions as are due by now, within a bound on its own time.
     void step(const Policy& policy, Tsc now) noexcept;
 
+    /// After a step: that was not everything that was due.
+    bool is_behind(Tsc now) const noexcept { return next_.cycles < now.cycles; }
+
  private:
-    void examine(FlowPosition id, const Policy& policy, Tick now) noexcept;
+    /// Ends those of some sessions that have been idle for too long. In stages, since hardly any of their
+    /// memory is in the cache: records, answers' records, keys.
+    void end_idle(std::span<const FlowPosition> due, const Policy& policy, Tick now) noexcept;
+    /// Whether a session with that state word has been idle for too long; if not, notes when it will have.
+    bool has_ended(FlowPosition id, StateWord word, const Policy& policy, Tick now) noexcept;
 
     const SharedTables& shared_;
     Reclaimer& reclaimer_;
@@ -30,6 +38,7 @@ class Sweeper {
     std::uint32_t at_;
     std::uint64_t cycles_per_position_;  ///< in 1/256 cycle
     Tsc next_{0};                        ///< when the next position is due
+    std::uint64_t opened_ = 0;           ///< by this worker, as of the step before
     std::uint32_t timeout_generation_ = 0;
     std::uint32_t unconditional_ = 0;  ///< so many positions are looked at whatever their deadline says
 };

@@ -179,6 +179,28 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     return true;
 }
 
+void FlowTable::fetch_keys(std::span<const FlowPosition> sessions) const noexcept {
+    constexpr std::size_t kAtOnce = RTE_HASH_LOOKUP_BULK_MAX;
+    std::array<const void*, kAtOnce> keys;
+    std::array<std::uint32_t, kAtOnce> hashes;
+    std::array<std::int32_t, kAtOnce> ignored;
+    unsigned count = 0;
+    const auto flush = [&] {
+        // One alone has nobody to wait together with.
+        if (count > 2) lookup_bulk(keys.data(), hashes.data(), count, ignored.data());
+        count = 0;
+    };
+    for (const FlowPosition id : sessions) {
+        for (const FlowPosition position : {id, sessions_[id.value].reverse}) {
+            const FlowKey& key = flows_[position.value].key;
+            keys[count] = &key;
+            hashes[count++] = hash_(key);
+        }
+        if (count == kAtOnce) flush();
+    }
+    flush();
+}
+
 bool FlowTable::condemn(FlowPosition id, StateWord expected) noexcept {
     const StateWord live = expected.with(RecordState::live);
     StateWord word = live;

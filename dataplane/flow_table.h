@@ -30,6 +30,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 
 #include "dataplane/flow_hints.h"
 #include "dataplane/flow_key.h"
@@ -174,7 +175,6 @@ class FlowTable {
     /// kDueAtOnce. A hint for sweeping: it may be too early, or as late as the timeout of the session's first
     /// state.
     std::atomic<std::uint32_t>& deadline(FlowPosition id) noexcept { return deadlines_[id.value]; }
-    void prefetch_deadlines(FlowPosition id) const noexcept { __builtin_prefetch(&deadlines_[id.value]); }
 
     /// The position of a key that the caller has just made its own. Needs an lcore id.
     struct Claim {
@@ -209,6 +209,9 @@ class FlowTable {
     /// Ends a session: deletes both keys and gives the positions to the reclaimer. Only if its state word is
     /// still `expected` (live or condemned); false when somebody else was first.
     bool retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer) noexcept;
+
+    /// Brings what retire() needs of both keys' places into the cache, for live or condemned sessions.
+    void fetch_keys(std::span<const FlowPosition> sessions) const noexcept;
 
     /// Marks a session to be retired by the next sweep; its packets are dropped from now on. Any thread that
     /// is online in QSBR; false when the session is not live any more.
@@ -253,8 +256,9 @@ class Reclaimer {
  public:
     Reclaimer(FlowTable& table, std::uint32_t capacity);
 
-    /// Room for one more session's keys.
-    bool has_room() const noexcept { return collecting_.count + 2 <= capacity_; }
+    /// How many more sessions' keys there is room for.
+    std::uint32_t room() const noexcept { return (capacity_ - collecting_.count) / 2; }
+    bool has_room() const noexcept { return room() != 0; }
     void bury(FlowPosition position) noexcept { collecting_.positions[collecting_.count++] = position; }
 
     /// Frees up to `limit` positions whose grace period is over, and starts the next one. Never waits.

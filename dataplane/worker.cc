@@ -30,6 +30,10 @@ constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSec
 // An idle worker first polls on for a while (25 to 50 us on virtual devices).
 constexpr unsigned kRoundsBeforeSleep = 1000;
 
+// In a round, beside one for each packet, which may have evicted one: more than the sweep ends on average,
+// and so few that no burst waits for long.
+constexpr unsigned kReclaimedSessions = 48;
+
 constexpr std::uint8_t kDontFragment = 0x40;
 
 constexpr unsigned kNeighbourUseShift = 8;  // ticks to about 2 seconds
@@ -93,7 +97,7 @@ void Worker::run(const std::atomic<bool>& stop) noexcept {
 Worker::Slept Worker::sleep(IdleSleep& idle, unsigned empty_rounds, Tsc now) noexcept {
     idle.prepare();
     Slept slept{.packets = poll(now)};
-    if (slept.packets == 0) {
+    if (slept.packets == 0 && !sweeper_.is_behind(now)) {
         // Nobody must wait for a sleeping worker's grace period.
         rte_rcu_qsbr_thread_offline(shared_.flows.qsbr(), config_.index);
         slept.woken = idle.sleep(empty_rounds);
@@ -123,8 +127,7 @@ unsigned Worker::poll(Tsc now) noexcept {
     flush();
     sweeper_.step(*policy_, now);
     opener_.tidy();
-    // As many as a round can bury: a session evicted for each packet, and what the sweep has ended.
-    reclaimer_.drain(2 * kBurst * (static_cast<unsigned>(config_.rx_queues.size()) + 1));
+    reclaimer_.drain(2 * (met + kReclaimedSessions));
     return met;
 }
 

@@ -124,6 +124,9 @@ class System:
             process.kill()
             process.wait()
 
+    def empty(self):
+        """Called before that, for a system that is measured from an empty table on; returns when packets come."""
+
     def before(self):
         """Called at the beginning of each measurement, while the system runs already."""
 
@@ -136,9 +139,11 @@ class DpdkSystem(System):
     """A DPDK program with bench/prepare.cc inside, which opens sessions and counts what leaves."""
 
     opens_sessions = True
+    from_empty = False
 
     def __init__(self, bench, traffic, lifetime=None):
         super().__init__(bench, traffic, lifetime)
+        self.hold = self.directory / "hold"
         self.counter_file = self.directory / "counter"
         self.counter_file.write_bytes(bytes(24))
         with open(self.counter_file, "r+b") as file:
@@ -171,7 +176,8 @@ class DpdkSystem(System):
                        "FWD_BENCH_OPEN": "" if self.lifetime else self.bench.capture(self.traffic),
                        "FWD_BENCH_WAN": name(self.wan),
                        "FWD_BENCH_LAN": name(self.lan), "FWD_BENCH_GO": self.directory / "go",
-                       "FWD_BENCH_SAMPLE": self.directory / "sample.pcap"}
+                       "FWD_BENCH_SAMPLE": self.directory / "sample.pcap",
+                       "FWD_BENCH_HOLD": self.hold if self.from_empty else ""}
         return {key: str(value) for key, value in values.items()}
 
     def open_sessions(self, process, routed):
@@ -219,8 +225,9 @@ class Fwd(DpdkSystem):
     idle = "adaptive"  # its default
     STATES = ["udp", "udp_unanswered", "tcp_opening", "tcp_established", "tcp_closing"]
 
-    def __init__(self, workload, bench, traffic, lifetime=None, capacity=None):
-        self.workload = workload
+    def __init__(self, workload, bench, traffic, lifetime=None, capacity=None, from_empty=False):
+        """from_empty: each measurement begins when no session is left of those before."""
+        self.workload, self.from_empty = workload, from_empty
         self.capacity = capacity or traffic.sessions + traffic.sessions // 4 + 16
         super().__init__(bench, traffic, lifetime)
 
@@ -278,8 +285,19 @@ class Fwd(DpdkSystem):
         return json.loads(self.fwdctl("--json", "status"))
 
     def before(self):
-        if self.lifetime:
+        if self.lifetime and not self.from_empty:
             self.earlier = self.stats()
+
+    def empty(self):
+        if not self.from_empty:
+            return
+        self.hold.touch()
+        wait_for("the end of all sessions", lambda: self.stats()["sessions"]["live"] == 0, self.processes[0],
+                 10 + 3 * self.lifetime)
+        self.earlier = self.stats()
+        before = self.count()[1]
+        self.hold.unlink()
+        wait_for("packets", lambda: self.count()[1] != before, self.processes[0], 1, poll_seconds=0.001)
 
     def after(self):
         stats = self.stats()
@@ -484,6 +502,7 @@ def measure(system, seconds):
     system.resume()
     time.sleep(WARM_SECONDS if system.lifetime is None else 2 * system.lifetime)
     system.before()
+    system.empty()
     start, before = system.count()
     time.sleep(seconds)
     end, after = system.count()

@@ -196,7 +196,7 @@ class RacingOpens {
                 }
                 barrier_.wait();
                 // Sweeping a share of the table, then a grace period.
-                const unsigned steps = box_.dataplane().flows().position_count() / kWorkers / 256 + 40;
+                const unsigned steps = box_.dataplane().flows().position_count() / kWorkers / 16 + 40;
                 for (unsigned step = 0; step < steps; ++step) driver.process(now_);
                 barrier_.wait();
                 driver.process(now_);
@@ -571,7 +571,7 @@ TEST(RunningWorkers, OneThatSleepsHoldsUpNeitherTheOtherNorControl) {
     EXPECT_EQ(box.total(&ThreadCounters::sessions_opened), sessions);
     EXPECT_EQ(box.count(Verdict::drop_sessions_full), 0);
     box.clear_sessions();
-    box.pass(3000ms);
+    box.pass(6000ms);
     EXPECT_EQ(box.sessions(), 0);
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
