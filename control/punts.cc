@@ -11,6 +11,7 @@
 
 #include "dataplane/icmp_error.h"
 #include "dataplane/net/checksum.h"
+#include "dataplane/net/ipv4.h"
 
 namespace fwd::control {
 namespace {
@@ -81,8 +82,17 @@ void Punts::answer_echo(rte_mbuf* packet) {
     ip->time_to_live = kTtl;
     set_checksum(bytes + offsetof(rte_ipv4_hdr, hdr_checksum), bytes, sizeof *ip);
     std::uint8_t* icmp = bytes + sizeof *ip;
-    icmp[0] = RTE_IP_ICMP_ECHO_REPLY;
-    set_checksum(icmp + offsetof(rte_icmp_hdr, icmp_cksum), icmp, note.l3_bytes - sizeof *ip);
+    std::uint8_t* checksum = icmp + offsetof(rte_icmp_hdr, icmp_cksum);
+    if (!net::is_fragment(bytes)) {
+        icmp[0] = RTE_IP_ICMP_ECHO_REPLY;
+        set_checksum(checksum, icmp, note.l3_bytes - sizeof *ip);
+    } else if (!net::is_later_fragment(bytes)) {
+        // The rest of what the checksum covers comes in other packets, and goes back as it is.
+        net::ChecksumDelta type;
+        type.replace16(RTE_IP_ICMP_ECHO_REQUEST, RTE_IP_ICMP_ECHO_REPLY);  // little endian, code 0
+        icmp[0] = RTE_IP_ICMP_ECHO_REPLY;
+        net::store16(checksum, type.apply(net::load16(checksum)));
+    }
     // Back to where it came from: a ping needs no route of its own.
     const dataplane::Link& link = dataplane_.links()[note.ingress.value];
     if (!dataplane::write_l2(*packet, bytes, note.l3_bytes, link, to, RTE_ETHER_TYPE_IPV4)) {

@@ -20,8 +20,9 @@ constexpr std::uint16_t kOldestMtu = 1500;
 constexpr unsigned kXdpHeadroom = 256;  // the kernel keeps XDP_PACKET_HEADROOM of each AF_XDP frame
 
 std::uint32_t mbuf_count(unsigned ports, unsigned workers) noexcept {
-    // Descriptors of both directions for every queue of every port, rings, held packets, caches.
-    return ports * workers * 2 * 1024 + ports * 2048 + kPuntRingPackets + workers * 2 * kMbufCache + 4096;
+    // Descriptors of both directions for every queue of every port, rings, held packets, caches, fragments.
+    return ports * workers * 2 * 1024 + ports * 2048 + kPuntRingPackets + workers * 2 * kMbufCache + 4096 +
+           workers * FragmentTable::kMostHeld;
 }
 
 std::uint16_t mbuf_data_bytes(std::uint16_t mtu) noexcept {

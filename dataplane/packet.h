@@ -32,7 +32,13 @@ struct PortAddressing {
     PortAddressing() { link_of_vlan.fill(kNoLink); }
 };
 
-enum class PacketKind : std::uint8_t { tcp_or_udp, icmp, arp, dropped };
+enum class PacketKind : std::uint8_t {
+    tcp_or_udp,  ///< without IP options, not a fragment
+    icmp,        ///< the same
+    unusual,     ///< TCP, UDP or ICMP with IP options, or a fragment
+    arp,
+    dropped,
+};
 
 struct ParsedPacket {
     PacketKind kind = PacketKind::dropped;
@@ -100,6 +106,9 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
     return Verdict::forward;
 }
 
+/// The rest of parse() for a packet with IP options and for a fragment.
+ParsedPacket unusual(ParsedPacket packet, const std::uint8_t* ip) noexcept;
+
 }  // namespace detail
 
 /// Checks a frame and says what it is. Inline, since every packet passes through it.
@@ -146,23 +155,20 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
         return dropped(Verdict::drop_bad_ip_header, link);
     }
     if (total_bytes > bytes_there) return dropped(Verdict::drop_truncated, link);
+    packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
     if (header_bytes != kIpv4Bytes) [[unlikely]] {
-        return dropped(!ip_checksum_good && net::checksum(ip, header_bytes) != 0
-                           ? Verdict::drop_bad_ip_checksum
-                           : Verdict::drop_ip_options,
-                       link);
+        if (!ip_checksum_good && net::checksum(ip, header_bytes) != 0)
+            return dropped(Verdict::drop_bad_ip_checksum, link);
+        return detail::unusual(packet, ip);
     }
     if (!ip_checksum_good && net::checksum(ip, kIpv4Bytes) != 0)
         return dropped(Verdict::drop_bad_ip_checksum, link);
-    constexpr std::uint16_t kMoreFragmentsOrOffset = 0x3fff;
-    if ((net::load_host16(ip + net::kFragmentOffset) & kMoreFragmentsOrOffset) != 0)
-        return dropped(Verdict::drop_fragment, link);
+    if (net::is_fragment(ip)) return detail::unusual(packet, ip);
 
     const auto protocol = static_cast<net::Protocol>(ip[net::kProtocolOffset]);
     const Verdict l4 = detail::check_l4(protocol, ip + kIpv4Bytes, total_bytes - kIpv4Bytes);
     if (l4 != Verdict::forward) return dropped(l4, link);
     packet.kind = protocol == net::Protocol::icmp ? PacketKind::icmp : PacketKind::tcp_or_udp;
-    packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
     return packet;
 }
 

@@ -32,25 +32,31 @@ FlowKey Translation::reverse_key(LinkId egress, net::Protocol protocol) const no
     return key;
 }
 
-void rewrite_partial(std::uint8_t* ip, std::uint16_t ip_bytes, const Translation& translation,
-                     bool marked_partial) noexcept {
-    using net::load16, net::load32, net::kAddressesOffset, net::kIpv4Bytes;
-    const std::uint8_t protocol = ip[net::kProtocolOffset];
-    std::uint8_t* field = detail::l4_checksum(ip);
-    const std::uint16_t l4_bytes = detail::is_udp(ip) ? net::load_host16(ip + net::kUdpLengthOffset)
-                                                      : static_cast<std::uint16_t>(ip_bytes - kIpv4Bytes);
-    const auto pseudo_header = [&] {
-        return net::pseudo_header_sum(load32(ip + kAddressesOffset), load32(ip + net::kDestinationOffset),
-                                      protocol, l4_bytes);
-    };
-    if (!marked_partial && load16(field) != net::fold_checksum(pseudo_header())) {
-        rewrite(ip, translation);
-        return;
-    }
-    detail::rewrite_headers(ip, translation);
+void complete_checksum(std::uint8_t* ip, std::uint16_t ip_bytes, bool marked_partial) noexcept {
+    const std::size_t header_bytes = net::header_bytes(ip);
+    const bool udp = detail::is_udp(ip);
+    std::uint8_t* l4 = ip + header_bytes;
+    std::uint8_t* field = detail::l4_checksum(l4 - net::kIpv4Bytes, udp);
+    const auto l4_bytes = static_cast<std::uint16_t>(ip_bytes - header_bytes);
+    const std::uint16_t covered = udp ? net::load_host16(l4 + 4) : l4_bytes;
+    const std::uint64_t pseudo_header =
+        net::pseudo_header_sum(net::load32(ip + net::kAddressesOffset),
+                               net::load32(ip + net::kDestinationOffset), ip[net::kProtocolOffset], covered);
+    if (!marked_partial && net::load16(field) != net::fold_checksum(pseudo_header)) return;
     net::store16(field, 0);
-    const std::uint16_t sum = net::checksum(ip + kIpv4Bytes, l4_bytes, pseudo_header());
-    net::store16(field, detail::is_udp(ip) && sum == 0 ? 0xffff : sum);
+    const std::uint16_t sum = net::checksum(l4, covered, pseudo_header);
+    net::store16(field, udp && sum == 0 ? 0xffff : sum);
+}
+
+void rewrite_unusual(std::uint8_t* ip, const Translation& translation) noexcept {
+    if (!net::is_later_fragment(ip)) {
+        std::uint8_t* l4 = ip + net::header_bytes(ip);
+        const bool udp = detail::is_udp(ip);
+        detail::update_l4_checksum(detail::l4_checksum(l4 - net::kIpv4Bytes, udp), udp, translation);
+        std::memcpy(l4, &translation.source_port, 4);
+    }
+    detail::update_ip_header(ip, translation);
+    std::memcpy(ip + net::kAddressesOffset, &translation, 8);
 }
 
 }  // namespace fwd::dataplane

@@ -39,13 +39,26 @@ static_assert(offsetof(Translation, l3) == kTupleBytes);
 inline bool is_udp(const std::uint8_t* ip) noexcept {
     return ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::udp);
 }
-inline std::uint8_t* l4_checksum(std::uint8_t* ip) noexcept {
-    return ip + (is_udp(ip) ? net::kUdpChecksumOffset : net::kTcpChecksumOffset);
+/// Of a packet without IP options.
+inline std::uint8_t* l4_checksum(std::uint8_t* ip, bool udp) noexcept {
+    return ip + (udp ? net::kUdpChecksumOffset : net::kTcpChecksumOffset);
 }
-inline void rewrite_headers(std::uint8_t* ip, const Translation& translation) noexcept {
+inline void update_l4_checksum(std::uint8_t* field, bool udp, const Translation& translation) noexcept {
+    const std::uint16_t before = net::load16(field);
+    std::uint16_t after = translation.l4.apply(before);
+    if (udp) {
+        if (after == 0) after = 0xffff;
+        if (before == 0) after = 0;
+    }
+    net::store16(field, after);
+}
+inline void update_ip_header(std::uint8_t* ip, const Translation& translation) noexcept {
     --ip[net::kTtlOffset];
     std::uint8_t* field = ip + net::kIpChecksumOffset;
     net::store16(field, translation.l3.apply(net::load16(field)));
+}
+inline void rewrite_headers(std::uint8_t* ip, const Translation& translation) noexcept {
+    update_ip_header(ip, translation);
     std::memcpy(ip + net::kAddressesOffset, &translation, kTupleBytes);
 }
 
@@ -55,22 +68,18 @@ inline void rewrite_headers(std::uint8_t* ip, const Translation& translation) no
 /// 1624). A UDP checksum of 0 (none) stays 0, one that comes out as 0 is sent as 0xffff (RFC 768).
 inline void rewrite(std::uint8_t* ip, const Translation& translation) noexcept {
     const bool udp = detail::is_udp(ip);
-    std::uint8_t* field = detail::l4_checksum(ip);
-    const std::uint16_t before = net::load16(field);
-    std::uint16_t after = translation.l4.apply(before);
-    if (udp) {
-        if (after == 0) after = 0xffff;
-        if (before == 0) after = 0;
-    }
-    net::store16(field, after);
+    detail::update_l4_checksum(detail::l4_checksum(ip, udp), udp, translation);
     detail::rewrite_headers(ip, translation);
 }
 
-/// The same, for a packet whose TCP or UDP checksum may cover the pseudo-header alone, as virtual links hand
-/// it over (requirement P8): such a checksum is computed in full.
+/// The same, for a packet with IP options or a fragment, of which only the first one has ports and a
+/// checksum.
+void rewrite_unusual(std::uint8_t* ip, const Translation& translation) noexcept;
+
+/// Computes the TCP or UDP checksum of a packet in full if it covers the pseudo-header alone, as virtual
+/// links hand it over (requirement P8): such a checksum must not be updated incrementally.
 /// @param ip_bytes total length of the IP packet
 /// @param marked_partial the device says so; otherwise it shows by the field holding the pseudo-header's sum
-void rewrite_partial(std::uint8_t* ip, std::uint16_t ip_bytes, const Translation& translation,
-                     bool marked_partial) noexcept;
+void complete_checksum(std::uint8_t* ip, std::uint16_t ip_bytes, bool marked_partial) noexcept;
 
 }  // namespace fwd::dataplane

@@ -34,9 +34,12 @@ constexpr unsigned kRoundsBeforeSleep = 1000;
 // and so few that no burst waits for long.
 constexpr unsigned kReclaimedSessions = 48;
 
-constexpr std::uint8_t kDontFragment = 0x40;
-
 constexpr unsigned kNeighbourUseShift = 8;  // ticks to about 2 seconds
+
+/// The device says that the TCP or UDP checksum covers the pseudo-header alone (requirement P8).
+bool is_marked_partial(const rte_mbuf& packet) noexcept {
+    return (packet.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE;
+}
 
 }  // namespace
 
@@ -59,7 +62,8 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       burst_{std::make_unique<Burst>()},
       reclaimer_{shared.flows, kBuriedPositions},
       opener_{shared, reclaimer_, counters_, config.index},
-      sweeper_{shared, reclaimer_, counters_, config.index} {
+      sweeper_{shared, reclaimer_, counters_, config.index},
+      fragments_{shared.flows.hash(), counters_} {
     const auto limiter = [](std::uint64_t per_second) { return PuntLimiter{per_second, per_second / 4}; };
     for (std::size_t link = 0; link < shared.links.size(); ++link)
         limiters_.push_back({limiter(kArpPerSecond), limiter(kArpPerSecond), limiter(kIcmpPerSecond),
@@ -127,6 +131,7 @@ unsigned Worker::poll(Tsc now) noexcept {
     flush();
     sweeper_.step(*policy_, now);
     opener_.tidy();
+    fragments_.expire(now);
     reclaimer_.drain(2 * (met + kReclaimedSessions));
     return met;
 }
@@ -177,6 +182,8 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
             ++n;
         } else if (result.kind == PacketKind::icmp) {
             forward_icmp(parsed, now);
+        } else if (result.kind == PacketKind::unusual) {
+            forward_unusual(parsed, now);
         } else if (result.kind == PacketKind::arp) {
             PuntNote note = note_about(parsed, Verdict::punt_arp, {});
             note.l3_bytes = static_cast<std::uint16_t>(frame_bytes - result.l3_offset);
@@ -371,13 +378,18 @@ std::optional<NextHop> Worker::find_next_hop(Flow& flow, net::Ipv4Address destin
 
 [[gnu::always_inline]] inline void Worker::translate(const Parsed& parsed,
                                                      const Translation& translation) noexcept {
-    if (shared_.links[parsed.ingress.value].rx_checksum_partial) [[unlikely]] {
-        const bool marked =
-            (parsed.packet->ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE;
-        rewrite_partial(parsed.ip, parsed.ip_bytes, translation, marked);
-    } else {
-        rewrite(parsed.ip, translation);
-    }
+    if (shared_.links[parsed.ingress.value].rx_checksum_partial) [[unlikely]]
+        complete_checksum(parsed.ip, parsed.ip_bytes, is_marked_partial(*parsed.packet));
+    rewrite(parsed.ip, translation);
+}
+
+void Worker::translate_any(const Parsed& parsed, const Translation& translation) noexcept {
+    if (net::header_bytes(parsed.ip) == net::kIpv4Bytes && !net::is_fragment(parsed.ip))
+        return translate(parsed, translation);
+    // Whoever makes fragments has completed their checksum before.
+    if (shared_.links[parsed.ingress.value].rx_checksum_partial && !net::is_fragment(parsed.ip))
+        complete_checksum(parsed.ip, parsed.ip_bytes, is_marked_partial(*parsed.packet));
+    rewrite_unusual(parsed.ip, translation);
 }
 
 [[gnu::always_inline]] inline void Worker::send(const Parsed& parsed, AdjacencyId id,
@@ -428,8 +440,10 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
     const Link& egress = shared_.links[adjacency.egress.value];
     note.egress = adjacency.egress;
     if (parsed.ip_bytes > egress.mtu) {
-        // No error answers an ICMP error (RFC 1812, section 4.3.2.7).
-        if (icmp || (parsed.ip[net::kFragmentOffset] & kDontFragment) == 0) {
+        // No error answers an ICMP error or a later fragment (RFC 1812, section 4.3.2.7).
+        const bool may_be_fragmented =
+            (net::load_host16(parsed.ip + net::kFragmentOffset) & net::kDontFragment) == 0;
+        if (icmp || may_be_fragmented || net::is_later_fragment(parsed.ip)) {
             drop(packet, Verdict::drop_too_big, parsed.ingress);
         } else {
             note.why = Verdict::punt_too_big;
@@ -437,7 +451,7 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
         }
         return;
     }
-    if (!icmp) translate(parsed, flow.translation);
+    if (!icmp) translate_any(parsed, flow.translation);
     if (adjacency.state != AdjacencyState::reachable) {
         if (adjacency.state == AdjacencyState::failed) {
             drop(packet, Verdict::drop_neighbour_failed, parsed.ingress);
@@ -453,25 +467,36 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
     send(parsed, AdjacencyId{ref.adjacency}, adjacency, egress, now, sent);
 }
 
+Verdict Worker::check_echo(const Parsed& parsed) const noexcept {
+    const net::Ipv4Address source{net::be32::from_wire(net::load32(parsed.ip + net::kAddressesOffset))};
+    const net::Ipv4Address destination{
+        net::be32::from_wire(net::load32(parsed.ip + net::kDestinationOffset))};
+    if (const Verdict refused = check_addresses(shared_.links, parsed.ingress, source, destination);
+        refused != Verdict::forward) {
+        return refused;
+    }
+    const Link& link = shared_.links[parsed.ingress.value];
+    const bool own =
+        std::ranges::any_of(link.addresses, [&](const auto& a) { return a.address == destination; });
+    return link.ping && own ? Verdict::punt_echo : Verdict::drop_icmp_ignored;
+}
+
 void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     const auto refuse = [&](Verdict verdict) { drop(parsed.packet, verdict, parsed.ingress); };
     std::uint8_t* ip = parsed.ip;
     const std::uint8_t type = ip[net::kIpv4Bytes];
-    const Link& link = shared_.links[parsed.ingress.value];
     if (!icmp_checksum_good(ip, parsed.ip_bytes)) return refuse(Verdict::drop_bad_icmp);
-
+    if (type == kIcmpEchoRequest) {
+        const Verdict verdict = check_echo(parsed);
+        if (is_drop(verdict)) return refuse(verdict);
+        punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+        return;
+    }
     const net::Ipv4Address source{net::be32::from_wire(net::load32(ip + net::kAddressesOffset))};
     const net::Ipv4Address destination{net::be32::from_wire(net::load32(ip + net::kDestinationOffset))};
     if (const Verdict refused = check_addresses(shared_.links, parsed.ingress, source, destination);
         refused != Verdict::forward) {
         return refuse(refused);
-    }
-    if (type == kIcmpEchoRequest) {
-        const bool own =
-            std::ranges::any_of(link.addresses, [&](const auto& a) { return a.address == destination; });
-        if (!link.ping || !own) return refuse(Verdict::drop_icmp_ignored);
-        punt(parsed.packet, note_about(parsed, Verdict::punt_echo, parsed.ingress), now);
-        return;
     }
     if (!is_icmp_error(type)) return refuse(Verdict::drop_icmp_ignored);
     const std::optional<FlowKey> key = parse_icmp_error(ip, parsed.ip_bytes, parsed.ingress);

@@ -6,7 +6,8 @@
 //                  |            |
 //                  |            +-- no flow: a rule matches and a session is opened (SessionOpener), or a
 //                  drop
-//                  +-- ARP, ICMP: handed to control, or an error about a session; malformed: a drop
+//                  +-- ARP, ICMP: handed to control, or an error about a session; malformed: a drop;
+//                      fragments, IP options: a slow way of their own (unusual.cc)
 #pragma once
 
 #include <atomic>
@@ -18,6 +19,7 @@
 
 #include "dataplane/ageing.h"
 #include "dataplane/counter.h"
+#include "dataplane/fragment_table.h"
 #include "dataplane/idle.h"
 #include "dataplane/link_tally.h"
 #include "dataplane/punt_limiter.h"
@@ -86,8 +88,22 @@ class Worker {
                                        SessionOpener::Plan& plan, Tick now) noexcept;
     void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now, LinkTally& sent) noexcept;
     void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
+    /// Whether an echo request is answered: Verdict::punt_echo, or why it is dropped.
+    Verdict check_echo(const Parsed& parsed) const noexcept;
+    // In unusual.cc.
+    void forward_unusual(Parsed parsed, Tsc now) noexcept;
+    /// @param plain the headers as if there were no IP options; nullptr of a later fragment, which opens no
+    /// session
+    /// @return Verdict::forward when the packet has been dealt with, otherwise what has to become of it
+    Verdict forward_by_key(const Parsed& parsed, const FlowKey& key, const std::uint8_t* plain,
+                           Tsc now) noexcept;
+    void forward_fragment(const Parsed& parsed, Tsc now) noexcept;
+    void forward_first_fragment(Datagram& datagram, const Parsed& parsed, Tsc now) noexcept;
+    void forward_later_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
     void update_session(Flow& flow, TcpFlags flags, Tick now) noexcept;
     void translate(const Parsed& parsed, const Translation& translation) noexcept;
+    /// The same for any packet, with IP options or a fragment.
+    void translate_any(const Parsed& parsed, const Translation& translation) noexcept;
     /// Sends a packet to its next hop, whatever is in the way: the next hop has to be looked up, the packet
     /// is too big, or it has to wait in control. ICMP errors have been rewritten already.
     void emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination, Tsc now) noexcept;
@@ -116,6 +132,7 @@ class Worker {
     Reclaimer reclaimer_;
     SessionOpener opener_;
     Sweeper sweeper_;
+    FragmentTable fragments_;
     std::vector<TxBuffer> tx_;  // by PortIndex
     /// By link, so that a flood at one takes nothing from the others.
     struct LinkLimiters {

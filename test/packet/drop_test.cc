@@ -63,18 +63,16 @@ const Row kRows[] = {
      [](const Box& b) { return request(b).udp(1, 53).ip_header_words(4); }},
     {"WrongIpChecksum", Verdict::drop_bad_ip_checksum,
      [](const Box& b) { return request(b).udp(1, 53).ip_checksum(0x1234); }},
-    {"IpOptions", Verdict::drop_ip_options,
+    {"IpOptionCutShort", Verdict::drop_bad_ip_options,
      [](const Box& b) {
-         return request(b).udp(1, 53).ip_options({7, 7, 4, 0, 0, 0, 0, 0});
+         return request(b).udp(1, 53).ip_options({7, 9, 4, 0, 0, 0, 0, 0});
      }},
-    {"LooseSourceRoute", Verdict::drop_ip_options,
+    {"LooseSourceRoute", Verdict::drop_source_route,
      [](const Box& b) {
          return request(b).udp(1, 53).ip_options({0x83, 7, 4, 10, 0, 0, 4, 0});
      }},
-    {"FirstFragment", Verdict::drop_fragment,
-     [](const Box& b) { return request(b).udp(1, 53).fragment(0x2000); }},
-    {"LaterFragment", Verdict::drop_fragment,
-     [](const Box& b) { return request(b).udp(1, 53).fragment(185); }},
+    {"FragmentCutAtAnOddPlace", Verdict::drop_bad_fragment,
+     [](const Box& b) { return request(b).udp(1, 53).payload_bytes(1).fragment(0x2000); }},
     {"TcpHeaderOfFourWords", Verdict::drop_bad_l4_header,
      [](const Box& b) { return request(b).tcp(1, 80, kSyn).tcp_header_words(4); }},
     {"TcpHeaderBeyondThePacket", Verdict::drop_bad_l4_header,

@@ -113,11 +113,21 @@ INSTANTIATE_TEST_SUITE_P(
             Verdict::drop_bad_ip_header},
         Row{"HeaderChecksumZero", udp().ip_checksum(0), Verdict::drop_bad_ip_checksum},
         Row{"HeaderChecksumAllOnes", udp().ip_checksum(0xffff), Verdict::drop_bad_ip_checksum},
-        Row{"IpOptions", udp().ip_options({1, 1, 1, 1}), Verdict::drop_ip_options},
-        Row{"LooseSourceRoute", tcp().ip_options({0x83, 7, 4, 10, 0, 0, 9, 0}), Verdict::drop_ip_options},
-        Row{"FirstFragment", udp().fragment(0x2000), Verdict::drop_fragment},
-        Row{"LaterFragment", udp().fragment(0x0001), Verdict::drop_fragment},
-        Row{"LastFragment", udp().fragment(0x1fff), Verdict::drop_fragment},
+        Row{"LooseSourceRoute", tcp().ip_options({0x83, 7, 4, 10, 0, 0, 9, 0}), Verdict::drop_source_route},
+        Row{"StrictSourceRouteBehindOthers", ping().ip_options({1, 0x44, 4, 5, 0x89, 7, 4, 10, 0, 0, 9, 0}),
+            Verdict::drop_source_route},
+        Row{"SourceRouteInAFragment", udp().ip_options({0x83, 3, 4, 0}).fragment(1),
+            Verdict::drop_source_route},
+        Row{"OptionWithoutALength", udp().ip_options({1, 1, 1, 7}), Verdict::drop_bad_ip_options},
+        Row{"OptionOfNoLength", udp().ip_options({7, 0, 0, 0}), Verdict::drop_bad_ip_options},
+        Row{"OptionOfOneByte", udp().ip_options({7, 1, 0, 0}), Verdict::drop_bad_ip_options},
+        Row{"OptionBeyondTheHeader", udp().ip_options({1, 7, 4, 4}), Verdict::drop_bad_ip_options},
+        Row{"WrongChecksumOfAHeaderWithOptions", udp().ip_options({1, 1, 1, 1}).ip_checksum(1),
+            Verdict::drop_bad_ip_checksum},
+        Row{"UdpHeaderCutShortBehindOptions", to_us().protocol(17, Bytes(7, 1)).ip_options({1, 1, 1, 1}),
+            Verdict::drop_truncated},
+        Row{"FragmentOfSctp", to_us().protocol(132, Bytes(40, 1)).fragment(0x2000),
+            Verdict::drop_unsupported_protocol},
         Row{"UdpLengthBelowItsHeader", udp().udp_bytes(7), Verdict::drop_bad_l4_header},
         Row{"UdpLengthZero", udp().udp_bytes(0), Verdict::drop_bad_l4_header},
         Row{"UdpLengthBeyondThePacket", udp().udp_bytes(8 + 5 + 1), Verdict::drop_bad_l4_header},
@@ -176,6 +186,13 @@ INSTANTIATE_TEST_SUITE_P(
              kUntagged, 14, 52},
         Good{"Icmp", ping(), PacketKind::icmp, kUntagged, 14, 32},
         Good{"DontFragment", udp().dont_fragment(), PacketKind::tcp_or_udp, kUntagged, 14, 33},
+        Good{"IpOptions", udp().ip_options({1, 1, 1, 0}), PacketKind::unusual, kUntagged, 14, 37},
+        Good{"SourceRouteBehindTheEndOfOptions", udp().ip_options({0, 0x83, 3, 4}), PacketKind::unusual,
+             kUntagged, 14, 37},
+        Good{"IcmpWithOptions", ping().ip_options({7, 3, 4, 0}), PacketKind::unusual, kUntagged, 14, 36},
+        Good{"FirstFragment", udp().fragment(0x2000), PacketKind::unusual, kUntagged, 14, 33},
+        Good{"LaterFragment", udp().fragment(0x0001), PacketKind::unusual, kUntagged, 14, 33},
+        Good{"LastFragment", udp().fragment(0x1fff), PacketKind::unusual, kUntagged, 14, 33},
         Good{"PaddingDoesNotCount", udp().padding(13), PacketKind::tcp_or_udp, kUntagged, 14, 33},
         Good{"TrailerOfAKilobyte", tcp().padding(1024), PacketKind::tcp_or_udp, kUntagged, 14, 40},
         Good{"UdpOptionsBehindTheDatagram", udp().udp_bytes(8), PacketKind::tcp_or_udp, kUntagged, 14, 33},
@@ -217,7 +234,7 @@ TEST(Parse, EveryWrongHeaderChecksumIsCaught) {
 TEST(Parse, DroppedFramesNameTheirLinkOnceItIsKnown) {
     EXPECT_EQ(parse_guarded(udp().truncated_to(13).bytes()).link, LinkId{kNoLink});
     EXPECT_EQ(parse_guarded(udp().vlan(6).bytes()).link, LinkId{kNoLink});
-    EXPECT_EQ(parse_guarded(udp().vlan(kVlan).fragment(1).bytes()).link, kTagged);
+    EXPECT_EQ(parse_guarded(udp().vlan(kVlan).ip_total_bytes(0).bytes()).link, kTagged);
 }
 
 TEST(Parse, RandomDamageNeverReadsOutside) {
@@ -234,7 +251,7 @@ TEST(Parse, RandomDamageNeverReadsOutside) {
         std::uint8_t* at = memory.begin() + memory.bytes() - frame.size();
         std::ranges::copy(frame, at);
         const ParsedPacket result = parse(at, frame.size(), addressing, 0, random() % 2 == 0);
-        if (result.kind == PacketKind::tcp_or_udp || result.kind == PacketKind::icmp) {
+        if (result.kind != PacketKind::arp && result.kind != PacketKind::dropped) {
             ASSERT_LE(result.l3_offset + result.ip_bytes, frame.size()) << "round " << round;
         }
     }

@@ -99,7 +99,8 @@ Frame rewritten(const Bytes& ip, const Translation& translation) {
 }
 Frame rewritten_partial(const Bytes& ip, const Translation& translation, bool marked) {
     const test::GuardedBytes packet{ip};
-    rewrite_partial(packet.data(), static_cast<std::uint16_t>(ip.size()), translation, marked);
+    complete_checksum(packet.data(), static_cast<std::uint16_t>(ip.size()), marked);
+    rewrite(packet.data(), translation);
     return {{packet.span().begin(), packet.span().end()}};
 }
 Frame ip_of(const PacketBuilder& builder) {

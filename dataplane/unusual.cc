@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The slow way of IPv4 packets whose ports do not lie where everybody's do: fragments, and packets with IP
+// options (requirements U14 and P3).
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "dataplane/address_check.h"
+#include "dataplane/icmp_error.h"
+#include "dataplane/ip_options.h"
+#include "dataplane/packet.h"
+#include "dataplane/worker.h"
+
+namespace fwd::dataplane {
+namespace {
+
+net::Protocol protocol_of(const std::uint8_t* ip) noexcept {
+    return static_cast<net::Protocol>(ip[net::kProtocolOffset]);
+}
+
+/// A packet's headers as if it had no IP options: what the rest of fwd looks at.
+using PlainHeaders = std::array<std::uint8_t, net::kIpv4Bytes + sizeof(rte_tcp_hdr)>;
+PlainHeaders plain_headers(const std::uint8_t* ip, std::uint16_t ip_bytes) noexcept {
+    PlainHeaders plain{};
+    const std::size_t header_bytes = net::header_bytes(ip);
+    std::memcpy(plain.data(), ip, net::kIpv4Bytes);
+    std::memcpy(plain.data() + net::kIpv4Bytes, ip + header_bytes,
+                std::min(sizeof(rte_tcp_hdr), ip_bytes - header_bytes));
+    return plain;
+}
+
+/// Whether the first fragment has all that fwd needs: with less, what it says could still be overwritten
+/// (RFC 1858, section 3).
+bool has_its_headers(net::Protocol protocol, const std::uint8_t* l4, std::size_t l4_bytes) noexcept {
+    switch (protocol) {
+        case net::Protocol::tcp:
+            return detail::check_l4(protocol, l4, l4_bytes) == Verdict::forward;
+        case net::Protocol::udp:  // the datagram is longer than this part of it
+            return l4_bytes >= sizeof(rte_udp_hdr) && net::load_host16(l4 + 4) > l4_bytes &&
+                   net::load16(l4) != 0 && net::load16(l4 + 2) != 0;
+        default:
+            return l4_bytes >= sizeof(rte_icmp_hdr);
+    }
+}
+
+}  // namespace
+
+void Worker::forward_unusual(Parsed parsed, Tsc now) noexcept {
+    const bool icmp = protocol_of(parsed.ip) == net::Protocol::icmp;
+    if (icmp && net::header_bytes(parsed.ip) != net::kIpv4Bytes) {
+        // Nothing of ICMP needs them on its way back.
+        std::uint8_t* ip = remove_ip_options(parsed.ip);
+        parsed.ip_bytes = static_cast<std::uint16_t>(parsed.ip_bytes - (ip - parsed.ip));
+        parsed.ip = ip;
+    }
+    if (net::is_fragment(parsed.ip)) return forward_fragment(parsed, now);
+    if (icmp) return forward_icmp(parsed, now);
+    const PlainHeaders plain = plain_headers(parsed.ip, parsed.ip_bytes);
+    const FlowKey key = FlowKey::from_packet(parsed.ingress, plain.data());
+    const Verdict verdict = forward_by_key(parsed, key, plain.data(), now);
+    if (verdict == Verdict::forward) return;
+    if (is_drop(verdict)) return drop(parsed.packet, verdict, parsed.ingress);
+    punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+}
+
+Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const std::uint8_t* plain,
+                               Tsc now) noexcept {
+    const Tick tick = Tick::of(now);
+    const std::uint32_t hash = shared_.flows.hash()(key);
+    SessionOpener::Result found;
+    for (int tries = 0; tries < 2; ++tries) {
+        const std::int32_t position = shared_.flows.lookup(key, hash);
+        SessionOpener::Plan plan{};
+        if (position < 0) {
+            if (plain == nullptr) return Verdict::drop_fragment_expired;
+            plan = opener_.plan(*policy_, key, plain);
+        }
+        found = find_or_open(key, hash, position, plan, tick);
+        // Another worker may just be opening or ending it.
+        if (found.verdict != Verdict::drop_session_opening && found.verdict != Verdict::drop_session_ending)
+            break;
+    }
+    if (found.flow == nullptr) return found.verdict;
+    Flow& flow = *found.flow;
+    if (parsed.ip[net::kTtlOffset] <= 1) return Verdict::punt_ttl_expired;
+    const bool has_flags = plain != nullptr && key.protocol == net::Protocol::tcp;
+    const TcpFlags flags{has_flags ? plain[net::kTcpFlagsOffset] : std::uint8_t{0}};
+    if (plain != nullptr && (!flow.settled.load(std::memory_order_relaxed) || flags.changes_state()))
+        update_session(flow, flags, tick);
+    flow.touch(tick);
+    flow.count(parsed.ip_bytes);
+    emit(parsed, flow, flow.translation.destination, now);
+    return Verdict::forward;
+}
+
+void Worker::forward_fragment(const Parsed& parsed, Tsc now) noexcept {
+    const std::optional<FragmentPlace> place = FragmentPlace::of(parsed.ip, parsed.ip_bytes);
+    if (!place) return drop(parsed.packet, Verdict::drop_bad_fragment, parsed.ingress);
+    const Fragment fragment{parsed.packet, parsed.ip, parsed.ip_bytes, parsed.ingress};
+    Datagram& datagram = fragments_.find_or_add(fragment, now);
+    const Verdict noted = is_drop(datagram.verdict) ? datagram.verdict : datagram.note(*place);
+    if (is_drop(noted)) {
+        if (is_drop(datagram.verdict)) fragments_.drop_waiting(datagram, datagram.verdict);
+        return drop(parsed.packet, noted, parsed.ingress);
+    }
+    if (place->is_first()) {
+        forward_first_fragment(datagram, parsed, now);
+        while (const auto waiting = fragments_.release(datagram))
+            forward_later_fragment(datagram, *waiting, now);
+    } else if (datagram.flow || datagram.verdict == Verdict::punt_echo) {
+        forward_later_fragment(datagram, fragment, now);
+    } else if (const Verdict held = fragments_.hold(datagram, fragment); is_drop(held)) {
+        return drop(parsed.packet, held, parsed.ingress);
+    }
+    if (datagram.is_complete()) fragments_.remove(datagram);
+}
+
+void Worker::forward_first_fragment(Datagram& datagram, const Parsed& parsed, Tsc now) noexcept {
+    const net::Protocol protocol = protocol_of(parsed.ip);
+    const std::size_t header_bytes = net::header_bytes(parsed.ip);
+    const std::uint8_t* l4 = parsed.ip + header_bytes;
+    Verdict verdict = Verdict::drop_bad_fragment;
+    if (!has_its_headers(protocol, l4, parsed.ip_bytes - header_bytes)) {
+        // dropped
+    } else if (protocol == net::Protocol::icmp) {
+        // What errors quote is shorter than any fragment.
+        verdict = l4[0] == kIcmpEchoRequest ? check_echo(parsed) : Verdict::drop_icmp_ignored;
+    } else {
+        const PlainHeaders plain = plain_headers(parsed.ip, parsed.ip_bytes);
+        datagram.flow = FlowKey::from_packet(parsed.ingress, plain.data());
+        verdict = forward_by_key(parsed, *datagram.flow, plain.data(), now);
+        if (verdict == Verdict::forward) return;
+    }
+    datagram.verdict = verdict == Verdict::punt_ttl_expired ? Verdict::drop_ttl_expired : verdict;
+    if (is_drop(verdict)) return drop(parsed.packet, verdict, parsed.ingress);
+    punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+}
+
+void Worker::forward_later_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept {
+    const Parsed parsed{fragment.packet, fragment.ip, fragment.ip_bytes, fragment.ingress};
+    Verdict verdict = datagram.verdict;
+    if (verdict == Verdict::forward) {
+        verdict = forward_by_key(parsed, *datagram.flow, nullptr, now);
+        if (verdict == Verdict::forward) return;
+        // No error answers a later fragment (RFC 1122, section 3.2.2).
+        if (verdict == Verdict::punt_ttl_expired) verdict = Verdict::drop_ttl_expired;
+    }
+    if (is_drop(verdict)) return drop(parsed.packet, verdict, parsed.ingress);
+    punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+}
+
+}  // namespace fwd::dataplane
