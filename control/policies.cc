@@ -27,6 +27,10 @@ std::array<Tick, dataplane::kSessionStateCount> to_ticks(const TimeoutSettings& 
     set(SessionState::tcp_unanswered, timeouts.tcp_opening);
     set(SessionState::tcp_opening, timeouts.tcp_opening);
     set(SessionState::tcp_established, timeouts.tcp_established);
+    // RFC 5382, REQ-5: only both FINs, or a RST, make a connection transitory.
+    set(SessionState::tcp_client_done, timeouts.tcp_established);
+    set(SessionState::tcp_target_done, timeouts.tcp_established);
+    set(SessionState::tcp_reset, timeouts.tcp_closing);
     set(SessionState::tcp_closing, timeouts.tcp_closing);
     return ticks;
 }

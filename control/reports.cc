@@ -209,6 +209,8 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
     const Tick idle = now - last;
     const Tick timeout = dataplane_.policy().timeouts[index];
     const std::optional<RuleId> rule = policies_.book_id(session.rule);
+    const dataplane::FlowCounts in = flows.counts(id);
+    const dataplane::FlowCounts out = flows.counts(session.reverse);
     const auto& t = forward.translation;
     return {{"rule", rule ? Json(book_.rules().at(*rule).name) : Json()},
             {"protocol", session.protocol == net::Protocol::tcp ? "tcp" : "udp"},
@@ -217,10 +219,10 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
             {"external", to_text(key.destination_endpoint())},
             {"source", to_text(net::Endpoint{t.source, t.source_port})},
             {"target", to_text(net::Endpoint{t.destination, t.destination_port})},
-            {"packets_in", forward.packet_count()},
-            {"bytes_in", forward.byte_count()},
-            {"packets_out", reverse.packet_count()},
-            {"bytes_out", reverse.byte_count()},
+            {"packets_in", in.packets},
+            {"bytes_in", in.bytes},
+            {"packets_out", out.packets},
+            {"bytes_out", out.bytes},
             {"age_s", now.before(session.opened) ? 0.0 : seconds(now - session.opened)},
             {"idle_s", seconds(idle)},
             {"expires_s", idle.before(timeout) ? seconds(timeout - idle) : 0.0}};

@@ -19,8 +19,9 @@ void RuleTotaller::refresh() {
         if (counters.find(session.rule) != nullptr) {
             RuleTotals& rule = rows_[session.rule.slot].totals;
             for (const dataplane::FlowPosition position : {id, session.reverse}) {
-                rule.packets += flows.flow(position).packet_count();
-                rule.bytes += flows.flow(position).byte_count();
+                const dataplane::FlowCounts counts = flows.counts(position);
+                rule.packets += counts.packets;
+                rule.bytes += counts.bytes;
             }
             ++rule.sessions;
         }

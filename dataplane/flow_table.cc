@@ -128,9 +128,10 @@ void FlowTable::publish(const NewSession& n) noexcept {
         record.direction = direction;
         record.settled.store(is_settled(first_state(n.protocol), direction), std::memory_order_relaxed);
         record.last_seen.store(n.now.value, std::memory_order_relaxed);
-        record.packets_low.store(0, std::memory_order_relaxed);
-        record.packets_high.store(0, std::memory_order_relaxed);
-        record.bytes.store(0, std::memory_order_relaxed);
+        record.acknowledged.store(0, std::memory_order_relaxed);
+        record.counts.store(0, std::memory_order_relaxed);
+        session(position).full_counts.store(0, std::memory_order_relaxed);
+        session(position).bytes.store(0, std::memory_order_relaxed);
     };
     fill(n.forward, Direction::forward, n.forward_translation);
     fill(n.reverse, Direction::reverse, n.reverse_translation);
@@ -141,6 +142,7 @@ void FlowTable::publish(const NewSession& n) noexcept {
     shared.reverse = n.reverse;
     shared.opened = n.now;
     shared.source_counted = n.source_counted;
+    shared.window_shifts.store(0, std::memory_order_relaxed);
     count_move(SessionState::count_, first_state(n.protocol));
 
     const auto go_live = [this](FlowPosition position) {
@@ -170,8 +172,9 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     // From dead on nobody changes the state; an advance() that is still under way counts for itself.
     const SessionState last = shared.state.exchange(SessionState::count_, std::memory_order_acq_rel);
     count_move(last, SessionState::count_);
-    rule_counters_.session_closed(shared.rule, forward.packet_count() + reverse.packet_count(),
-                                  forward.byte_count() + reverse.byte_count());
+    const FlowCounts in = counts(id);
+    const FlowCounts out = counts(shared.reverse);
+    rule_counters_.session_closed(shared.rule, in.packets + out.packets, in.bytes + out.bytes);
     if (shared.source_counted) rule_counters_.sources().give_back(shared.rule.slot, forward.key.source);
     release_session();
     reclaimer.bury(id);
@@ -246,6 +249,39 @@ bool FlowTable::advance(FlowPosition id, Direction direction, TcpFlags flags, Ti
            !deadline(id).compare_exchange_weak(due, (now + timeout).value | 1U, std::memory_order_relaxed)) {
     }
     return true;
+}
+
+bool FlowTable::believes_rst(const Flow& rst, std::uint32_t sequence) noexcept {
+    const Session& shared = session(rst.session);
+    if (!has_connection(shared.state.load(std::memory_order_relaxed))) return true;
+    const bool from_client = rst.direction == Direction::forward;
+    const Flow& receiver = flow(from_client ? shared.reverse : rst.session);
+    const std::uint32_t acknowledged = receiver.acknowledged.load(std::memory_order_relaxed);
+    const unsigned shifts = shared.window_shifts.load(std::memory_order_relaxed);
+    return acknowledged == 0 || dataplane::believes_rst(sequence, net::be32::from_wire(acknowledged).host(),
+                                                        from_client ? shifts >> 4U : shifts & 0xfU);
+}
+
+FlowCounts FlowTable::counts(FlowPosition position) noexcept {
+    const Session& spilled = session(position);
+    const std::uint64_t word = flow(position).counts.load(std::memory_order_relaxed);
+    return {
+        .packets = (std::uint64_t{spilled.full_counts.load(std::memory_order_relaxed)} << Flow::kPacketBits) +
+                   (word & ((1U << Flow::kPacketBits) - 1)),
+        .bytes = spilled.bytes.load(std::memory_order_relaxed) + (word >> Flow::kPacketBits)};
+}
+
+void FlowTable::spill_counts(Flow& record) noexcept {
+    std::uint64_t word = record.counts.load(std::memory_order_relaxed);
+    // Another worker that carries the same flow may have seen it, too.
+    if ((word & ((1U << Flow::kPacketBits) - 1)) != 0 ||
+        !record.counts.compare_exchange_strong(word, 0, std::memory_order_relaxed)) {
+        return;
+    }
+    Session& spilled = session(position_of(record));
+    spilled.full_counts.fetch_add(1, std::memory_order_relaxed);
+    // The packets' last carry went into the bytes.
+    spilled.bytes.fetch_add((word >> Flow::kPacketBits) - 1, std::memory_order_relaxed);
 }
 
 void FlowTable::count_move(SessionState from, SessionState to) noexcept {

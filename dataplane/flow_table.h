@@ -72,9 +72,9 @@ struct alignas(64) Flow {
     std::atomic<std::uint32_t> last_seen{0};  ///< Tick
     FlowKey key;                              ///< written by whoever has claimed the record
     Translation translation;
-    std::atomic<std::uint64_t> bytes{0};  ///< of IP packets
-    std::atomic<std::uint32_t> packets_low{0};
-    std::atomic<std::uint16_t> packets_high{0};
+    std::atomic<std::uint64_t> counts{0};  ///< see count()
+    std::atomic<std::uint32_t> acknowledged{
+        0};  ///< TCP: what this direction has acknowledged last; 0: nothing
     Direction direction = Direction::forward;
     /// Packets without SYN, FIN and RST need not look at the session.
     std::atomic<bool> settled{false};
@@ -85,32 +85,41 @@ struct alignas(64) Flow {
             last_seen.store(now.value, std::memory_order_relaxed);
         }
     }
-    void count(std::uint16_t ip_bytes) noexcept {
-        const std::uint32_t low = packets_low.load(std::memory_order_relaxed) + 1;
-        packets_low.store(low, std::memory_order_relaxed);
-        if (low == 0) [[unlikely]]
-            packets_high.fetch_add(1, std::memory_order_relaxed);
-        bytes.store(bytes.load(std::memory_order_relaxed) + ip_bytes, std::memory_order_relaxed);
+    static constexpr unsigned kPacketBits = 24;
+    /// Counts a packet: packets in the lowest bits, bytes of IP packets above them.
+    /// @return true when the packets' bits are full: FlowTable::spill_counts() has to empty the word
+    [[nodiscard]] bool count(std::uint16_t ip_bytes) noexcept {
+        const std::uint64_t next =
+            counts.load(std::memory_order_relaxed) + ((std::uint64_t{ip_bytes} << kPacketBits) | 1U);
+        counts.store(next, std::memory_order_relaxed);
+        return (next & ((1U << kPacketBits) - 1)) == 0;
     }
-    std::uint64_t packet_count() const noexcept {
-        return std::uint64_t{packets_high.load(std::memory_order_relaxed)} << 32U |
-               packets_low.load(std::memory_order_relaxed);
-    }
-    std::uint64_t byte_count() const noexcept { return bytes.load(std::memory_order_relaxed); }
 };
 static_assert(sizeof(Flow) == 64);
 static_assert(std::atomic<NextHopRef>::is_always_lock_free && std::atomic<StateWord>::is_always_lock_free);
 
-/// What both directions share; touched only when it changes.
+/// What both directions share; touched only when it changes. Lies at the forward flow's position; of the one
+/// at the reverse flow's, only the counters are used.
 struct alignas(32) Session {
     std::atomic<SessionState> state{SessionState::udp_unanswered};
     net::Protocol protocol = net::Protocol::udp;
+    bool source_counted = false;  ///< in SourceCounts
+    /// TCP window scales (RFC 7323), the client's in the low four bits, the target's in the high ones.
+    std::atomic<std::uint8_t> window_shifts{0};
     RuleId rule;
     FlowPosition reverse;
     Tick opened;
-    bool source_counted = false;  ///< in SourceCounts
+    // What did not fit in Flow::counts of this position.
+    std::atomic<std::uint32_t> full_counts{0};  ///< 2^24 packets each
+    std::atomic<std::uint64_t> bytes{0};
 };
 static_assert(sizeof(Session) == 32);
+
+/// What a flow's packets add up to.
+struct FlowCounts {
+    std::uint64_t packets = 0;
+    std::uint64_t bytes = 0;  ///< of IP packets
+};
 
 class Reclaimer;
 
@@ -171,6 +180,9 @@ class FlowTable {
         return {static_cast<std::uint32_t>(&flow - flows_)};
     }
     Session& session(FlowPosition id) noexcept { return sessions_[id.value]; }
+    FlowCounts counts(FlowPosition position) noexcept;
+    /// To be called when Flow::count() says so.
+    void spill_counts(Flow& flow) noexcept;
     /// When the session at a position has to be looked at next: a Tick that is made odd, kNoSession or
     /// kDueAtOnce. A hint for sweeping: it may be too early, or as late as the timeout of the session's first
     /// state.
@@ -216,6 +228,10 @@ class FlowTable {
     /// Marks a session to be retired by the next sweep; its packets are dropped from now on. Any thread that
     /// is online in QSBR; false when the session is not live any more.
     bool condemn(FlowPosition id, StateWord expected) noexcept;
+
+    /// Whether a RST of this flow may end its session (requirement T11).
+    /// @param sequence its sequence number, host order
+    bool believes_rst(const Flow& flow, std::uint32_t sequence) noexcept;
 
     /// Moves a session on after a packet; true when the state changed.
     bool advance(FlowPosition id, Direction direction, TcpFlags flags, Tick now,

@@ -19,12 +19,16 @@ enum class SessionState : std::uint8_t {
     tcp_unanswered,   ///< a SYN from the client
     tcp_opening,      ///< and a SYN from the target
     tcp_established,  ///< and an ACK from the client
-    tcp_closing,      ///< a FIN or RST was seen (RFC 5382: transitory)
+    tcp_client_done,  ///< a FIN from the client alone: data may flow from the target for as long as it likes
+    tcp_target_done,  ///< the other way round
+    tcp_reset,  ///< a RST was seen; transitory, as long as nothing shows that its receiver did not believe it
+    tcp_closing,  ///< both FINs were seen, or there was never more than a handshake (RFC 5382: transitory)
     count_
 };
 inline constexpr std::size_t kSessionStateCount = static_cast<std::size_t>(SessionState::count_);
 inline constexpr std::array<std::string_view, kSessionStateCount> kSessionStateNames{
-    "unanswered", "answered", "assured", "unanswered", "opening", "established", "closing"};
+    "unanswered",  "answered",    "assured",     "unanswered", "opening",
+    "established", "half-closed", "half-closed", "reset",      "closing"};
 
 /// Seen from the client that opened the session.
 enum class Direction : std::uint8_t { forward, reverse };
@@ -46,6 +50,7 @@ constexpr std::optional<Evictable> evictable_as(SessionState state) noexcept {
         case SessionState::udp_answered:
         case SessionState::tcp_opening:
             return Evictable::half_open;
+        case SessionState::tcp_reset:
         case SessionState::tcp_closing:
             return Evictable::closing;
         default:
@@ -61,6 +66,8 @@ constexpr bool is_settled(SessionState state, Direction direction) noexcept {
             return direction == Direction::reverse;
         case SessionState::udp_assured:
         case SessionState::tcp_established:
+        case SessionState::tcp_client_done:
+        case SessionState::tcp_target_done:
         case SessionState::tcp_closing:
             return true;
         default:
@@ -72,33 +79,67 @@ constexpr SessionState first_state(net::Protocol protocol) noexcept {
     return protocol == net::Protocol::tcp ? SessionState::tcp_unanswered : SessionState::udp_unanswered;
 }
 
-/// The state after a packet; `flags` are ignored for UDP.
+/// Whether there is a connection that a stranger could end by a forged RST.
+constexpr bool has_connection(SessionState state) noexcept {
+    return state == SessionState::tcp_established || state == SessionState::tcp_client_done ||
+           state == SessionState::tcp_target_done;
+}
+
+/// The state after a packet; `flags` are ignored for UDP. A RST is believed: see believes_rst().
 constexpr SessionState next_state(SessionState state, Direction direction, TcpFlags flags) noexcept {
+    const bool from_client = direction == Direction::forward;
     switch (state) {
         case SessionState::udp_unanswered:
-            return direction == Direction::reverse ? SessionState::udp_answered : state;
+            return from_client ? state : SessionState::udp_answered;
         case SessionState::udp_answered:
-            return direction == Direction::forward ? SessionState::udp_assured : state;
+            return from_client ? SessionState::udp_assured : state;
         case SessionState::udp_assured:
             return state;
         default:
             break;
     }
-    if (flags.has(TcpFlags::kFin) || flags.has(TcpFlags::kRst)) return SessionState::tcp_closing;
+    if (flags.has(TcpFlags::kRst)) {
+        if (has_connection(state)) return SessionState::tcp_reset;
+        return state == SessionState::tcp_reset ? state : SessionState::tcp_closing;
+    }
+    const bool fin = flags.has(TcpFlags::kFin);
     switch (state) {
         case SessionState::tcp_unanswered:
-            return direction == Direction::reverse && flags.has(TcpFlags::kSyn) ? SessionState::tcp_opening
-                                                                                : state;
+            return !from_client && flags.has(TcpFlags::kSyn) ? SessionState::tcp_opening : state;
         case SessionState::tcp_opening:
-            return direction == Direction::forward && flags.has(TcpFlags::kAck)
-                       ? SessionState::tcp_established
-                       : state;
-        case SessionState::tcp_closing:
+            if (!from_client) return fin ? SessionState::tcp_closing : state;
+            if (!flags.has(TcpFlags::kAck)) return state;
+            return fin ? SessionState::tcp_client_done : SessionState::tcp_established;
+        case SessionState::tcp_established:
+            if (!fin) return state;
+            return from_client ? SessionState::tcp_client_done : SessionState::tcp_target_done;
+        case SessionState::tcp_client_done:
+            return fin && !from_client ? SessionState::tcp_closing : state;
+        case SessionState::tcp_target_done:
+            return fin && from_client ? SessionState::tcp_closing : state;
+        case SessionState::tcp_reset:
             // A client may use its port again at once (requirement T12).
-            return direction == Direction::forward && flags.opens() ? SessionState::tcp_unanswered : state;
+            if (from_client && flags.opens()) return SessionState::tcp_unanswered;
+            // Whoever goes on has not taken the RST for real (RFC 6146, section 3.5.2.2; RFC 5961, section
+            // 3.2); if it was, the next one follows.
+            if (!flags.has(TcpFlags::kAck) || flags.has(TcpFlags::kSyn)) return state;
+            if (!fin) return SessionState::tcp_established;
+            return from_client ? SessionState::tcp_client_done : SessionState::tcp_target_done;
+        case SessionState::tcp_closing:
+            return from_client && flags.opens() ? SessionState::tcp_unanswered : state;
         default:
             return state;
     }
+}
+
+/// Whether the receiver of a RST can have taken it for real: its sequence number is the next one that the
+/// receiver waits for, or lies in the window behind (RFC 5961, section 3.2). What fwd has seen last of the
+/// receiver may be older than what it has sent, so the window counts as well.
+/// @param acknowledged by the receiver, as far as fwd has seen
+/// @param window_shift that the receiver has announced (RFC 7323), at most 14
+constexpr bool believes_rst(std::uint32_t sequence, std::uint32_t acknowledged,
+                            unsigned window_shift) noexcept {
+    return sequence - acknowledged <= std::uint32_t{0xffff} << window_shift;
 }
 
 }  // namespace fwd::dataplane

@@ -83,12 +83,12 @@ Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const s
     if (found.flow == nullptr) return found.verdict;
     Flow& flow = *found.flow;
     if (parsed.ip[net::kTtlOffset] <= 1) return Verdict::punt_ttl_expired;
-    const bool has_flags = plain != nullptr && key.protocol == net::Protocol::tcp;
-    const TcpFlags flags{has_flags ? plain[net::kTcpFlagsOffset] : std::uint8_t{0}};
-    if (plain != nullptr && (!flow.settled.load(std::memory_order_relaxed) || flags.changes_state()))
-        update_session(flow, flags, tick);
+    if (plain != nullptr) {
+        const bool tcp = key.protocol == net::Protocol::tcp;
+        update_session(flow, tcp ? parsed.ip + net::header_bytes(parsed.ip) : nullptr, tick);
+    }
     flow.touch(tick);
-    flow.count(parsed.ip_bytes);
+    if (flow.count(parsed.ip_bytes)) shared_.flows.spill_counts(flow);
     emit(parsed, flow, flow.translation.destination, now);
     return Verdict::forward;
 }

@@ -13,6 +13,7 @@
 #include "dataplane/address_check.h"
 #include "dataplane/icmp_error.h"
 #include "dataplane/packet.h"
+#include "dataplane/tcp_options.h"
 
 namespace fwd::dataplane {
 namespace {
@@ -332,12 +333,16 @@ SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t has
         return;
     }
     const Tick tick = Tick::of(now);
-    const TcpFlags flags{protocol == net::Protocol::tcp ? ip[net::kTcpFlagsOffset] : std::uint8_t{0}};
+    const bool tcp = protocol == net::Protocol::tcp;
+    const TcpFlags flags{tcp ? ip[net::kTcpFlagsOffset] : std::uint8_t{0}};
     if (!flow.settled.load(std::memory_order_relaxed) || flags.changes_state()) [[unlikely]] {
-        update_session(flow, flags, tick);
+        update_session(flow, tcp ? ip + net::kIpv4Bytes : nullptr, tick);
+    } else if (tcp) {
+        flow.acknowledged.store(net::load32(ip + net::kTcpAcknowledgementOffset), std::memory_order_relaxed);
     }
     flow.touch(tick);
-    flow.count(parsed.ip_bytes);
+    if (flow.count(parsed.ip_bytes)) [[unlikely]]
+        shared_.flows.spill_counts(flow);
     const NextHopRef ref = flow.next_hop.load(std::memory_order_relaxed);
     const AdjacencyId id{ref.adjacency};
     const Adjacency adjacency = shared_.neighbours.get(id);
@@ -351,9 +356,20 @@ SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t has
     }
 }
 
-void Worker::update_session(Flow& flow, TcpFlags flags, Tick now) noexcept {
+void Worker::update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept {
     FlowTable& flows = shared_.flows;
-    const std::atomic<SessionState>& state = flows.session(flow.session).state;
+    TcpFlags flags{};
+    if (tcp != nullptr) {
+        flags.bits = tcp[net::kTcpFlagsOffset - net::kIpv4Bytes];
+        if (flags.has(TcpFlags::kRst)) {
+            // It is forwarded all the same: its receiver knows best.
+            if (!flows.believes_rst(flow, net::load_host32(tcp + 4))) return;
+        } else {
+            note_tcp(flow, tcp, flags);
+        }
+    }
+    Session& session = flows.session(flow.session);
+    const std::atomic<SessionState>& state = session.state;
     if (flows.advance(flow.session, flow.direction, flags, now, policy_->timeouts))
         opener_.note_moved(flow.session, flows.flow(flow.session).load_state(),
                            state.load(std::memory_order_relaxed));
@@ -363,6 +379,24 @@ void Worker::update_session(Flow& flow, TcpFlags flags, Tick now) noexcept {
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!is_settled(state.load(std::memory_order_relaxed), flow.direction))
         flow.settled.store(false, std::memory_order_relaxed);
+}
+
+void Worker::note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexcept {
+    Session& session = shared_.flows.session(flow.session);
+    const bool from_client = flow.direction == Direction::forward;
+    if (flags.has(TcpFlags::kSyn) && !has_connection(session.state.load(std::memory_order_relaxed))) {
+        // What a connection before may have left.
+        if (from_client && flags.opens()) {
+            shared_.flows.flow(flow.session).acknowledged.store(0, std::memory_order_relaxed);
+            shared_.flows.flow(session.reverse).acknowledged.store(0, std::memory_order_relaxed);
+        }
+        const auto shift = static_cast<std::uint8_t>(tcp_window_shift(tcp));
+        const std::uint8_t others = session.window_shifts.load(std::memory_order_relaxed) &
+                                    static_cast<std::uint8_t>(from_client ? 0xf0U : 0x0fU);
+        session.window_shifts.store(static_cast<std::uint8_t>(others | (from_client ? shift : shift << 4U)),
+                                    std::memory_order_relaxed);
+    }
+    if (flags.has(TcpFlags::kAck)) flow.acknowledged.store(net::load32(tcp + 8), std::memory_order_relaxed);
 }
 
 std::optional<NextHop> Worker::find_next_hop(Flow& flow, net::Ipv4Address destination,

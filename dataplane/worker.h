@@ -100,7 +100,10 @@ class Worker {
     void forward_fragment(const Parsed& parsed, Tsc now) noexcept;
     void forward_first_fragment(Datagram& datagram, const Parsed& parsed, Tsc now) noexcept;
     void forward_later_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
-    void update_session(Flow& flow, TcpFlags flags, Tick now) noexcept;
+    /// @param tcp the header of a TCP packet, otherwise nullptr
+    void update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept;
+    /// Keeps what belief in later RSTs depends on.
+    void note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexcept;
     void translate(const Parsed& parsed, const Translation& translation) noexcept;
     /// The same for any packet, with IP options or a fragment.
     void translate_any(const Parsed& parsed, const Translation& translation) noexcept;

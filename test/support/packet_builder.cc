@@ -101,6 +101,15 @@ PacketBuilder& PacketBuilder::tcp(std::uint16_t source_port, std::uint16_t desti
     tcp_flags_ = flags;
     return *this;
 }
+PacketBuilder& PacketBuilder::sequence(std::uint32_t number, std::uint32_t acknowledged) {
+    sequence_ = number;
+    acknowledged_ = acknowledged;
+    return *this;
+}
+PacketBuilder& PacketBuilder::tcp_options(Bytes options) {
+    tcp_options_ = std::move(options);
+    return *this;
+}
 PacketBuilder& PacketBuilder::icmp(std::uint8_t type, std::uint8_t code, std::uint32_t rest) {
     protocol_ = 1;
     icmp_type_ = type;
@@ -209,16 +218,18 @@ Bytes PacketBuilder::l4() const {
             field = 6;
             break;
         case 6:
-            covered = 20 + payload_.size();
+            covered = 20 + tcp_options_.size() + payload_.size();
             put16(l4, source_port_);
             put16(l4, destination_port_);
-            put32(l4, 0x11223344);
-            put32(l4, 0x55667788);
-            put8(l4, static_cast<std::uint8_t>(tcp_words_.value_or(5) << 4U));
+            put32(l4, sequence_);
+            put32(l4, acknowledged_);
+            put8(l4, static_cast<std::uint8_t>(
+                         tcp_words_.value_or(static_cast<std::uint8_t>(5 + tcp_options_.size() / 4)) << 4U));
             put8(l4, tcp_flags_);
             put16(l4, 0x4000);
             put16(l4, 0);
             put16(l4, 0);
+            put(l4, tcp_options_);
             field = 16;
             break;
         default:
