@@ -42,7 +42,8 @@ Error to_error(const dataplane::SetupError& error) {
 std::string changed_for_good(const Settings& a, const Settings& b) {
     const auto same_link = [](const LinkSettings& x, const LinkSettings& y) {
         return x.name == y.name && x.device == y.device && x.addresses == y.addresses && x.vlan == y.vlan &&
-               x.mtu == y.mtu && x.queues == y.queues && x.rx_checksum == y.rx_checksum && x.ping == y.ping;
+               x.mtu == y.mtu && x.queues == y.queues && x.rx_checksum == y.rx_checksum && x.ping == y.ping &&
+               x.greatest_mss() == y.greatest_mss();
     };
     const auto same_route = [](const RouteSettings& x, const RouteSettings& y) {
         return x.prefix == y.prefix && x.via == y.via && x.link == y.link;
@@ -124,6 +125,7 @@ Result<void> Daemon::create_dataplane() {
                                 .queues = link.queues,
                                 .rx_checksum_partial = link.rx_checksum == RxChecksum::partial,
                                 .ping = link.ping,
+                                .mss_clamp = link.greatest_mss(),
                                 .addresses = link.addresses});
     }
     config.sessions = settings_.sessions;

@@ -21,6 +21,8 @@ constexpr std::uint32_t kFewestSessions = 16;
 constexpr std::uint32_t kMostSessions = 100'000'000;
 constexpr std::uint16_t kSmallestMtu = 68;  // RFC 791
 constexpr std::uint16_t kLargestMtu = 9600;
+constexpr std::uint16_t kSmallestMss = 88;  // Linux takes smaller ones for an attack
+constexpr std::uint16_t kLargestMss = kLargestMtu - 40;
 constexpr std::uint16_t kMostQueues = 1024;  // DPDK's RTE_MAX_QUEUES_PER_PORT
 constexpr std::size_t kLongestDevice = 255;
 constexpr std::size_t kLongestSocketPath = 107;  // sun_path without its NUL
@@ -136,6 +138,15 @@ constexpr std::pair<std::string_view, RxChecksum> kRxChecksums[] = {
     {"partial", RxChecksum::partial},
 };
 
+Result<void> read_mss_clamp(const Value& value, LinkSettings& link) {
+    if (value.is_integer()) return assign(value.integer(kSmallestMss, kLargestMss), link.mss_clamp);
+    const Result<std::string> word = value.string();
+    if (!word) return value.wrong_type("bytes or \"mtu\"");
+    if (*word != "mtu") return value.bad(fmt::format("got {}, want bytes or 'mtu'", in_quotes(*word)));
+    link.mss_clamp_to_mtu = true;
+    return {};
+}
+
 constexpr Field<LinkSettings> kLinkFields[] = {
     {"name", R"("lan")", [](auto& v, auto& link) { return assign(read_text(v, parse_link_name), link.name); },
      Presence::required},
@@ -153,6 +164,7 @@ constexpr Field<LinkSettings> kLinkFields[] = {
     {"rx_checksum", R"("trusted")",
      [](auto& v, auto& link) { return assign(read_choice(v, kRxChecksums), link.rx_checksum); }},
     {"ping", "true", [](auto& v, auto& link) { return assign(v.boolean(), link.ping); }},
+    {"mss_clamp", R"(1452 or "mtu")", read_mss_clamp},
 };
 
 constexpr Field<RouteSettings> kRouteFields[] = {

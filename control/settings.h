@@ -37,7 +37,14 @@ struct LinkSettings {
     std::uint16_t mtu = 1500;                      ///< of IP packets, bytes; 68 to 9600
     std::uint16_t queues = 0;  ///< rx and tx queues; 0: one for each worker if the device can
     RxChecksum rx_checksum = RxChecksum::trusted;
-    bool ping = false;  ///< answer ICMP echo requests to own addresses
+    bool ping = false;            ///< answer ICMP echo requests to own addresses
+    std::uint16_t mss_clamp = 0;  ///< no TCP segments beyond this through the link; 0: as the ends like
+    bool mss_clamp_to_mtu = false;
+    /// The same for the data plane.
+    std::uint16_t greatest_mss() const {
+        constexpr std::uint16_t kHeaders = 40;  // of IPv4 and TCP
+        return mss_clamp_to_mtu ? static_cast<std::uint16_t>(mtu - kHeaders) : mss_clamp;
+    }
 };
 
 struct RouteSettings {

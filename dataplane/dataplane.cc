@@ -136,6 +136,7 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         link.mac = (*port)->mac();
         link.rx_checksum_partial = wanted.rx_checksum_partial;
         link.ping = wanted.ping;
+        link.mss_clamp = wanted.mss_clamp;
         link.addresses = wanted.addresses;
         for (const auto& own : link.addresses) link.networks.push_back(own.prefix());
         std::ranges::sort(link.networks);

@@ -24,6 +24,7 @@ struct DataplaneConfig {
         std::uint16_t queues = 0;
         bool rx_checksum_partial = false;
         bool ping = false;
+        std::uint16_t mss_clamp = 0;
         std::vector<net::InterfaceAddress> addresses;
     };
     std::vector<LinkConfig> links;

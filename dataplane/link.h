@@ -38,6 +38,7 @@ struct Link {
     net::MacAddress mac;
     bool rx_checksum_partial = false;  ///< requirement P8
     bool ping = false;
+    std::uint16_t mss_clamp = 0;  ///< TCP segments through the link are no bigger; 0: as the ends like
     std::vector<net::InterfaceAddress> addresses;
     std::vector<net::Ipv4Prefix> networks;  ///< of the addresses, each once
 

@@ -5,12 +5,15 @@
 
 #include <algorithm>
 
+#include "dataplane/net/checksum.h"
+#include "dataplane/net/ipv4.h"
+
 namespace fwd::dataplane {
 namespace {
 
 constexpr std::uint8_t kEnd = 0, kNothing = 1;
 constexpr std::size_t kDataOffset = 12;
-constexpr std::uint8_t kWindowScaleBytes = 3;
+constexpr std::uint8_t kWindowScaleBytes = 3, kMssBytes = 4;
 constexpr unsigned kGreatestShift = 14;
 
 }  // namespace
@@ -29,6 +32,22 @@ std::optional<std::size_t> find_tcp_option(const std::uint8_t* tcp, std::uint8_t
         at += tcp[at + 1];
     }
     return std::nullopt;
+}
+
+void clamp_tcp_mss(std::uint8_t* tcp, std::uint16_t greatest) noexcept {
+    const auto at = find_tcp_option(tcp, kTcpOptionMss, kMssBytes);
+    if (!at || net::load_host16(tcp + *at) <= greatest) return;
+    std::uint16_t before = net::load16(tcp + *at);
+    std::uint16_t after = net::be16::from_host(greatest).wire();
+    net::store16(tcp + *at, after);
+    if (*at % 2 != 0) {  // across two words of the sum
+        before = __builtin_bswap16(before);
+        after = __builtin_bswap16(after);
+    }
+    net::ChecksumDelta change;
+    change.replace16(before, after);
+    std::uint8_t* checksum = tcp + offsetof(rte_tcp_hdr, cksum);
+    net::store16(checksum, change.apply(net::load16(checksum)));
 }
 
 unsigned tcp_window_shift(const std::uint8_t* tcp) noexcept {

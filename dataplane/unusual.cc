@@ -86,6 +86,8 @@ Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const s
     if (plain != nullptr) {
         const bool tcp = key.protocol == net::Protocol::tcp;
         update_session(flow, tcp ? parsed.ip + net::header_bytes(parsed.ip) : nullptr, tick);
+        if (tcp && clamps_mss_ && TcpFlags{plain[net::kTcpFlagsOffset]}.has(TcpFlags::kSyn))
+            clamp_mss(parsed, flow);
     }
     flow.touch(tick);
     if (flow.count(parsed.ip_bytes)) shared_.flows.spill_counts(flow);

@@ -60,6 +60,7 @@ struct Worker::Burst {
 Worker::Worker(const SharedTables& shared, const Config& config)
     : shared_{shared},
       config_{config},
+      clamps_mss_{std::ranges::any_of(shared.links, [](const Link& link) { return link.mss_clamp != 0; })},
       burst_{std::make_unique<Burst>()},
       reclaimer_{shared.flows, kBuriedPositions},
       opener_{shared, reclaimer_, counters_, config.index},
@@ -337,6 +338,7 @@ SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t has
     const TcpFlags flags{tcp ? ip[net::kTcpFlagsOffset] : std::uint8_t{0}};
     if (!flow.settled.load(std::memory_order_relaxed) || flags.changes_state()) [[unlikely]] {
         update_session(flow, tcp ? ip + net::kIpv4Bytes : nullptr, tick);
+        if (clamps_mss_ && flags.has(TcpFlags::kSyn)) clamp_mss(parsed, flow);
     } else if (tcp) {
         flow.acknowledged.store(net::load32(ip + net::kTcpAcknowledgementOffset), std::memory_order_relaxed);
     }
@@ -379,6 +381,20 @@ void Worker::update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexc
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!is_settled(state.load(std::memory_order_relaxed), flow.direction))
         flow.settled.store(false, std::memory_order_relaxed);
+}
+
+void Worker::clamp_mss(const Parsed& parsed, const Flow& flow) noexcept {
+    const Link& ingress = shared_.links[parsed.ingress.value];
+    std::uint16_t greatest = ingress.mss_clamp;
+    if (const auto next_hop = policy_->routes->find(flow.translation.destination)) {
+        const std::uint16_t other = shared_.links[next_hop->egress.value].mss_clamp;
+        if (greatest == 0 || (other != 0 && other < greatest)) greatest = other;
+    }
+    if (greatest == 0) return;
+    // A partial checksum would not be known for one afterwards.
+    if (ingress.rx_checksum_partial && !net::is_fragment(parsed.ip))
+        complete_checksum(parsed.ip, parsed.ip_bytes, is_marked_partial(*parsed.packet));
+    clamp_tcp_mss(parsed.ip + net::header_bytes(parsed.ip), greatest);
 }
 
 void Worker::note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexcept {

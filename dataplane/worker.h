@@ -102,6 +102,8 @@ class Worker {
     void forward_later_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
     /// @param tcp the header of a TCP packet, otherwise nullptr
     void update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept;
+    /// Lowers the MSS of a SYN to what the links on its way allow.
+    void clamp_mss(const Parsed& parsed, const Flow& flow) noexcept;
     /// Keeps what belief in later RSTs depends on.
     void note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexcept;
     void translate(const Parsed& parsed, const Translation& translation) noexcept;
@@ -129,6 +131,7 @@ class Worker {
     const SharedTables& shared_;
     const Config config_;
     const Policy* policy_ = nullptr;  // of this round
+    const bool clamps_mss_;           // some link does
     std::unique_ptr<Burst> burst_;  // kept between rounds, since clearing it would cost more than filling it
     Bell bell_;
     ThreadCounters counters_;

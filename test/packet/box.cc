@@ -82,6 +82,7 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
                             .queues = link.queues,
                             .rx_checksum_partial = link.rx_checksum == control::RxChecksum::partial,
                             .ping = link.ping,
+                            .mss_clamp = link.greatest_mss(),
                             .addresses = link.addresses});
     }
     dp.sessions = settings_.sessions;

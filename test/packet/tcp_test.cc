@@ -180,5 +180,82 @@ TEST_F(Tcp, SynInAConnectionChangesNothing) {
     EXPECT_EQ(state(), SessionState::tcp_reset) << "what was known is still known";
 }
 
+struct Clamp {
+    const char* name;
+    const char* wan;  ///< settings of the links
+    const char* lan;
+    unsigned offered;
+    unsigned expected;
+};
+
+class TcpMss : public ::testing::TestWithParam<Clamp> {};
+
+/// P1: the MSS that a SYN and its answer announce is lowered to the lower of what both links allow.
+TEST_P(TcpMss, IsClamped) {
+    const Clamp& row = GetParam();
+    Box box{std::string{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; )"} +
+            row.wan + R"( },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; )" +
+            row.lan + " } );" + kTwoArmRest};
+    const auto mss = [](unsigned value) {
+        return Bytes{1, 1, 2, 4, static_cast<std::uint8_t>(value >> 8U), static_cast<std::uint8_t>(value),
+                     1, 1};
+    };
+    auto syn = box.to("wan").ipv4(kFarClient, kPublic).tcp(1, 80, kSyn).tcp_options(mss(row.offered));
+    const auto syn_sent = packet()
+                              .ipv4(kFarClient, kLanServer)
+                              .ttl(63)
+                              .tcp(1, 8080, kSyn)
+                              .tcp_options(mss(row.expected))
+                              .ip_bytes();
+    const auto content = [](const Frame& frame) {
+        return Bytes{frame.bytes.begin() + 14, frame.bytes.end()};
+    };
+    auto out = box.exchange("wan", syn, "lan");
+    ASSERT_THAT(out, SizeIs(1));
+    EXPECT_EQ(content(out[0]), syn_sent);
+    out = box.exchange("wan", PacketBuilder{syn}.ip_options({1, 1, 1, 0}), "lan");
+    ASSERT_THAT(out, SizeIs(1));
+    EXPECT_EQ((Bytes{out[0].bytes.begin() + 38, out[0].bytes.end()}),
+              (Bytes{syn_sent.begin() + 20, syn_sent.end()}));
+    if (row.wan == std::string{"rx_checksum = \"partial\";"}) {
+        EXPECT_EQ(content(box.exchange("wan", PacketBuilder{syn}.partial_l4_checksum(), "lan").at(0)),
+                  syn_sent);
+    }
+
+    out = box.exchange(
+        "lan",
+        box.to("lan").ipv4(kLanServer, kFarClient).tcp(8080, 1, kSyn | kAck).tcp_options(mss(row.offered)),
+        "wan");
+    ASSERT_THAT(out, SizeIs(1));
+    EXPECT_EQ(content(out[0]), packet()
+                                   .ipv4(kPublic, kFarClient)
+                                   .ttl(63)
+                                   .tcp(80, 1, kSyn | kAck)
+                                   .tcp_options(mss(row.expected))
+                                   .ip_bytes());
+    // Only a SYN's.
+    auto ack = box.to("wan").ipv4(kFarClient, kPublic).tcp(1, 80, kAck).tcp_options(mss(row.offered));
+    EXPECT_EQ(content(box.exchange("wan", ack, "lan").at(0)), packet()
+                                                                  .ipv4(kFarClient, kLanServer)
+                                                                  .ttl(63)
+                                                                  .tcp(1, 8080, kAck)
+                                                                  .tcp_options(mss(row.offered))
+                                                                  .ip_bytes());
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    , TcpMss,
+    ::testing::Values(Clamp{"NotAsked", "", "", 1460, 1460},
+                      Clamp{"ByTheOuterLink", "mss_clamp = 1452;", "", 1460, 1452},
+                      Clamp{"ByTheInnerLink", "", "mss_clamp = 1452;", 1460, 1452},
+                      Clamp{"ByTheNarrowerOne", "mss_clamp = 1300;", "mss_clamp = 1400;", 1460, 1300},
+                      Clamp{"ByTheMtu", "", "mss_clamp = \"mtu\"; mtu = 1280;", 1460, 1240},
+                      Clamp{"LowEnoughAlready", "mss_clamp = 1452;", "", 1452, 1452},
+                      Clamp{"OverAPartialChecksum", "rx_checksum = \"partial\";", "mss_clamp = 1000;", 1460,
+                            1000}),
+    [](const auto& row) { return row.param.name; });
+
 }  // namespace
 }  // namespace fwd::test

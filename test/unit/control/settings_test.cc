@@ -110,8 +110,10 @@ TEST(Settings, EveryKeyIsRead) {
         timeouts = { tcp_opening = 1; tcp_established = 2; tcp_closing = 3; udp_unanswered = 4; udp = 604800; };
         links = (
             { name = "wan"; device = "0000:01:00.0"; addresses = ( "203.0.113.2/24", "203.0.113.3/24" ); vlan = 7;
-              mtu = 9000; queues = 4; rx_checksum = "partial"; ping = true; },
-            { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; rx_checksum = "trusted"; }
+              mtu = 9000; queues = 4; rx_checksum = "partial"; ping = true;
+              mss_clamp = "mtu"; },
+            { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; rx_checksum = "trusted";
+              mss_clamp = 1452; }
         );
         routes = ( { prefix = "0.0.0.0/0"; via = "203.0.113.1"; },
                    { prefix = "172.16.0.0/12"; via = "10.0.0.9"; link = "lan"; } );
@@ -144,6 +146,8 @@ TEST(Settings, EveryKeyIsRead) {
     EXPECT_EQ(wan.queues, 4);
     EXPECT_EQ(wan.rx_checksum, RxChecksum::partial);
     EXPECT_TRUE(wan.ping);
+    EXPECT_EQ(wan.greatest_mss(), 8960);
+    EXPECT_EQ(settings.links[1].greatest_mss(), 1452);
     ASSERT_EQ(wan.addresses.size(), 2U);
     EXPECT_EQ(to_text(wan.addresses[1]), "203.0.113.3/24");
 
@@ -237,7 +241,7 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},
         {lan_with("colour = \"red\";"),
          "fwd.conf:2: links[0].colour: unknown key, want one of name, device, addresses, vlan, mtu, queues, "
-         "rx_checksum, ping"},
+         "rx_checksum, ping, mss_clamp"},
         {kLan + "routes = ( { prefx = \"0.0.0.0/0\"; } );\n",
          "fwd.conf:2: routes[0].prefx: unknown key, did you mean 'prefix'?"},
         {kLan + "neighbours = ( { adress = \"10.0.0.4\"; } );\n",
@@ -403,6 +407,10 @@ TEST(Settings, BadTextsAreRefused) {
          "fwd.conf:1: links[0].addresses[0]: got '10.0.0.2', want an address with its prefix length (1 to "
          "32) such "
          "as 10.0.0.2/24"},
+        {lan_with("mss_clamp = 87;"), "fwd.conf:2: links[0].mss_clamp: got 87, want 88 to 9560"},
+        {lan_with("mss_clamp = \"mut\";"), "fwd.conf:2: links[0].mss_clamp: got 'mut', want bytes or 'mtu'"},
+        {lan_with("mss_clamp = true;"),
+         "fwd.conf:2: links[0].mss_clamp: got a boolean, want bytes or \"mtu\" such as 1452 or \"mtu\""},
         {lan_with("rx_checksum = \"maybe\";"),
          "fwd.conf:2: links[0].rx_checksum: got 'maybe', want 'trusted' or 'partial'"},
         {rule_with("name", "\"\""),
