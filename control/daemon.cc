@@ -65,6 +65,7 @@ std::string changed_for_good(const Settings& a, const Settings& b) {
         a.masquerade_port_last != b.masquerade_port_last) {
         return "masquerade_ports";
     }
+    if (a.hide_hop != b.hide_hop) return "ttl";
     return {};
 }
 
@@ -133,6 +134,7 @@ Result<void> Daemon::create_dataplane() {
     config.worker_lcores = eal_.worker_lcores;
     config.idle =
         settings_.idle == IdleMode::poll ? dataplane::IdleMode::poll : dataplane::IdleMode::adaptive;
+    config.hide_hop = settings_.hide_hop;
     config.masquerade_ports = {settings_.masquerade_port_first, settings_.masquerade_port_last};
     if (getrandom(config.secret.bytes, sizeof config.secret.bytes, 0) != sizeof config.secret.bytes) {
         return unavailable("the kernel gives no random numbers for the hash's secret");

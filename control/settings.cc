@@ -141,7 +141,7 @@ constexpr std::pair<std::string_view, RxChecksum> kRxChecksums[] = {
 Result<void> read_mss_clamp(const Value& value, LinkSettings& link) {
     if (value.is_integer()) return assign(value.integer(kSmallestMss, kLargestMss), link.mss_clamp);
     const Result<std::string> word = value.string();
-    if (!word) return value.wrong_type("bytes or \"mtu\"");
+    if (!word) return value.wrong_type("bytes or a word");
     if (*word != "mtu") return value.bad(fmt::format("got {}, want bytes or 'mtu'", in_quotes(*word)));
     link.mss_clamp_to_mtu = true;
     return {};
@@ -249,6 +249,11 @@ constexpr std::pair<std::string_view, IdleMode> kIdleModes[] = {
     {"poll", IdleMode::poll},
 };
 
+constexpr std::pair<std::string_view, bool> kTtlModes[] = {
+    {"decrement", false},
+    {"hide", true},
+};
+
 constexpr std::pair<std::string_view, std::string_view> kLogLevels[] = {
     {"error", "error"},
     {"warning", "warning"},
@@ -276,6 +281,8 @@ constexpr Field<Settings> kFields[] = {
              out.masquerade_port_last = range.last;
          });
      }},
+    {"ttl", R"("decrement")",
+     [](auto& v, auto& out) { return assign(read_choice(v, kTtlModes), out.hide_hop); }},
     {"timeouts", "{ udp = 300; }",
      [](auto& v, auto& out) { return read_group(v, kTimeoutFields, out.timeouts); }},
     {"links", R"(( { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; } ))",

@@ -80,6 +80,7 @@ struct Settings {
     std::string log_level = "info";                          ///< error, warning, info or debug
     std::uint16_t masquerade_port_first = 1024;              ///< source ports for full NAT on own addresses
     std::uint16_t masquerade_port_last = 65535;
+    bool hide_hop = false;  ///< fwd is no hop: TTLs stay as they are (requirement I10)
     TimeoutSettings timeouts;
     std::vector<LinkSettings> links;  ///< at least one
     std::vector<RouteSettings> routes;

@@ -33,6 +33,7 @@ struct DataplaneConfig {
     std::vector<unsigned> worker_lcores;  ///< one worker each
     IdleMode idle = IdleMode::adaptive;
     PortRange masquerade_ports;
+    bool hide_hop = false;  ///< no TTL goes down
     FlowHash::Secret secret{};
 };
 

@@ -36,12 +36,18 @@ struct Link {
     std::uint16_t vlan = 0;  ///< 0: untagged
     std::uint16_t mtu = 1500;
     net::MacAddress mac;
-    bool rx_checksum_partial = false;  ///< requirement P8
+    bool rx_checksum_partial = false;   ///< requirement P8
+    bool hides_hop = false;             ///< packets from here keep their TTL (requirement I10)
+    bool translates_with_care = false;  ///< either of these: what a link without them pays for is one look
     bool ping = false;
     std::uint16_t mss_clamp = 0;  ///< TCP segments through the link are no bigger; 0: as the ends like
     std::vector<net::InterfaceAddress> addresses;
     std::vector<net::Ipv4Prefix> networks;  ///< of the addresses, each once
 
+    /// Whether a packet from here has no hop left for fwd.
+    bool ends_ttl(const std::uint8_t* ip) const noexcept {
+        return ip[net::kTtlOffset] <= (hides_hop ? 0 : 1);
+    }
     std::size_t l2_bytes() const noexcept { return kEthernetBytes + (vlan != 0 ? kVlanTagBytes : 0); }
 };
 

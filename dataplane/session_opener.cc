@@ -158,7 +158,7 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
                           rule->takes_turns() ? shared_.rule_counters.next_turn(rule->id) : 0);
     const std::optional<NextHop> next_hop = policy.routes->find(target.address);
     if (!next_hop) return {Verdict::drop_no_route};
-    if (ip[net::kTtlOffset] <= 1) return {Verdict::punt_ttl_expired};
+    if (shared_.links[key.ingress.value].ends_ttl(ip)) return {Verdict::punt_ttl_expired};
     const bool masquerade = rule->source == SourceTranslation::masquerade ||
                             (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
     Plan plan{.masquerade = masquerade, .next_hop = *next_hop, .rule = rule, .target = target};

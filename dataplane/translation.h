@@ -76,6 +76,15 @@ inline void rewrite(std::uint8_t* ip, const Translation& translation) noexcept {
 /// checksum.
 void rewrite_unusual(std::uint8_t* ip, const Translation& translation) noexcept;
 
+/// Adds the hop to the TTL that a rewrite takes away again.
+inline void take_back_hop(std::uint8_t* ip) noexcept {
+    net::ChecksumDelta delta;
+    delta.replace16(0, net::be16::from_host(0x0100).wire());
+    std::uint8_t* field = ip + net::kIpChecksumOffset;
+    net::store16(field, delta.apply(net::load16(field)));
+    ++ip[net::kTtlOffset];
+}
+
 /// Computes the TCP or UDP checksum of a packet in full if it covers the pseudo-header alone, as virtual
 /// links hand it over (requirement P8): such a checksum must not be updated incrementally.
 /// @param ip_bytes total length of the IP packet

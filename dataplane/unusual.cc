@@ -82,7 +82,7 @@ Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const s
     }
     if (found.flow == nullptr) return found.verdict;
     Flow& flow = *found.flow;
-    if (parsed.ip[net::kTtlOffset] <= 1) return Verdict::punt_ttl_expired;
+    if (shared_.links[parsed.ingress.value].ends_ttl(parsed.ip)) return Verdict::punt_ttl_expired;
     if (plain != nullptr) {
         const bool tcp = key.protocol == net::Protocol::tcp;
         update_session(flow, tcp ? parsed.ip + net::header_bytes(parsed.ip) : nullptr, tick);

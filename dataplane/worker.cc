@@ -330,8 +330,8 @@ SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t has
                                                    Tsc now, LinkTally& sent) noexcept {
     std::uint8_t* ip = parsed.ip;
     if (ip[net::kTtlOffset] <= 1) [[unlikely]] {
-        punt(parsed.packet, note_about(parsed, Verdict::punt_ttl_expired, parsed.ingress), now);
-        return;
+        if (shared_.links[parsed.ingress.value].ends_ttl(ip))
+            return punt(parsed.packet, note_about(parsed, Verdict::punt_ttl_expired, parsed.ingress), now);
     }
     const Tick tick = Tick::of(now);
     const bool tcp = protocol == net::Protocol::tcp;
@@ -428,17 +428,23 @@ std::optional<NextHop> Worker::find_next_hop(Flow& flow, net::Ipv4Address destin
 
 [[gnu::always_inline]] inline void Worker::translate(const Parsed& parsed,
                                                      const Translation& translation) noexcept {
-    if (shared_.links[parsed.ingress.value].rx_checksum_partial) [[unlikely]]
-        complete_checksum(parsed.ip, parsed.ip_bytes, is_marked_partial(*parsed.packet));
+    if (shared_.links[parsed.ingress.value].translates_with_care) [[unlikely]]
+        prepare_translation(parsed);
     rewrite(parsed.ip, translation);
+}
+
+void Worker::prepare_translation(const Parsed& parsed) noexcept {
+    const Link& ingress = shared_.links[parsed.ingress.value];
+    // Whoever makes fragments has completed their checksum before.
+    if (ingress.rx_checksum_partial && !net::is_fragment(parsed.ip))
+        complete_checksum(parsed.ip, parsed.ip_bytes, is_marked_partial(*parsed.packet));
+    if (ingress.hides_hop) take_back_hop(parsed.ip);
 }
 
 void Worker::translate_any(const Parsed& parsed, const Translation& translation) noexcept {
     if (net::header_bytes(parsed.ip) == net::kIpv4Bytes && !net::is_fragment(parsed.ip))
         return translate(parsed, translation);
-    // Whoever makes fragments has completed their checksum before.
-    if (shared_.links[parsed.ingress.value].rx_checksum_partial && !net::is_fragment(parsed.ip))
-        complete_checksum(parsed.ip, parsed.ip_bytes, is_marked_partial(*parsed.packet));
+    prepare_translation(parsed);
     rewrite_unusual(parsed.ip, translation);
 }
 
@@ -558,7 +564,9 @@ void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     if (flow.load_state().state() != RecordState::live || destination != key->destination) {
         return refuse(Verdict::drop_icmp_no_session);
     }
-    if (ip[net::kTtlOffset] <= 1) return refuse(Verdict::drop_ttl_expired);
+    const Link& ingress = shared_.links[parsed.ingress.value];
+    if (ingress.ends_ttl(ip)) return refuse(Verdict::drop_ttl_expired);
+    if (ingress.hides_hop) take_back_hop(ip);
     rewrite_icmp_error(ip, parsed.ip_bytes, *key, flow.translation, flow.direction == Direction::reverse);
     emit(parsed, flow, flow.translation.destination, now);
 }

@@ -107,6 +107,8 @@ class Worker {
     /// Keeps what belief in later RSTs depends on.
     void note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexcept;
     void translate(const Parsed& parsed, const Translation& translation) noexcept;
+    /// What some links want done before.
+    void prepare_translation(const Parsed& parsed) noexcept;
     /// The same for any packet, with IP options or a fragment.
     void translate_any(const Parsed& parsed, const Translation& translation) noexcept;
     /// Sends a packet to its next hop, whatever is in the way: the next hop has to be looked up, the packet

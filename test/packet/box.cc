@@ -87,6 +87,7 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
     }
     dp.sessions = settings_.sessions;
     dp.rule_slots = rule_slots;
+    dp.hide_hop = settings_.hide_hop;
     dp.masquerade_ports = {settings_.masquerade_port_first, settings_.masquerade_port_last};
     for (unsigned w = 0; w < workers; ++w) dp.worker_lcores.push_back(w + 1);
     std::ranges::fill(dp.secret.bytes, std::uint8_t{0x5a});

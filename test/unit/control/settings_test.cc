@@ -102,6 +102,7 @@ TEST(Settings, EveryKeyIsRead) {
         workers = ( 2, 3 );
         sessions = 0x100000;
         idle = "poll";
+        ttl = "hide";
         hugepages = false;
         socket = "/tmp/s";
         state_directory = "/tmp/state";
@@ -127,6 +128,7 @@ TEST(Settings, EveryKeyIsRead) {
     EXPECT_EQ(std::get<std::vector<unsigned>>(settings.workers), (std::vector<unsigned>{2, 3}));
     EXPECT_EQ(settings.sessions, 0x100000U);
     EXPECT_EQ(settings.idle, IdleMode::poll);
+    EXPECT_TRUE(settings.hide_hop);
     EXPECT_FALSE(settings.hugepages);
     EXPECT_EQ(settings.socket, "/tmp/s");
     EXPECT_EQ(settings.state_directory, "/tmp/state");
@@ -235,7 +237,7 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
         {kLan + "worker = 2;\n", "fwd.conf:2: worker: unknown key, did you mean 'workers'?"},
         {kLan + "state_dir = \"/x\";\n",
          "fwd.conf:2: state_dir: unknown key, want one of workers, sessions, idle, hugepages, socket, "
-         "state_directory, log_level, masquerade_ports, timeouts, links, routes, neighbours, rules"},
+         "state_directory, log_level, masquerade_ports, ttl, timeouts, links, routes, neighbours, rules"},
         {kLan + "timeouts = {\nudp_unaswered = 1; };\n",
          "fwd.conf:3: timeouts.udp_unaswered: unknown key, did you mean 'udp_unanswered'?"},
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},
@@ -407,10 +409,11 @@ TEST(Settings, BadTextsAreRefused) {
          "fwd.conf:1: links[0].addresses[0]: got '10.0.0.2', want an address with its prefix length (1 to "
          "32) such "
          "as 10.0.0.2/24"},
+        {kLan + "ttl = \"keep\";", "fwd.conf:2: ttl: got 'keep', want 'decrement' or 'hide'"},
         {lan_with("mss_clamp = 87;"), "fwd.conf:2: links[0].mss_clamp: got 87, want 88 to 9560"},
         {lan_with("mss_clamp = \"mut\";"), "fwd.conf:2: links[0].mss_clamp: got 'mut', want bytes or 'mtu'"},
         {lan_with("mss_clamp = true;"),
-         "fwd.conf:2: links[0].mss_clamp: got a boolean, want bytes or \"mtu\" such as 1452 or \"mtu\""},
+         "fwd.conf:2: links[0].mss_clamp: got true, want bytes or a word such as 1452 or \"mtu\""},
         {lan_with("rx_checksum = \"maybe\";"),
          "fwd.conf:2: links[0].rx_checksum: got 'maybe', want 'trusted' or 'partial'"},
         {rule_with("name", "\"\""),
