@@ -193,6 +193,34 @@ TEST_F(NetworkTest, TracerouteShowsFwdAndTheExternalAddressAlone) {
     expect_every_packet_accounted_for();
 }
 
+/// I10: as no hop, fwd is not seen at all.
+TEST_F(NetworkTest, TracerouteDoesNotShowAHiddenFwd) {
+    ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
+    ASSERT_NO_FATAL_FAILURE(restart_fwdd_with(config() + "ttl = \"hide\";\n"));
+    ASSERT_NO_FATAL_FAILURE(start_web_server());
+    add_rule("tcp 192.0.2.3:80 10.0.0.4:8080");
+    add_rule("udp 192.0.2.3:53 10.0.0.4:5353");
+    const Hops expected{"192.0.2.3"};
+    EXPECT_EQ(traceroute("-T -p 80"), expected);
+    EXPECT_EQ(traceroute("-U -p 53"), expected);
+    expect_every_packet_accounted_for();
+}
+
+/// I4, I10, U13: tracepath finds the way and what fits through it.
+TEST_F(NetworkTest, TracepathFindsTheWayAndItsMtu) {
+    ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
+    ASSERT_NO_FATAL_FAILURE(restart_fwdd_with(R"("10.0.0.1/24" ]; mtu = 1500)",
+                                              fmt::format(R"("10.0.0.1/24" ]; mtu = {})", kNarrow)));
+    add_rule("udp 192.0.2.3:44444-44463 10.0.0.4:44444-44463");
+    const std::string found = exec("client", "tracepath -n -m 4 192.0.2.3").output;
+    EXPECT_NE(found.find("192.0.2.1"), std::string::npos) << found;
+    EXPECT_NE(found.find("192.0.2.3"), std::string::npos) << found;
+    EXPECT_NE(found.find("reached"), std::string::npos) << found;
+    EXPECT_NE(found.find(fmt::format("Resume: pmtu {} ", kNarrow)), std::string::npos) << found;
+    EXPECT_EQ(found.find("10.0."), std::string::npos) << found;
+    expect_every_packet_accounted_for();
+}
+
 TEST_F(NetworkTest, ClientLearnsThatTheInnerLinkIsNarrow) {
     ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
     ASSERT_NO_FATAL_FAILURE(restart_fwdd_with(R"("10.0.0.1/24" ]; mtu = 1500)",
