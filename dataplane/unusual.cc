@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The slow way of IPv4 packets whose ports do not lie where everybody's do: fragments, and packets with IP
-// options (requirements U14 and P3).
+// options (requirements U14 and P3). And how packets become fragments.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -44,6 +44,32 @@ bool has_its_headers(net::Protocol protocol, const std::uint8_t* l4, std::size_t
 }
 
 }  // namespace
+
+std::optional<Worker::Parsed> Worker::cut(const Parsed& whole, std::uint16_t mtu, std::size_t& at) noexcept {
+    rte_mbuf* packet = rte_pktmbuf_alloc(whole.packet->pool);
+    if (packet == nullptr) return std::nullopt;
+    counters_.originated.add(1);
+    // One that is a fragment itself is cut on.
+    const std::uint16_t word = net::load_host16(whole.ip + net::kFragmentOffset);
+    const std::size_t room = (mtu - net::kIpv4Bytes) / 8 * 8;
+    const std::size_t left = whole.ip_bytes - at;
+    const std::size_t bytes = std::min(room, left);
+    const bool more = left > room || (word & net::kMoreFragments) != 0;
+    const std::size_t offset = (word & net::kFragmentOffsetMask) + (at - net::kIpv4Bytes) / 8;
+    const auto ip_bytes = static_cast<std::uint16_t>(net::kIpv4Bytes + bytes);
+    auto* ip = reinterpret_cast<std::uint8_t*>(rte_pktmbuf_append(packet, ip_bytes));
+    std::memcpy(ip, whole.ip, net::kIpv4Bytes);
+    std::memcpy(ip + net::kIpv4Bytes, whole.ip + at, bytes);
+    const auto put = [ip](std::size_t field, std::size_t value) {
+        net::store16(ip + field, net::be16::from_host(static_cast<std::uint16_t>(value)).wire());
+    };
+    put(net::kTotalLengthOffset, ip_bytes);
+    put(net::kFragmentOffset, offset | (more ? net::kMoreFragments : 0U));
+    put(net::kIpChecksumOffset, 0);
+    net::store16(ip + net::kIpChecksumOffset, net::checksum(ip, net::kIpv4Bytes));
+    at += bytes;
+    return Parsed{packet, ip, ip_bytes, whole.ingress};
+}
 
 void Worker::forward_unusual(Parsed parsed, Tsc now) noexcept {
     const bool icmp = protocol_of(parsed.ip) == net::Protocol::icmp;

@@ -42,6 +42,13 @@ bool is_marked_partial(const rte_mbuf& packet) noexcept {
     return (packet.ol_flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_NONE;
 }
 
+/// A packet that routers may cut into fragments (RFC 791). Options would have to be sorted into those that
+/// each fragment carries and those that the first one does.
+bool may_be_cut(const std::uint8_t* ip) noexcept {
+    return (net::load_host16(ip + net::kFragmentOffset) & net::kDontFragment) == 0 &&
+           net::header_bytes(ip) == net::kIpv4Bytes;
+}
+
 }  // namespace
 
 struct Worker::Burst {
@@ -494,33 +501,40 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
     }
     const bool icmp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::icmp);
     const Link& egress = shared_.links[adjacency.egress.value];
+    const AdjacencyId id{ref.adjacency};
     note.egress = adjacency.egress;
-    if (parsed.ip_bytes > egress.mtu) {
+    const bool too_big = parsed.ip_bytes > egress.mtu;
+    if (too_big && !may_be_cut(parsed.ip)) {
         // No error answers an ICMP error or a later fragment (RFC 1812, section 4.3.2.7).
-        const bool may_be_fragmented =
-            (net::load_host16(parsed.ip + net::kFragmentOffset) & net::kDontFragment) == 0;
-        if (icmp || may_be_fragmented || net::is_later_fragment(parsed.ip)) {
-            drop(packet, Verdict::drop_too_big, parsed.ingress);
-        } else {
-            note.why = Verdict::punt_too_big;
-            punt(packet, note, now);
-        }
-        return;
+        if (icmp || net::is_later_fragment(parsed.ip))
+            return drop(packet, Verdict::drop_too_big, parsed.ingress);
+        note.why = Verdict::punt_too_big;
+        return punt(packet, note, now);
     }
     if (!icmp) translate_any(parsed, flow.translation);
-    if (adjacency.state != AdjacencyState::reachable) {
-        if (adjacency.state == AdjacencyState::failed) {
-            drop(packet, Verdict::drop_neighbour_failed, parsed.ingress);
-            return;
-        }
-        if (note.next_hop == net::Ipv4Address{}) {
-            if (const auto next_hop = policy_->routes->find(destination)) note.next_hop = next_hop->address;
-        }
-        punt(packet, note, now);
-        return;
+    if (adjacency.state == AdjacencyState::failed)
+        return drop(packet, Verdict::drop_neighbour_failed, parsed.ingress);
+    if (adjacency.state != AdjacencyState::reachable && note.next_hop == net::Ipv4Address{}) {
+        if (const auto next_hop = policy_->routes->find(destination)) note.next_hop = next_hop->address;
     }
-    LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
-    send(parsed, AdjacencyId{ref.adjacency}, adjacency, egress, now, sent);
+    const auto hand_over = [&](const Parsed& piece) {
+        if (adjacency.state != AdjacencyState::reachable) {
+            PuntNote about_piece = note_about(piece, note.why, note.egress);
+            about_piece.next_hop = note.next_hop;
+            return punt(piece.packet, about_piece, now);
+        }
+        LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
+        send(piece, id, adjacency, egress, now, sent);
+    };
+    if (!too_big) return hand_over(parsed);
+    for (std::size_t at = net::kIpv4Bytes; at < parsed.ip_bytes;) {
+        const std::optional<Parsed> piece = cut(parsed, egress.mtu, at);
+        if (!piece) return drop(packet, Verdict::drop_too_big, parsed.ingress);
+        hand_over(*piece);
+    }
+    // The pieces have come in its place.
+    counters_.originated.take_back(1);
+    rte_pktmbuf_free(packet);
 }
 
 Verdict Worker::check_echo(const Parsed& parsed) const noexcept {

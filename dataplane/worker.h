@@ -114,6 +114,10 @@ class Worker {
     /// Sends a packet to its next hop, whatever is in the way: the next hop has to be looked up, the packet
     /// is too big, or it has to wait in control. ICMP errors have been rewritten already.
     void emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination, Tsc now) noexcept;
+    /// Copies a fragment out of a packet that is too big for its next link.
+    /// @param at where its content begins, from the packet's header; moves behind it
+    /// @return nullopt when there is no buffer
+    std::optional<Parsed> cut(const Parsed& whole, std::uint16_t mtu, std::size_t& at) noexcept;
     /// The adjacency of a flow, looked up again when routes have changed.
     std::optional<NextHop> find_next_hop(Flow& flow, net::Ipv4Address destination, NextHopRef& ref) noexcept;
     /// Sends a translated packet to a reachable next hop.

@@ -375,19 +375,56 @@ TEST(FragmentsOfAPing, AreAnswered) {
     box.expect_every_packet_accounted_for();
 }
 
+const std::string kNarrowLan = R"(
+    links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; },
+              { name = "lan"; device = "net_null_lan"; mtu = 1280; addresses = [ "10.0.0.1/24" ]; } );
+)";
+
+/// U13, U14: what may be fragmented and is too big for the next link is, also what is a fragment already, and
+/// also while the next hop still has to be found.
+TEST(PacketThatIsTooBig, IsFragmentedWithoutDf) {
+    for (const bool known : {true, false}) {
+        Box box{kNarrowLan + (known ? kTwoArmRest : R"(
+            routes = ( { prefix = "0.0.0.0/0"; via = "192.0.2.254"; } );
+            rules = ( { name = "game"; protocol = "udp"; external = "192.0.2.3:27015"; target = "10.0.0.5:27015"; } );
+        )")};
+        for (const std::size_t bytes : {1253, 1400, 1472, 4000, 8000}) {
+            const auto whole = box.to("wan").ipv4(kFarClient, kPublic).udp(4000, 27015).payload_bytes(bytes);
+            for (const auto& fragment : fragments_of(whole)) box.put("wan", fragment);
+            box.settle();
+            auto sent = box.take("lan");
+            if (!known) {
+                EXPECT_THAT(sent, SizeIs(1)) << "ARP's question";
+                sent = box.exchange(
+                    "lan", box.to("lan").arp(2, mac(5), "10.0.0.5"_ip, box.mac_of("lan"), kLanAddress),
+                    "lan");
+            }
+            EXPECT_GT(sent.size(), 1);
+            for (const Frame& frame : sent) EXPECT_LE(frame.bytes.size(), 14 + 1280);
+            EXPECT_EQ(joined(sent), packet()
+                                        .ipv4(kFarClient, "10.0.0.5"_ip)
+                                        .ttl(63)
+                                        .udp(4000, 27015)
+                                        .payload_bytes(bytes)
+                                        .ip_bytes());
+            if (!known) break;
+        }
+        EXPECT_EQ(box.count(Verdict::drop_too_big), 0);
+        box.expect_every_packet_accounted_for();
+    }
+}
+
 /// U13, U14: fragments with DF that are too big for the next link are answered once, the first one.
 TEST(FragmentsThatAreTooBig, AreAnsweredOnce) {
-    Box box{R"(
-        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; },
-                  { name = "lan"; device = "net_null_lan"; mtu = 1280; addresses = [ "10.0.0.1/24" ]; } );
-    )" + kTwoArmRest};
+    Box box{kNarrowLan + kTwoArmRest};
     for (auto& fragment : fragments_of(
-             box.to("wan").ipv4(kFarClient, kPublic).udp(4000, 27015).payload_bytes(2000).dont_fragment()))
+             box.to("wan").ipv4(kFarClient, kPublic).udp(4000, 27015).payload_bytes(4000).dont_fragment()))
         box.put("wan", fragment.dont_fragment());
     box.settle();
     EXPECT_EQ(box.count(Verdict::punt_too_big), 1);
     EXPECT_THAT(box.take("wan"), SizeIs(1));
-    EXPECT_THAT(box.take("lan"), SizeIs(1)) << "the second one fits";
+    EXPECT_EQ(box.count(Verdict::drop_too_big), 1) << "nobody answers a later one";
+    EXPECT_THAT(box.take("lan"), SizeIs(1)) << "the third one fits";
     box.expect_every_packet_accounted_for();
 }
 

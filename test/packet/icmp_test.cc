@@ -229,10 +229,10 @@ TEST_F(NarrowLan, TooBigWithDontFragmentIsAnsweredWithTheMtu) {
     box_.expect_every_packet_accounted_for();
 }
 
-TEST_F(NarrowLan, TooBigWithoutDontFragmentIsDropped) {
-    EXPECT_THAT(box_.exchange("wan", request(1373), "wan"), IsEmpty());
+TEST_F(NarrowLan, TooBigWithOptionsIsAnsweredWithoutDontFragment) {
+    EXPECT_THAT(box_.exchange("wan", request(1373).ip_options({1, 1, 1, 0}), "wan"), SizeIs(1));
     EXPECT_THAT(box_.take("lan"), IsEmpty());
-    EXPECT_EQ(box_.count(Verdict::drop_too_big), 1);
+    EXPECT_EQ(box_.count(Verdict::punt_too_big), 1);
 }
 
 TEST(Icmp, NothingAnswersASenderWithoutAnAddressOfItsOwn) {
