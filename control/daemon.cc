@@ -43,7 +43,7 @@ std::string changed_for_good(const Settings& a, const Settings& b) {
     const auto same_link = [](const LinkSettings& x, const LinkSettings& y) {
         return x.name == y.name && x.device == y.device && x.addresses == y.addresses && x.vlan == y.vlan &&
                x.mtu == y.mtu && x.queues == y.queues && x.rx_checksum == y.rx_checksum && x.ping == y.ping &&
-               x.greatest_mss() == y.greatest_mss();
+               x.greatest_mss() == y.greatest_mss() && x.refuse == y.refuse;
     };
     const auto same_route = [](const RouteSettings& x, const RouteSettings& y) {
         return x.prefix == y.prefix && x.via == y.via && x.link == y.link;
@@ -127,6 +127,7 @@ Result<void> Daemon::create_dataplane() {
                                 .rx_checksum_partial = link.rx_checksum == RxChecksum::partial,
                                 .ping = link.ping,
                                 .mss_clamp = link.greatest_mss(),
+                                .refuses_by_icmp = link.refuse == Refusal::icmp,
                                 .addresses = link.addresses});
     }
     config.sessions = settings_.sessions;

@@ -19,6 +19,7 @@ namespace {
 using dataplane::Verdict;
 
 constexpr unsigned kAtOnce = 256;
+constexpr std::uint8_t kPortUnreachable = 3, kProhibited = 13;  // codes of kIcmpUnreachable
 constexpr std::uint8_t kTtl = 64;
 constexpr std::size_t kErrorBytes = 576;  ///< of a whole ICMP error at most, RFC 1812 section 4.3.2.3
 constexpr std::size_t kErrorHeaderBytes = sizeof(rte_ipv4_hdr) + sizeof(rte_icmp_hdr);
@@ -59,12 +60,46 @@ unsigned Punts::poll(Neighbours::Clock::time_point now) {
                 send_error(packet, dataplane::kIcmpUnreachable, dataplane::kIcmpFragmentationNeeded,
                            dataplane_.links()[note.egress.value].mtu);
                 break;
+            case Verdict::punt_refused:
+                send_error(packet, dataplane::kIcmpUnreachable, kProhibited, 0);
+                break;
+            case Verdict::punt_syn_refused:
+                keep_syn(packet, now);
+                break;
             default:
                 rte_pktmbuf_free(packet);
                 break;
         }
     }
+    answer_syns(now);
     return count;
+}
+
+void Punts::keep_syn(rte_mbuf* packet, Neighbours::Clock::time_point now) {
+    const dataplane::PuntNote note = dataplane::punt_note(*packet);
+    RefusedSyns::Syn syn{.ingress = note.ingress, .sender = source_mac(packet)};
+    syn.ip_bytes = std::min<std::uint16_t>(note.l3_bytes, syn.ip.size());
+    std::memcpy(syn.ip.data(), rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, note.l3_offset),
+                syn.ip_bytes);
+    rte_pktmbuf_free(packet);
+    syns_.add(syn, now);
+}
+
+void Punts::answer_syns(Neighbours::Clock::time_point now) {
+    while (const std::optional<RefusedSyns::Syn> syn = syns_.take(now)) {
+        const std::uint8_t* ip = syn->ip.data();
+        // Options are over by 60 bytes, and the ports follow.
+        std::array<std::uint8_t, 24> plain{};
+        std::memcpy(plain.data(), ip, net::kIpv4Bytes);
+        std::memcpy(plain.data() + net::kIpv4Bytes, ip + net::header_bytes(ip), 4);
+        const auto key = dataplane::FlowKey::from_packet(syn->ingress, plain.data());
+        {
+            const dataplane::Dataplane::ReadSection section{dataplane_};
+            if (dataplane_.flows().lookup(key, dataplane_.hash()(key)) >= 0) continue;
+        }
+        send_error(About{syn->ingress, syn->sender, ip, syn->ip_bytes}, dataplane::kIcmpUnreachable,
+                   kPortUnreachable, 0);
+    }
 }
 
 void Punts::answer_echo(rte_mbuf* packet) {
@@ -105,22 +140,26 @@ void Punts::answer_echo(rte_mbuf* packet) {
 
 void Punts::send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, std::uint32_t rest) {
     const dataplane::PuntNote note = dataplane::punt_note(*about);
-    const dataplane::Link& link = dataplane_.links()[note.ingress.value];
-    const auto* original = rte_pktmbuf_mtod_offset(about, const std::uint8_t*, note.l3_offset);
-    const net::MacAddress to_mac = source_mac(about);
+    send_error(About{note.ingress, source_mac(about),
+                     rte_pktmbuf_mtod_offset(about, const std::uint8_t*, note.l3_offset), note.l3_bytes},
+               type, code, rest);
+    rte_pktmbuf_free(about);
+}
+
+void Punts::send_error(const About& about, std::uint8_t type, std::uint8_t code, std::uint32_t rest) {
+    const dataplane::Link& link = dataplane_.links()[about.ingress.value];
+    const std::uint8_t* original = about.ip;
+    const net::MacAddress to_mac = about.sender;
     const bool has_sender = !link.addresses.empty() && !to_mac.is_multicast();
     rte_mbuf* packet = has_sender ? dataplane_.allocate() : nullptr;
-    if (packet == nullptr) {
-        rte_pktmbuf_free(about);
-        return;
-    }
+    if (packet == nullptr) return;
     net::Ipv4Address to;
     std::memcpy(&to, original + offsetof(rte_ipv4_hdr, src_addr), sizeof to);
     const auto near =
         std::ranges::find_if(link.addresses, [to](const auto& a) { return a.prefix().contains(to); });
     const net::Ipv4Address from = (near != link.addresses.end() ? near : link.addresses.begin())->address;
 
-    const std::size_t quoted = std::min<std::size_t>(note.l3_bytes, kErrorBytes - kErrorHeaderBytes);
+    const std::size_t quoted = std::min<std::size_t>(about.ip_bytes, kErrorBytes - kErrorHeaderBytes);
     const auto total = static_cast<std::uint16_t>(kErrorHeaderBytes + quoted);
     auto* bytes = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, RTE_ETHER_HDR_LEN);
     rte_ipv4_hdr ip{};
@@ -143,9 +182,8 @@ void Punts::send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, st
     set_checksum(icmp + offsetof(rte_icmp_hdr, icmp_cksum), icmp, total - sizeof ip);
 
     dataplane::write_l2(*packet, bytes, total, link, to_mac, RTE_ETHER_TYPE_IPV4);
-    rte_pktmbuf_free(about);
     dataplane_.control_counters().originated.add(1);
-    if (!dataplane_.send(packet, note.ingress)) dataplane_.control_counters().count(Verdict::drop_tx_full);
+    if (!dataplane_.send(packet, about.ingress)) dataplane_.control_counters().count(Verdict::drop_tx_full);
 }
 
 }  // namespace fwd::control

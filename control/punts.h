@@ -2,6 +2,7 @@
 #pragma once
 
 #include "control/neighbours.h"
+#include "control/refused_syns.h"
 #include "dataplane/dataplane.h"
 
 namespace fwd::control {
@@ -19,12 +20,24 @@ class Punts {
 
  private:
     void answer_echo(rte_mbuf* packet);
+    void keep_syn(rte_mbuf* packet, Neighbours::Clock::time_point now);
+    void answer_syns(Neighbours::Clock::time_point now);
+    /// A received packet that an ICMP error is about.
+    struct About {
+        dataplane::LinkId ingress;
+        net::MacAddress sender;
+        const std::uint8_t* ip;
+        std::uint16_t ip_bytes;
+    };
     /// @param rest the last 32 bits of the ICMP header, host order: the next link's MTU in a "fragmentation
     /// needed"
+    void send_error(const About& about, std::uint8_t type, std::uint8_t code, std::uint32_t rest);
+    /// The same, and frees the packet.
     void send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, std::uint32_t rest);
 
     dataplane::Dataplane& dataplane_;
     Neighbours& neighbours_;
+    RefusedSyns syns_;
 };
 
 }  // namespace fwd::control

@@ -138,6 +138,11 @@ constexpr std::pair<std::string_view, RxChecksum> kRxChecksums[] = {
     {"partial", RxChecksum::partial},
 };
 
+constexpr std::pair<std::string_view, Refusal> kRefusals[] = {
+    {"silent", Refusal::silent},
+    {"icmp", Refusal::icmp},
+};
+
 Result<void> read_mss_clamp(const Value& value, LinkSettings& link) {
     if (value.is_integer()) return assign(value.integer(kSmallestMss, kLargestMss), link.mss_clamp);
     const Result<std::string> word = value.string();
@@ -165,6 +170,8 @@ constexpr Field<LinkSettings> kLinkFields[] = {
      [](auto& v, auto& link) { return assign(read_choice(v, kRxChecksums), link.rx_checksum); }},
     {"ping", "true", [](auto& v, auto& link) { return assign(v.boolean(), link.ping); }},
     {"mss_clamp", R"(1452 or "mtu")", read_mss_clamp},
+    {"refuse", R"("silent")",
+     [](auto& v, auto& link) { return assign(read_choice(v, kRefusals), link.refuse); }},
 };
 
 constexpr Field<RouteSettings> kRouteFields[] = {

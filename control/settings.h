@@ -26,6 +26,12 @@ enum class RxChecksum {
               ///< full
 };
 
+/// How a link meets those whose packets are refused (requirements T4, I8).
+enum class Refusal {
+    silent,  ///< not at all: nobody can tell that fwd is there
+    icmp,    ///< ICMP "administratively prohibited"; SYNs for nobody, 6 s later, "port unreachable"
+};
+
 /// What a worker does while no packet comes.
 enum class IdleMode { poll, adaptive };
 
@@ -37,7 +43,8 @@ struct LinkSettings {
     std::uint16_t mtu = 1500;                      ///< of IP packets, bytes; 68 to 9600
     std::uint16_t queues = 0;  ///< rx and tx queues; 0: one for each worker if the device can
     RxChecksum rx_checksum = RxChecksum::trusted;
-    bool ping = false;            ///< answer ICMP echo requests to own addresses
+    bool ping = false;  ///< answer ICMP echo requests to own addresses
+    Refusal refuse = Refusal::silent;
     std::uint16_t mss_clamp = 0;  ///< no TCP segments beyond this through the link; 0: as the ends like
     bool mss_clamp_to_mtu = false;
     /// The same for the data plane.

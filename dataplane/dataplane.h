@@ -25,6 +25,7 @@ struct DataplaneConfig {
         bool rx_checksum_partial = false;
         bool ping = false;
         std::uint16_t mss_clamp = 0;
+        bool refuses_by_icmp = false;
         std::vector<net::InterfaceAddress> addresses;
     };
     std::vector<LinkConfig> links;

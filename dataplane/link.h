@@ -40,7 +40,8 @@ struct Link {
     bool hides_hop = false;             ///< packets from here keep their TTL (requirement I10)
     bool translates_with_care = false;  ///< either of these: what a link without them pays for is one look
     bool ping = false;
-    std::uint16_t mss_clamp = 0;  ///< TCP segments through the link are no bigger; 0: as the ends like
+    bool refuses_by_icmp = false;  ///< requirements T4 and I8
+    std::uint16_t mss_clamp = 0;   ///< TCP segments through the link are no bigger; 0: as the ends like
     std::vector<net::InterfaceAddress> addresses;
     std::vector<net::Ipv4Prefix> networks;  ///< of the addresses, each once
 

@@ -85,7 +85,7 @@ void Worker::forward_unusual(Parsed parsed, Tsc now) noexcept {
     const FlowKey key = FlowKey::from_packet(parsed.ingress, plain.data());
     const Verdict verdict = forward_by_key(parsed, key, plain.data(), now);
     if (verdict == Verdict::forward) return;
-    if (is_drop(verdict)) return drop(parsed.packet, verdict, parsed.ingress);
+    if (is_drop(verdict)) return refuse(parsed, verdict, now);
     punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
 }
 

@@ -16,6 +16,9 @@ enum class Verdict : std::uint8_t {
     punt_echo,         ///< ICMP echo request to an own address
     punt_ttl_expired,  ///< control answers with ICMP time exceeded
     punt_too_big,      ///< control answers with ICMP fragmentation needed
+    punt_refused,      ///< copy of a refused packet; control answers with ICMP administratively prohibited
+    punt_syn_refused,  ///< copy of a SYN that is nobody's; 6 s later control answers with ICMP port
+                       ///< unreachable
     hold_neighbour,    ///< waits in control until its next hop's MAC address is known
 
     drop_truncated,
@@ -81,6 +84,10 @@ inline constexpr std::array<VerdictName, kVerdictCount> kVerdictNames{{
     {Verdict::punt_echo, "punt-echo", "ping of an own address, answered by control"},
     {Verdict::punt_ttl_expired, "punt-ttl-expired", "answered with ICMP time exceeded"},
     {Verdict::punt_too_big, "punt-too-big", "answered with ICMP fragmentation needed"},
+    {Verdict::punt_refused, "punt-refused",
+     "copy of a packet that was dropped, for ICMP administratively prohibited"},
+    {Verdict::punt_syn_refused, "punt-syn-refused",
+     "copy of a SYN that was dropped, for ICMP port unreachable after 6 s"},
     {Verdict::hold_neighbour, "hold-neighbour", "held until the next hop's MAC address is known"},
     {Verdict::drop_truncated, "truncated", "shorter than its own headers say"},
     {Verdict::drop_multi_segment, "multi-segment", "longer than a packet buffer: raise the link's mtu"},
@@ -143,6 +150,23 @@ consteval bool names_in_order() {
     return true;
 }
 static_assert(names_in_order(), "a row of kVerdictNames is missing or out of place");
+
+/// Refused by a rule, for want of one, or for want of room: nothing is wrong with the packet itself.
+constexpr bool is_refusal(Verdict verdict) noexcept {
+    switch (verdict) {
+        case Verdict::drop_no_rule:
+        case Verdict::drop_source_denied:
+        case Verdict::drop_rate_limited:
+        case Verdict::drop_rule_full:
+        case Verdict::drop_source_full:
+        case Verdict::drop_sessions_full:
+        case Verdict::drop_ports_used_up:
+        case Verdict::drop_tuple_in_use:
+            return true;
+        default:
+            return false;
+    }
+}
 
 constexpr bool is_drop(Verdict verdict) noexcept {
     return verdict >= kFirstDrop;

@@ -26,7 +26,8 @@ constexpr unsigned kParsePrefetch = 4;
 constexpr unsigned kGroup = 32;
 
 // What control can take without falling behind, per worker and link.
-constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000;
+constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000,
+                        kRefusalsPerSecond = 100;
 
 // An idle worker first polls on for a while (25 to 50 us on virtual devices).
 constexpr unsigned kRoundsBeforeSleep = 1000;
@@ -76,7 +77,7 @@ Worker::Worker(const SharedTables& shared, const Config& config)
     const auto limiter = [](std::uint64_t per_second) { return PuntLimiter{per_second, per_second / 4}; };
     for (std::size_t link = 0; link < shared.links.size(); ++link)
         limiters_.push_back({limiter(kArpPerSecond), limiter(kArpPerSecond), limiter(kIcmpPerSecond),
-                             limiter(kHeldPerSecond)});
+                             limiter(kHeldPerSecond), limiter(kRefusalsPerSecond)});
     for (std::size_t port = 0; port < shared.ports.size(); ++port) {
         tx_.emplace_back(*shared.ports[port], config.tx_queues[port]);
     }
@@ -272,7 +273,7 @@ void Worker::forward_missed(Tsc now) noexcept {
         }
         if (verdict == Verdict::forward) continue;
         if (is_drop(verdict)) {
-            drop(parsed.packet, verdict, parsed.ingress);
+            refuse(parsed, verdict, now);
         } else {
             punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
         }
@@ -595,6 +596,29 @@ void Worker::drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept {
     counters_.count(verdict);
     if (link.value != kNoLink) counters_.links[link.value].dropped.add(1);
     rte_pktmbuf_free(packet);
+}
+
+void Worker::refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept {
+    const Link& link = shared_.links[parsed.ingress.value];
+    if (link.refuses_by_icmp && is_refusal(verdict) && limiters_of(parsed.ingress).refusals.allow(now)) {
+        // The packet itself is dropped and counted under its reason, whoever is told.
+        PuntNote note = note_about(parsed, Verdict::punt_refused, parsed.ingress);
+        const bool tcp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::tcp);
+        if (tcp && verdict == Verdict::drop_no_rule) {
+            note.why = Verdict::punt_syn_refused;
+            if (!TcpFlags{parsed.ip[net::header_bytes(parsed.ip) + net::kTcpFlagsOffset - net::kIpv4Bytes]}
+                     .opens())
+                return drop(parsed.packet, verdict, parsed.ingress);
+        }
+        constexpr std::uint16_t kMostQuoted = 576;  // of an error, RFC 1812, section 4.3.2.3
+        note.l3_bytes = std::min(note.l3_bytes, kMostQuoted);
+        if (rte_mbuf* copy = rte_pktmbuf_copy(parsed.packet, parsed.packet->pool, 0,
+                                              std::uint32_t{note.l3_offset} + note.l3_bytes)) {
+            counters_.originated.add(1);
+            punt(copy, note, now);
+        }
+    }
+    drop(parsed.packet, verdict, parsed.ingress);
 }
 
 void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {

@@ -125,6 +125,8 @@ class Worker {
               LinkTally& sent) noexcept;
     PuntNote note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept;
     void drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept;
+    /// The same for a packet that no session explains; its sender may be told.
+    void refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept;
     void punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept;
     void flush() noexcept;
     /// Sleeps if there is still nothing to do.
@@ -148,7 +150,7 @@ class Worker {
     std::vector<TxBuffer> tx_;  // by PortIndex
     /// By link, so that a flood at one takes nothing from the others.
     struct LinkLimiters {
-        PuntLimiter arp_requests, arp_replies, icmp, hold;
+        PuntLimiter arp_requests, arp_replies, icmp, hold, refusals;
     };
     LinkLimiters& limiters_of(LinkId link) noexcept { return limiters_[link.value]; }
     std::vector<LinkLimiters> limiters_;

@@ -112,7 +112,7 @@ TEST(Settings, EveryKeyIsRead) {
         links = (
             { name = "wan"; device = "0000:01:00.0"; addresses = ( "203.0.113.2/24", "203.0.113.3/24" ); vlan = 7;
               mtu = 9000; queues = 4; rx_checksum = "partial"; ping = true;
-              mss_clamp = "mtu"; },
+              mss_clamp = "mtu"; refuse = "icmp"; },
             { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; rx_checksum = "trusted";
               mss_clamp = 1452; }
         );
@@ -149,6 +149,7 @@ TEST(Settings, EveryKeyIsRead) {
     EXPECT_EQ(wan.rx_checksum, RxChecksum::partial);
     EXPECT_TRUE(wan.ping);
     EXPECT_EQ(wan.greatest_mss(), 8960);
+    EXPECT_EQ(wan.refuse, Refusal::icmp);
     EXPECT_EQ(settings.links[1].greatest_mss(), 1452);
     ASSERT_EQ(wan.addresses.size(), 2U);
     EXPECT_EQ(to_text(wan.addresses[1]), "203.0.113.3/24");
@@ -243,7 +244,7 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},
         {lan_with("colour = \"red\";"),
          "fwd.conf:2: links[0].colour: unknown key, want one of name, device, addresses, vlan, mtu, queues, "
-         "rx_checksum, ping, mss_clamp"},
+         "rx_checksum, ping, mss_clamp, refuse"},
         {kLan + "routes = ( { prefx = \"0.0.0.0/0\"; } );\n",
          "fwd.conf:2: routes[0].prefx: unknown key, did you mean 'prefix'?"},
         {kLan + "neighbours = ( { adress = \"10.0.0.4\"; } );\n",
@@ -410,6 +411,7 @@ TEST(Settings, BadTextsAreRefused) {
          "32) such "
          "as 10.0.0.2/24"},
         {kLan + "ttl = \"keep\";", "fwd.conf:2: ttl: got 'keep', want 'decrement' or 'hide'"},
+        {lan_with("refuse = \"tell\";"), "fwd.conf:2: links[0].refuse: got 'tell', want 'silent' or 'icmp'"},
         {lan_with("mss_clamp = 87;"), "fwd.conf:2: links[0].mss_clamp: got 87, want 88 to 9560"},
         {lan_with("mss_clamp = \"mut\";"), "fwd.conf:2: links[0].mss_clamp: got 'mut', want bytes or 'mtu'"},
         {lan_with("mss_clamp = true;"),
