@@ -114,7 +114,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"HeaderChecksumZero", udp().ip_checksum(0), Verdict::drop_bad_ip_checksum},
         Row{"HeaderChecksumAllOnes", udp().ip_checksum(0xffff), Verdict::drop_bad_ip_checksum},
         Row{"LooseSourceRoute", tcp().ip_options({0x83, 7, 4, 10, 0, 0, 9, 0}), Verdict::drop_source_route},
-        Row{"StrictSourceRouteBehindOthers", ping().ip_options({1, 0x44, 4, 5, 0x89, 7, 4, 10, 0, 0, 9, 0}),
+        Row{"StrictSourceRouteBehindOthers", ping().ip_options({1, 0x44, 4, 5, 0, 0x89, 7, 4, 10, 0, 0, 9}),
             Verdict::drop_source_route},
         Row{"SourceRouteInAFragment", udp().ip_options({0x83, 3, 4, 0}).fragment(1),
             Verdict::drop_source_route},
