@@ -25,14 +25,16 @@ constexpr Param kRuntime{
 
 // The rule itself, then `runtime`, which rules.add has beside its list and not in it.
 constexpr std::array kAddRuleParams{
-    Param{.name = "protocol", .required = true, .help = "tcp, udp or tcp+udp"},
+    Param{.name = "protocol",
+          .required = true,
+          .help = "tcp, udp, tcp+udp, or all: every protocol and port of an address"},
     Param{.name = "external",
           .required = true,
-          .help = "where clients connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST"},
+          .help = "where clients connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST; ADDRESS alone with all"},
     Param{.name = "target",
           .required = true,
           .help = "where they are sent: ADDRESS:PORT or ADDRESS:FIRST-LAST; several with commas, each with "
-                  "*WEIGHT"},
+                  "*WEIGHT; one ADDRESS alone with all"},
     Param{.name = "balance",
           .help = "how one of several targets is picked: round-robin (by weight) or source-hash (by the "
                   "client's address) (default: round-robin)"},

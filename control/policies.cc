@@ -114,8 +114,10 @@ void Policies::append(std::vector<dataplane::ForwardingRule>& to, const Rule& ru
     forwarding.limits.rate = rule.rate;
     if (rule.targets.size() > 1) forwarding.turns = dataplane::turns_of(forwarding.targets);
     if (rule.link) forwarding.ingress = link_id(*rule.link).value();
-    for (const auto protocol : {net::Protocol::tcp, net::Protocol::udp}) {
-        if (!(protocol == net::Protocol::tcp ? rule.tcp : rule.udp)) continue;
+    for (const auto& [protocol, is_meant] : {std::pair{net::Protocol::tcp, rule.tcp},
+                                             {net::Protocol::udp, rule.udp},
+                                             {net::Protocol::all, rule.all}}) {
+        if (!is_meant) continue;
         forwarding.protocol = protocol;
         to.push_back(forwarding);
     }

@@ -213,7 +213,7 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
     const dataplane::FlowCounts out = flows.counts(session.reverse);
     const auto& t = forward.translation;
     return {{"rule", rule ? Json(book_.rules().at(*rule).name) : Json()},
-            {"protocol", session.protocol == net::Protocol::tcp ? "tcp" : "udp"},
+            {"protocol", to_text(session.protocol)},
             {"state", dataplane::kSessionStateNames[index]},
             {"client", to_text(key.source_endpoint())},
             {"external", to_text(key.destination_endpoint())},

@@ -56,10 +56,11 @@ struct Rule {
     std::string name;       ///< unique; 1 to 63 of [A-Za-z0-9._-]
     std::string comment;    ///< for people: at most 255 bytes of UTF-8 without control characters
     bool disabled = false;  ///< matches nothing, and claims nothing but its name
-    bool tcp = false;       ///< "tcp", "udp" or "tcp+udp": at least one is set
+    bool tcp = false;       ///< "tcp", "udp" or "tcp+udp", or ...
     bool udp = false;
+    bool all = false;                 ///< ... "all": every protocol and port of an address
     std::optional<std::string> link;  ///< packets that came in by this link only; any link when absent
-    net::EndpointRange external;      ///< where clients connect to: one port or a range
+    net::EndpointRange external;      ///< where clients connect to: a port, a range, or the whole address
     std::vector<Target> targets;      ///< where they are sent; at least one
     Balance balance = Balance::round_robin;
     SourceMode source = SourceMode::automatic;

@@ -131,7 +131,7 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
         return refused("external",
                        fmt::format("got {} {} on {} for rule {}, but {} has {}; want another address, port, "
                                    "protocol or link",
-                                   key.protocol == net::Protocol::tcp ? "tcp" : "udp", to_text(rule.external),
+                                   to_text(key.protocol), to_text(rule.external),
                                    key.link ? "link " + *key.link : "any link", in_quotes(rule.name),
                                    reference(taken->name), theirs == rule.external ? "it" : to_text(theirs)));
     }
@@ -172,6 +172,7 @@ void RuleClaims::remove(const Rule& rule, const Topology& topology) {
 std::vector<RuleClaims::Key> RuleClaims::keys_of(const Rule& rule) {
     std::vector<Key> keys;
     const bool range = !rule.external.is_single();
+    if (rule.all) keys.push_back({rule.external.address, net::Protocol::all, range, rule.link});
     if (rule.tcp) keys.push_back({rule.external.address, net::Protocol::tcp, range, rule.link});
     if (rule.udp) keys.push_back({rule.external.address, net::Protocol::udp, range, rule.link});
     return keys;

@@ -28,10 +28,10 @@ const LinkSettings* taken_over_on(const Rule& rule, const Topology& topology);
 Result<void> check_rule(const Rule& rule, const Topology& topology);
 
 /// What a set of rules has taken: names, and, unless a rule is disabled, (link or any, protocol, external
-/// address and ports). A rule for
-/// one port does not clash with one for a range, nor a rule for one link with one for any link: the more
-/// specific one wins (requirement L4). Beyond that a target of one rule can't be
-/// the external address of another on the target's own segment, where fwd would answer ARP for it.
+/// address and ports). A rule for one port does not clash with one for a range, nor either with one for the
+/// whole address, nor a rule for one link with one for any link: the more specific one wins (requirement L4).
+/// Beyond that a target of one rule can't be the external address of another on the target's own segment,
+/// where fwd would answer ARP for it.
 class RuleClaims {
  public:
     /// Refused, with both names and nothing changed, when another rule has the name or the endpoint, or the

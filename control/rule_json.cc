@@ -74,7 +74,7 @@ Result<Rule> rule_from_json(const Json& params) {
     Rule rule;
     RuleReader reader{params};
     reader.read_protocol(rule);
-    reader.read("external", parse_endpoint_range, rule.external);
+    reader.read("external", parse_rule_endpoint, rule.external);
     reader.read("target", parse_targets, rule.targets);
     reader.read("balance", parse_balance, rule.balance);
     reader.read("name", parse_name, rule.name);
@@ -89,7 +89,7 @@ Result<Rule> rule_from_json(const Json& params) {
     rule.disabled = params.value("disabled", false);
     if (reader.error()) return tl::unexpected(*reader.error());
     rule.origin = wanted_origin(params);
-    return rule;
+    return check_ports(rule).map([&] { return std::move(rule); });
 }
 
 Result<std::vector<Rule>> rules_from_json(const Json& params, Pause pause) {

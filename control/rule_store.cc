@@ -31,9 +31,9 @@ constexpr const char* kSchema = R"(
     CREATE TABLE rule (
         id       INTEGER PRIMARY KEY,
         name     TEXT NOT NULL UNIQUE,
-        protocol TEXT NOT NULL,         -- "tcp", "udp" or "tcp+udp"
+        protocol TEXT NOT NULL,         -- "tcp", "udp", "tcp+udp" or "all"
         link     TEXT,                  -- NULL: any
-        external TEXT NOT NULL,         -- "10.0.0.3:80" or "10.0.0.3:8000-8100"
+        external TEXT NOT NULL,         -- "10.0.0.3:80", "10.0.0.3:8000-8100" or "10.0.0.3"
         target   TEXT NOT NULL,         -- "10.0.0.4:8080*3,10.0.0.5:8080"
         source   TEXT NOT NULL,         -- "auto", "masquerade" or "preserve"
         prefixes TEXT NOT NULL,         -- of clients: ["192.0.2.0/24", ...], all when empty

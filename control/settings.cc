@@ -204,7 +204,7 @@ constexpr Field<Rule> kRuleFields[] = {
     {"name", R"("web")", [](auto& v, auto& rule) { return assign(read_text(v, parse_name), rule.name); }},
     {"protocol", R"("tcp")", read_protocols, Presence::required},
     {"external", R"("10.0.0.3:80")",
-     [](auto& v, auto& rule) { return assign(read_text(v, parse_endpoint_range), rule.external); },
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_rule_endpoint), rule.external); },
      Presence::required},
     {"target", R"("10.0.0.4:8080")",
      [](auto& v, auto& rule) { return assign(read_text(v, parse_targets), rule.targets); },
@@ -233,6 +233,8 @@ constexpr Field<Rule> kRuleFields[] = {
 Result<Rule> read_rule(const Value& value) {
     Rule rule;
     if (Result<void> read = read_group(value, kRuleFields, rule); !read) return tl::unexpected(read.error());
+    if (auto ok = check_ports(rule); !ok)
+        return value.member(ok.error().field).error(ok.error().kind, ok.error().message);
     if (rule.name.empty()) rule.name = default_name(rule);
     return rule;
 }

@@ -128,13 +128,18 @@ Result<net::EndpointRange> parse_endpoint_range(std::string_view text) {
     return net::EndpointRange{first->address, first->port, net::be16::from_host(*last)};
 }
 
+Result<net::EndpointRange> parse_rule_endpoint(std::string_view text) {
+    if (const auto address = dotted_quad(text)) return net::EndpointRange{*address, {}, {}};
+    return parse_endpoint_range(text);
+}
+
 Result<std::vector<Target>> parse_targets(std::string_view text) {
     std::vector<Target> targets;
     for (std::string_view rest = text;;) {
         const std::size_t comma = rest.find(',');
         const std::string_view one = rest.substr(0, comma);
         const std::size_t star = one.find('*');
-        const auto endpoint = parse_endpoint_range(one.substr(0, star));
+        const auto endpoint = parse_rule_endpoint(one.substr(0, star));
         if (!endpoint) return tl::unexpected(endpoint.error());
         Target target{.endpoint = *endpoint};
         if (star != std::string_view::npos) {
@@ -237,6 +242,7 @@ std::string to_text(net::Ipv4Address address) {
 }
 
 std::string to_text(const net::Endpoint& endpoint) {
+    if (endpoint.port == net::be16{}) return to_text(endpoint.address);  // of a protocol without ports
     return fmt::format("{}:{}", to_text(endpoint.address), endpoint.port.host());
 }
 
@@ -316,22 +322,69 @@ std::string in_quotes(std::string_view text) {
 
 std::string default_name(const Rule& rule) {
     std::string name = rule.tcp && rule.udp ? "tcp-udp" : protocols_text(rule);  // no '+' in a name
-    name += fmt::format("-{}-{}", to_text(rule.external.address), rule.external.first.host());
+    name += "-" + to_text(rule.external.address);
+    if (!rule.external.is_whole_address()) name += fmt::format("-{}", rule.external.first.host());
     if (!rule.external.is_single()) name += fmt::format("-{}", rule.external.last.host());
     if (rule.link) name += "-" + *rule.link;
     return name.substr(0, kLongestName);
 }
 
 std::string protocols_text(const Rule& rule) {
+    if (rule.all) return to_text(net::Protocol::all);
     if (rule.tcp && rule.udp) return "tcp+udp";
     return rule.tcp ? "tcp" : "udp";
 }
 
 Result<void> parse_protocols(std::string_view text, Rule& rule) {
-    if (text != "tcp" && text != "udp" && text != "tcp+udp") return bad(text, "'tcp', 'udp' or 'tcp+udp'");
-    rule.tcp = text != "udp";
-    rule.udp = text != "tcp";
+    if (text != "tcp" && text != "udp" && text != "tcp+udp" && text != "all")
+        return bad(text, "'tcp', 'udp', 'tcp+udp' or 'all'");
+    rule.all = text == "all";
+    rule.tcp = text.starts_with("tcp");
+    rule.udp = text.ends_with("udp");
     return {};
+}
+
+Result<void> check_ports(const Rule& rule) {
+    const auto wrong = [&](std::string_view field, const net::EndpointRange& endpoint) -> Result<void> {
+        if (endpoint.is_whole_address() == rule.all) return {};
+        const std::string got = to_text(endpoint);
+        if (rule.all) {
+            return invalid(
+                std::string{field},
+                fmt::format("got {}, want an address alone, such as {}: protocol 'all' means every "
+                            "port of it",
+                            in_quotes(got), to_text(endpoint.address)));
+        }
+        return invalid(std::string{field},
+                       fmt::format("got {}, want a port as well, such as {}:80", in_quotes(got), got));
+    };
+    if (auto ok = wrong("external", rule.external); !ok) return ok;
+    for (const Target& target : rule.targets) {
+        if (auto ok = wrong("target", target.endpoint); !ok) return ok;
+    }
+    if (rule.all && rule.targets.size() > 1) {
+        return invalid("target",
+                       fmt::format("got {} targets, want one: protocol 'all' is 1:1", rule.targets.size()));
+    }
+    return {};
+}
+
+std::string to_text(net::Protocol protocol) {
+    switch (protocol) {
+        case net::Protocol::all:
+            return "all";
+        case net::Protocol::icmp:
+            return "icmp";
+        case net::Protocol::tcp:
+            return "tcp";
+        case net::Protocol::udp:
+            return "udp";
+        case net::Protocol::gre:
+            return "gre";
+        case net::Protocol::esp:
+            return "esp";
+    }
+    return fmt::format("{}", static_cast<unsigned>(protocol));
 }
 
 std::string_view nearest(std::string_view word, const std::string_view* first, const std::string_view* last) {

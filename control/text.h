@@ -17,7 +17,10 @@ Result<net::Ipv4Address> parse_address(std::string_view text);  ///< "10.0.0.3"
 Result<net::Endpoint> parse_endpoint(std::string_view text);    ///< "10.0.0.3:80"; the port is 1 to 65535
 /// "10.0.0.3:80" or "10.0.0.3:8000-8100".
 Result<net::EndpointRange> parse_endpoint_range(std::string_view text);
-/// "10.0.0.4:8080", or several with their weights: "10.0.0.4:8080*3,10.0.0.5:8080".
+/// The same, or an address alone, which is all of it: see check_ports().
+Result<net::EndpointRange> parse_rule_endpoint(std::string_view text);
+/// "10.0.0.4:8080", or several with their weights: "10.0.0.4:8080*3,10.0.0.5:8080". A target may be an
+/// address alone as well.
 Result<std::vector<Target>> parse_targets(std::string_view text);
 Result<Existing> parse_existing(std::string_view text);       ///< "keep", "drain" or "kill"
 Result<Balance> parse_balance(std::string_view text);         ///< "round-robin" or "source-hash"
@@ -53,10 +56,15 @@ std::string in_quotes(std::string_view text);
 /// The name of a rule that was given none: "tcp-10.0.0.3-80", and "-wan" behind it for a rule of one link.
 std::string default_name(const Rule& rule);
 
-/// "tcp", "udp" or "tcp+udp".
+/// "tcp", "udp", "tcp+udp" or "all".
 std::string protocols_text(const Rule& rule);
-/// The inverse: sets `tcp` and `udp` of the rule.
+/// The inverse: sets `tcp`, `udp` and `all` of the rule.
 Result<void> parse_protocols(std::string_view text, Rule& rule);
+/// Whether a rule has ports where its protocol wants them: whole addresses belong to "all", which is said in
+/// so many words, and nothing else does. The error's field is the rule's key.
+Result<void> check_ports(const Rule& rule);
+/// "tcp", "gre", or the number of a protocol that has no name here.
+std::string to_text(net::Protocol protocol);
 
 /// The nearest of `candidates` for a misspelt word, or empty when none is near.
 std::string_view nearest(std::string_view word, const std::string_view* first, const std::string_view* last);

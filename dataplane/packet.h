@@ -35,10 +35,28 @@ struct PortAddressing {
 enum class PacketKind : std::uint8_t {
     tcp_or_udp,  ///< without IP options, not a fragment
     icmp,        ///< the same
+    portless,    ///< another protocol, of which only addresses can be translated
     unusual,     ///< TCP, UDP or ICMP with IP options, or a fragment
     arp,
     dropped,
 };
+
+/// Whether a packet of a protocol that fwd does not know is still good when its addresses have been replaced:
+/// not if addresses are in its checksum (DCCP, UDP-Lite) or signed (AH), nor if it is a matter of one link
+/// (IGMP) or no protocol.
+constexpr bool is_passed_by_address(net::Protocol protocol) noexcept {
+    switch (static_cast<unsigned>(protocol)) {
+        case 0:    // IPv6 hop-by-hop options
+        case 2:    // IGMP
+        case 33:   // DCCP
+        case 51:   // AH
+        case 136:  // UDP-Lite
+        case 255:  // reserved
+            return false;
+        default:
+            return true;
+    }
+}
 
 struct ParsedPacket {
     PacketKind kind = PacketKind::dropped;
@@ -99,7 +117,7 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
         case net::Protocol::icmp:
             return l4_bytes < sizeof(rte_icmp_hdr) ? Verdict::drop_truncated : Verdict::forward;
         default:
-            return Verdict::drop_unsupported_protocol;
+            return is_passed_by_address(protocol) ? Verdict::forward : Verdict::drop_unsupported_protocol;
     }
     // Nobody can answer port 0, and a rule can't name it.
     if (net::load_host16(l4) == 0 || net::load_host16(l4 + 2) == 0) return Verdict::drop_bad_l4_header;
@@ -168,7 +186,9 @@ ParsedPacket unusual(ParsedPacket packet, const std::uint8_t* ip) noexcept;
     const auto protocol = static_cast<net::Protocol>(ip[net::kProtocolOffset]);
     const Verdict l4 = detail::check_l4(protocol, ip + kIpv4Bytes, total_bytes - kIpv4Bytes);
     if (l4 != Verdict::forward) return dropped(l4, link);
-    packet.kind = protocol == net::Protocol::icmp ? PacketKind::icmp : PacketKind::tcp_or_udp;
+    packet.kind = PacketKind::tcp_or_udp;
+    if (protocol != net::Protocol::tcp && protocol != net::Protocol::udp) [[unlikely]]
+        packet.kind = protocol == net::Protocol::icmp ? PacketKind::icmp : PacketKind::portless;
     return packet;
 }
 

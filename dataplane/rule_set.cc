@@ -119,6 +119,7 @@ Setup<void> RuleSet::add_rule(std::uint32_t index) {
     std::uint32_t& at = at_position_[static_cast<std::size_t>(*position)];
     if (external.is_single()) {
         at = index;
+        if (external.is_whole_address()) has_whole_addresses_ = true;
         return {};
     }
     if (known < 0) {
@@ -139,9 +140,20 @@ std::int32_t RuleSet::position_of(LinkId ingress, net::Protocol protocol,
     return rte_hash_lookup_with_hash(table_, &key, hash_(key));
 }
 
-const ForwardingRule* RuleSet::find(LinkId ingress, net::Protocol protocol,
-                                    net::Endpoint external) const noexcept {
-    if (table_ == nullptr) return nullptr;
+const ForwardingRule* RuleSet::find_by_address(LinkId ingress, net::Ipv4Address address) const noexcept {
+    if (!has_whole_addresses_) return nullptr;
+    for (const LinkId link : {ingress, LinkId{ForwardingRule::kAnyLink}}) {
+        const std::int32_t position = position_of(link, net::Protocol::all, {address, {}});
+        if (position >= 0) return &rules_[at_position_[static_cast<std::size_t>(position)]];
+    }
+    return nullptr;
+}
+
+const ForwardingRule* RuleSet::find_by_port(LinkId ingress, net::Protocol protocol,
+                                            net::Endpoint external) const noexcept {
+    // No rule has a port of another protocol.
+    if (table_ == nullptr || (protocol != net::Protocol::tcp && protocol != net::Protocol::udp))
+        return nullptr;
     constexpr LinkId kAny{ForwardingRule::kAnyLink};
     for (const LinkId link : {ingress, kAny}) {
         const std::int32_t position = position_of(link, protocol, external);

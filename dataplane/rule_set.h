@@ -39,7 +39,7 @@ struct ForwardingRule {
     RuleId id;
     LinkId ingress{kAnyLink};  ///< kAnyLink: whatever link a packet comes in by
     net::Protocol protocol = net::Protocol::tcp;
-    net::EndpointRange external;
+    net::EndpointRange external;          ///< with Protocol::all a whole address
     std::vector<WeightedTarget> targets;  ///< at least one
     Balance balance = Balance::round_robin;
     /// The order of turns with several targets, spread as evenly as weights allow: indices of `targets`.
@@ -81,15 +81,23 @@ class RuleSet {
     RuleSet(const RuleSet&) = delete;
     RuleSet& operator=(const RuleSet&) = delete;
 
-    /// The rule for a packet: one for its port alone wins over one for a range, then one that names the link
-    /// over one that does not. nullptr when there is none.
-    const ForwardingRule* find(LinkId ingress, net::Protocol protocol, net::Endpoint external) const noexcept;
+    /// The rule for a packet: one for its port alone wins over one for a range, and that over one for the
+    /// whole address, then one that names the link over one that does not. nullptr when there is none.
+    const ForwardingRule* find(LinkId ingress, net::Protocol protocol,
+                               net::Endpoint external) const noexcept {
+        const ForwardingRule* rule = find_by_port(ingress, protocol, external);
+        return rule != nullptr ? rule : find_by_address(ingress, external.address);
+    }
+    /// The same without rules for whole addresses.
+    const ForwardingRule* find_by_port(LinkId ingress, net::Protocol protocol,
+                                       net::Endpoint external) const noexcept;
     std::span<const ForwardingRule> rules() const noexcept { return rules_; }
 
  private:
     RuleSet(std::vector<ForwardingRule> rules, const FlowHash& hash) noexcept
         : rules_{std::move(rules)}, hash_{hash} {}
-    /// Port 0, which no rule has, stands for all ranges of an address.
+    const ForwardingRule* find_by_address(LinkId ingress, net::Ipv4Address address) const noexcept;
+    /// Port 0, which no rule has, stands for all ranges of an address, and with Protocol::all for the whole.
     static FlowKey key_for(LinkId ingress, net::Protocol protocol, net::Endpoint external) noexcept;
     Setup<std::int32_t> add_key(const FlowKey& key) noexcept;
     Setup<void> add_rule(std::uint32_t index);
@@ -106,6 +114,7 @@ class RuleSet {
     std::vector<ForwardingRule> rules_;
     std::vector<std::uint32_t> at_position_;  ///< index of rules_, or of ranges_ for port 0
     std::vector<Ranges> ranges_;
+    bool has_whole_addresses_ = false;
     FlowHash hash_;
     rte_hash* table_ = nullptr;  // nullptr when there are no rules
 };

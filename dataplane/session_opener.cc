@@ -24,6 +24,12 @@ constexpr std::uint32_t kPressurePercent = 80;
 // full.
 constexpr std::uint32_t kUnansweredPercent = 10;
 
+/// Or, with ICMP echo, an identifier in their place.
+constexpr bool has_ports(net::Protocol protocol) noexcept {
+    return protocol == net::Protocol::tcp || protocol == net::Protocol::udp ||
+           protocol == net::Protocol::icmp;
+}
+
 }  // namespace
 
 SessionOpener::SessionOpener(const SharedTables& shared, Reclaimer& reclaimer, ThreadCounters& counters,
@@ -134,12 +140,14 @@ bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& 
     const std::uint64_t random = shared_.flows.hash().random(random_counter_++);
     const std::uint64_t low = random & 0xffffffffU;
     const PortRange& range = shared_.masquerade_ports;
-    const net::Endpoint source{
+    net::Endpoint source{
         candidates[((random >> 32U) * count) >> 32U],
         net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
+    if (!has_ports(key.protocol)) source.port = {};
     set_translation(key, source, plan);
-    // Rules come first in the port plan: an answer to such a port would look like a request.
-    return policy.rules->find(plan.next_hop.egress, key.protocol, source) == nullptr;
+    // Rules come first in the port plan: an answer to such a port would look like a request. What a rule for
+    // the whole address gets is what is left.
+    return policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
 }
 
 SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key,

@@ -32,7 +32,7 @@ class SessionOpener {
         FlowKey reverse{};  ///< of the answers; where fwd's own port is taken open() tries others
         std::uint32_t reverse_hash = 0;
     };
-    /// @param ip a TCP or UDP packet that has passed parse(), with this key
+    /// @param ip a packet that has passed parse(), with this key; of ICMP only an echo request
     Plan plan(const Policy& policy, const FlowKey& key, const std::uint8_t* ip) noexcept;
 
     struct Result {

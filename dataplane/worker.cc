@@ -11,6 +11,7 @@
 #include <ctime>
 
 #include "dataplane/address_check.h"
+#include "dataplane/icmp_echo.h"
 #include "dataplane/icmp_error.h"
 #include "dataplane/packet.h"
 #include "dataplane/tcp_options.h"
@@ -194,6 +195,9 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
             forward_icmp(parsed, now);
         } else if (result.kind == PacketKind::unusual) {
             forward_unusual(parsed, now);
+        } else if (result.kind == PacketKind::portless) {
+            forward_portless(parsed, portless_key(parsed.ingress, parsed.ip),
+                             Verdict::drop_unsupported_protocol, now);
         } else if (result.kind == PacketKind::arp) {
             PuntNote note = note_about(parsed, Verdict::punt_arp, {});
             note.l3_bytes = static_cast<std::uint16_t>(frame_bytes - result.l3_offset);
@@ -450,10 +454,19 @@ void Worker::prepare_translation(const Parsed& parsed) noexcept {
 }
 
 void Worker::translate_any(const Parsed& parsed, const Translation& translation) noexcept {
-    if (net::header_bytes(parsed.ip) == net::kIpv4Bytes && !net::is_fragment(parsed.ip))
-        return translate(parsed, translation);
-    prepare_translation(parsed);
-    rewrite_unusual(parsed.ip, translation);
+    const auto protocol = static_cast<net::Protocol>(parsed.ip[net::kProtocolOffset]);
+    if (protocol == net::Protocol::tcp || protocol == net::Protocol::udp) {
+        if (net::header_bytes(parsed.ip) == net::kIpv4Bytes && !net::is_fragment(parsed.ip))
+            return translate(parsed, translation);
+        prepare_translation(parsed);
+        return rewrite_unusual(parsed.ip, translation);
+    }
+    if (shared_.links[parsed.ingress.value].hides_hop) take_back_hop(parsed.ip);
+    if (protocol == net::Protocol::icmp) {
+        rewrite_icmp_echo(parsed.ip, translation);
+    } else {
+        rewrite_addresses(parsed.ip, translation);
+    }
 }
 
 [[gnu::always_inline]] inline void Worker::send(const Parsed& parsed, AdjacencyId id,
@@ -500,19 +513,20 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
     if (ref.route_generation == policy_->route_generation) {
         adjacency = shared_.neighbours.get(AdjacencyId{ref.adjacency});
     }
-    const bool icmp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::icmp);
+    const bool error = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::icmp) &&
+                       is_icmp_error(parsed.ip[net::kIpv4Bytes]);
     const Link& egress = shared_.links[adjacency.egress.value];
     const AdjacencyId id{ref.adjacency};
     note.egress = adjacency.egress;
     const bool too_big = parsed.ip_bytes > egress.mtu;
     if (too_big && !may_be_cut(parsed.ip)) {
         // No error answers an ICMP error or a later fragment (RFC 1812, section 4.3.2.7).
-        if (icmp || net::is_later_fragment(parsed.ip))
+        if (error || net::is_later_fragment(parsed.ip))
             return drop(packet, Verdict::drop_too_big, parsed.ingress);
         note.why = Verdict::punt_too_big;
         return punt(packet, note, now);
     }
-    if (!icmp) translate_any(parsed, flow.translation);
+    if (!error) translate_any(parsed, flow.translation);
     if (adjacency.state == AdjacencyState::failed)
         return drop(packet, Verdict::drop_neighbour_failed, parsed.ingress);
     if (adjacency.state != AdjacencyState::reachable && note.next_hop == net::Ipv4Address{}) {
@@ -559,9 +573,9 @@ void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     if (!icmp_checksum_good(ip, parsed.ip_bytes)) return refuse(Verdict::drop_bad_icmp);
     if (type == kIcmpEchoRequest) {
         const Verdict verdict = check_echo(parsed);
-        if (is_drop(verdict)) return refuse(verdict);
-        punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
-        return;
+        if (verdict == Verdict::punt_echo)
+            return punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+        if (verdict != Verdict::drop_icmp_ignored) return refuse(verdict);
     }
     const net::Ipv4Address source{net::be32::from_wire(net::load32(ip + net::kAddressesOffset))};
     const net::Ipv4Address destination{net::be32::from_wire(net::load32(ip + net::kDestinationOffset))};
@@ -569,6 +583,8 @@ void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
         refused != Verdict::forward) {
         return refuse(refused);
     }
+    if (is_icmp_echo(type))
+        return forward_portless(parsed, echo_key(parsed.ingress, ip), Verdict::drop_icmp_ignored, now);
     if (!is_icmp_error(type)) return refuse(Verdict::drop_icmp_ignored);
     const std::optional<FlowKey> key = parse_icmp_error(ip, parsed.ip_bytes, parsed.ingress);
     if (!key) return refuse(Verdict::drop_bad_icmp);

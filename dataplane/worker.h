@@ -90,6 +90,9 @@ class Worker {
     void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
     /// Whether an echo request is answered: Verdict::punt_echo, or why it is dropped.
     Verdict check_echo(const Parsed& parsed) const noexcept;
+    /// ICMP echo and protocols without ports, one packet at a time: of a flow, or one that opens a session.
+    /// @param unexplained what becomes of it when there is neither a flow nor a rule
+    void forward_portless(const Parsed& parsed, const FlowKey& key, Verdict unexplained, Tsc now) noexcept;
     // In unusual.cc.
     void forward_unusual(Parsed parsed, Tsc now) noexcept;
     /// @param plain the headers as if there were no IP options; nullptr of a later fragment, which opens no
@@ -109,7 +112,7 @@ class Worker {
     void translate(const Parsed& parsed, const Translation& translation) noexcept;
     /// What some links want done before.
     void prepare_translation(const Parsed& parsed) noexcept;
-    /// The same for any packet, with IP options or a fragment.
+    /// The same for any packet and protocol, with IP options or a fragment.
     void translate_any(const Parsed& parsed, const Translation& translation) noexcept;
     /// Sends a packet to its next hop, whatever is in the way: the next hop has to be looked up, the packet
     /// is too big, or it has to wait in control. ICMP errors have been rewritten already.

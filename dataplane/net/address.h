@@ -9,8 +9,15 @@
 
 namespace fwd::net {
 
-/// IANA protocol numbers that fwd translates.
-enum class Protocol : std::uint8_t { icmp = 1, tcp = 6, udp = 17 };
+/// IANA protocol numbers that fwd knows. Others are passed by rules for whole addresses alone.
+enum class Protocol : std::uint8_t {
+    all = 0,  ///< of rules: every protocol. No packet's: 0 names options of IPv6.
+    icmp = 1,
+    tcp = 6,
+    udp = 17,
+    gre = 47,
+    esp = 50,
+};
 
 struct Ipv4Address {
     be32 value;
@@ -30,7 +37,7 @@ struct Endpoint {
     friend constexpr auto operator<=>(const Endpoint&, const Endpoint&) noexcept = default;
 };
 
-/// Ports of one address, both ends included.
+/// Ports of one address, both ends included; or the whole address, with both ends 0.
 struct EndpointRange {
     Ipv4Address address;
     be16 first;
@@ -43,6 +50,7 @@ struct EndpointRange {
 
     constexpr std::uint32_t size() const noexcept { return std::uint32_t{last.host()} - first.host() + 1; }
     constexpr bool is_single() const noexcept { return first == last; }
+    constexpr bool is_whole_address() const noexcept { return last == be16{}; }
     friend constexpr bool operator==(const EndpointRange&, const EndpointRange&) noexcept = default;
 };
 

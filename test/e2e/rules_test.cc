@@ -200,6 +200,23 @@ TEST_F(RulesTest, DeletedRulesSessionsAreKeptDrainedOrKilledAsTheOperatorSays) {
     expect_every_packet_accounted_for();
 }
 
+/// L1: a whole address, once it is asked for in so many words.
+TEST_F(RulesTest, WholeAddressIsForwardedWithEveryPortAndPing) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo());
+    const Finished no_port = try_fwdctl("add-rule tcp+udp 10.0.0.3 10.0.0.4");
+    EXPECT_EQ(no_port.status, 1);
+    EXPECT_NE(no_port.output.find("want a port as well"), std::string::npos) << no_port.output;
+
+    add_rule("all 10.0.0.3 10.0.0.4");
+    connected(tcp("client"), 7000);
+    connected(udp("client"), 7000);
+    const Finished ping = exec("client", "ping -c 3 -i 0.2 -W 2 10.0.0.3");
+    EXPECT_EQ(ping.status, 0) << ping.output;
+    EXPECT_NE(ping.output.find("3 received"), std::string::npos) << ping.output;
+    EXPECT_EQ(rule_names(), std::vector<std::string>{"all-10.0.0.3"});
+    expect_every_packet_accounted_for();
+}
+
 /// L5
 TEST_F(RulesTest, DisabledRulesSessionsAreKeptDrainedOrKilledAsTheOperatorSays) {
     ASSERT_NO_FATAL_FAILURE(up_with_echo());

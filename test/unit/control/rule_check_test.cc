@@ -187,6 +187,30 @@ TEST(RuleClaims, RangesMustNotOverlapButAPortAloneIsMoreSpecific) {
     EXPECT_EQ(outcome(claims.add(range("10.0.0.3:27010-27020", "more"), two_links())), "good");
 }
 
+/// L4: whatever names a port is more specific than a whole address.
+TEST(RuleClaims, WholeAddressesTieWithEachOtherAlone) {
+    RuleClaims claims;
+    const auto whole = [](std::string name, std::string_view external = "10.0.0.3") {
+        Rule result;
+        result.name = std::move(name);
+        result.all = true;
+        result.external = *parse_rule_endpoint(external);
+        result.targets = *parse_targets("10.0.0.4");
+        return result;
+    };
+    EXPECT_EQ(outcome(claims.add(whole("host"), two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(rule("tcp+udp", "10.0.0.3:80", "10.0.0.4:80"), two_links())), "good");
+    Rule range = rule("tcp", "10.0.0.3:1", "10.0.0.4:1");
+    range.external = *parse_endpoint_range("10.0.0.3:1-65535");
+    EXPECT_EQ(outcome(claims.add(range, two_links())), "good");
+    EXPECT_EQ(outcome(claims.add(whole("other"), two_links())),
+              "external: got all 10.0.0.3 on any link for rule 'other', but rule 'host' has it; want another "
+              "address, port, protocol or link");
+    EXPECT_EQ(outcome(claims.add(whole("neighbour", "10.0.0.5"), two_links())), "good");
+    claims.remove(whole("host"), two_links());
+    EXPECT_EQ(outcome(claims.add(whole("other"), two_links())), "good");
+}
+
 TEST(RuleClaims, EachProtocolIsTakenByItself) {
     RuleClaims claims;
     EXPECT_EQ(outcome(claims.add(rule("tcp", "10.0.0.3:53", "10.0.0.4:53"), two_links())), "good");

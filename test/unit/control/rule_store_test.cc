@@ -230,6 +230,8 @@ TEST_F(RuleStoreTest, ChangedByHandIntoWhatIsNoRuleIsRefused) {
     const std::vector<std::pair<std::string, std::string>> rows{
         {"protocol = 'icmp'", "protocol"},
         {"external = '10.0.0.3:0'", "external"},
+        {"external = '10.0.0.3'", "external"},
+        {"protocol = 'all'", "external"},
         {"target = ''", "target"},
         {"name = 'a b'", "name"},
         {"source = 'none'", "source"},

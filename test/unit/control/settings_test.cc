@@ -667,12 +667,13 @@ TEST(Rules, WrittenAndReadAgainAreTheSame) {
     { name = "dns"; protocol = "tcp+udp"; external = "10.0.0.3:53"; target = "10.0.0.4:53"; source = "masquerade"; },
     { name = "g.1_a-b"; protocol = "udp"; external = "1.2.3.4:65535"; target = "5.6.7.8:1"; source = "preserve"; link = "wan"; from = [ "10.0.0.0/24", "0.0.0.0/0" ]; },
     { name = "all"; protocol = "tcp"; external = "1.2.3.4:5-9"; target = "5.6.7.8:15-19*3,5.6.7.9:5-9"; balance = "source-hash"; not_from = [ "10.0.0.0/24" ]; max_sessions = 1000; max_sessions_per_source = 10; rate = 50; },
-    { name = "off"; protocol = "tcp"; external = "1.2.3.4:1"; target = "5.6.7.8:1"; comment = "the \"shop\" \\x00 # it's"; disabled = true; }
+    { name = "off"; protocol = "tcp"; external = "1.2.3.4:1"; target = "5.6.7.8:1"; comment = "the \"shop\" \\x00 # it's"; disabled = true; },
+    { name = "host"; protocol = "all"; external = "1.2.3.5"; target = "5.6.7.9"; }
 );
 )";
     const Result<std::vector<Rule>> rules = parse_rules(text, "text");
     ASSERT_TRUE(rules) << rules.error().text();
-    ASSERT_EQ(rules->size(), 5U);
+    ASSERT_EQ(rules->size(), 6U);
     EXPECT_EQ(rules->at(4).comment, R"(the "shop" \x00 # it's)");
     EXPECT_TRUE(rules->at(4).disabled);
     EXPECT_EQ(rules->at(0).origin, RuleOrigin::runtime);

@@ -246,21 +246,53 @@ TEST(Text, SourceModeIsOneOfThreeWords) {
                                        });
 }
 
-TEST(Text, ProtocolsAreTcpUdpOrBoth) {
-    for (const std::string text : {"tcp", "udp", "tcp+udp"}) {
+TEST(Text, ProtocolsAreTcpUdpBothOrAll) {
+    for (const std::string text : {"tcp", "udp", "tcp+udp", "all"}) {
         Rule rule;
         ASSERT_TRUE(parse_protocols(text, rule));
         EXPECT_EQ(protocols_text(rule), text);
-        EXPECT_EQ(rule.tcp, text != "udp");
-        EXPECT_EQ(rule.udp, text != "tcp");
+        EXPECT_EQ(rule.tcp, text == "tcp" || text == "tcp+udp");
+        EXPECT_EQ(rule.udp, text == "udp" || text == "tcp+udp");
+        EXPECT_EQ(rule.all, text == "all");
     }
     for (const std::string text : {"", "TCP", "icmp", "udp+tcp", "tcp,udp", "tcp "}) {
         Rule rule;
         const Result<void> parsed = parse_protocols(text, rule);
         ASSERT_FALSE(parsed);
-        EXPECT_EQ(parsed.error().message, "got '" + text + "', want 'tcp', 'udp' or 'tcp+udp'");
-        EXPECT_FALSE(rule.tcp || rule.udp);
+        EXPECT_EQ(parsed.error().message, "got '" + text + "', want 'tcp', 'udp', 'tcp+udp' or 'all'");
+        EXPECT_FALSE(rule.tcp || rule.udp || rule.all);
     }
+}
+
+/// L1: a whole address is forwarded in so many words only, and a port is never "all ports".
+TEST(Text, WholeAddressesBelongToProtocolAllAndToNothingElse) {
+    const auto said = [](std::string_view protocol, std::string_view external, std::string_view target) {
+        Rule rule;
+        EXPECT_TRUE(parse_protocols(protocol, rule));
+        rule.external = *parse_rule_endpoint(external);
+        rule.targets = *parse_targets(target);
+        const Result<void> checked = check_ports(rule);
+        return checked ? "good" : checked.error().text();
+    };
+    EXPECT_EQ(said("all", "203.0.113.5", "10.0.0.5"), "good");
+    EXPECT_EQ(said("tcp", "203.0.113.5:80", "10.0.0.5:80"), "good");
+    EXPECT_EQ(said("tcp", "203.0.113.5", "10.0.0.5:80"),
+              "external: got '203.0.113.5', want a port as well, such as 203.0.113.5:80");
+    EXPECT_EQ(said("tcp+udp", "203.0.113.5:80", "10.0.0.5"),
+              "target: got '10.0.0.5', want a port as well, such as 10.0.0.5:80");
+    EXPECT_EQ(
+        said("all", "203.0.113.5:80", "10.0.0.5"),
+        "external: got '203.0.113.5:80', want an address alone, such as 203.0.113.5: protocol 'all' means "
+        "every port of it");
+    EXPECT_EQ(said("all", "203.0.113.5", "10.0.0.5:1-65535"),
+              "target: got '10.0.0.5:1-65535', want an address alone, such as 10.0.0.5: protocol 'all' means "
+              "every port of it");
+    EXPECT_EQ(said("all", "203.0.113.5", "10.0.0.5,10.0.0.6"),
+              "target: got 2 targets, want one: protocol 'all' is 1:1");
+    Rule rule;
+    rule.all = true;
+    rule.external = *parse_rule_endpoint("203.0.113.5");
+    EXPECT_EQ(default_name(rule), "all-203.0.113.5");
 }
 
 TEST(Text, OriginsHaveNames) {

@@ -173,7 +173,7 @@ TEST(IcmpErrorParse, WhatIsInsideMustBeWholeAndPlain) {
     EXPECT_FALSE(inside(PacketBuilder{good}.fragment(0x0010).ip_bytes()));
     EXPECT_FALSE(inside(PacketBuilder{good}.ip_total_bytes(27).ip_bytes()));
     EXPECT_FALSE(inside(PacketBuilder{good}.protocol(1, Bytes(16, 1)).ip_bytes()));
-    EXPECT_FALSE(inside(PacketBuilder{good}.protocol(47, Bytes(16, 1)).ip_bytes()));
+    EXPECT_FALSE(inside(PacketBuilder{good}.protocol(136, Bytes(16, 1)).ip_bytes()));
 }
 
 TEST(IcmpErrorParse, ChecksumIsVerified) {

@@ -126,7 +126,7 @@ INSTANTIATE_TEST_SUITE_P(
             Verdict::drop_bad_ip_checksum},
         Row{"UdpHeaderCutShortBehindOptions", to_us().protocol(17, Bytes(7, 1)).ip_options({1, 1, 1, 1}),
             Verdict::drop_truncated},
-        Row{"FragmentOfSctp", to_us().protocol(132, Bytes(40, 1)).fragment(0x2000),
+        Row{"FragmentOfUdpLite", to_us().protocol(136, Bytes(40, 1)).fragment(0x2000),
             Verdict::drop_unsupported_protocol},
         Row{"UdpLengthBelowItsHeader", udp().udp_bytes(7), Verdict::drop_bad_l4_header},
         Row{"UdpLengthZero", udp().udp_bytes(0), Verdict::drop_bad_l4_header},
@@ -137,7 +137,8 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"SourcePortZero", to_us().udp(0, 53), Verdict::drop_bad_l4_header},
         Row{"DestinationPortZero", to_us().udp(40000, 0), Verdict::drop_bad_l4_header},
         Row{"TcpPortZero", to_us().tcp(40000, 0, test::kSyn), Verdict::drop_bad_l4_header},
-        Row{"Sctp", to_us().protocol(132, Bytes(40, 1)), Verdict::drop_unsupported_protocol},
+        Row{"UdpLite", to_us().protocol(136, Bytes(40, 1)), Verdict::drop_unsupported_protocol},
+        Row{"AuthenticationHeader", to_us().protocol(51, Bytes(40, 1)), Verdict::drop_unsupported_protocol},
         Row{"ProtocolZero", to_us().protocol(0, Bytes(40, 1)), Verdict::drop_unsupported_protocol},
         Row{"NothingBehindTheIpHeader", to_us().protocol(17, {}), Verdict::drop_truncated}),
     [](const auto& row) { return row.param.name; });

@@ -1,0 +1,269 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Rules for whole addresses: every port, and protocols without ports.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/packet/networks.h"
+
+namespace fwd::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using namespace std::chrono_literals;
+
+constexpr std::uint8_t kGre = 47, kEsp = 50, kUdpLite = 136;
+constexpr std::uint8_t kEchoReply = 0, kEchoRequest = 8, kUnreachable = 3, kTimeExceeded = 11;
+constexpr auto kWhole = "192.0.2.5"_ip, kInside = "10.0.0.5"_ip, kOtherInside = "10.0.0.4"_ip;
+constexpr auto kInsideMac = mac(5), kOtherInsideMac = mac(4);
+
+std::uint32_t echo(std::uint16_t identifier, std::uint16_t sequence = 1) {
+    return std::uint32_t{identifier} << 16U | sequence;
+}
+
+class WholeAddress : public ::testing::Test {
+ protected:
+    WholeAddress() {
+        box_.set_rules(R"(rules = (
+            { name = "host"; protocol = "all"; external = "192.0.2.5"; target = "10.0.0.5"; },
+            { name = "port"; protocol = "tcp"; external = "192.0.2.5:80"; target = "10.0.0.4:8080"; },
+            { name = "range"; protocol = "udp"; external = "192.0.2.5:100-199"; target = "10.0.0.4:100-199"; });)");
+    }
+    PacketBuilder from_client() { return box_.to("wan").from(kRouterMac).ipv4(kFarClient, kWhole); }
+    PacketBuilder from_inside() { return box_.to("lan").from(kInsideMac).ipv4(kInside, kFarClient); }
+    PacketBuilder to_inside() { return from_fwd(box_, "lan", kInsideMac).ipv4(kFarClient, kInside).ttl(63); }
+    PacketBuilder to_client() { return from_fwd(box_, "wan", kRouterMac).ipv4(kWhole, kFarClient).ttl(63); }
+    void expect_forwarded(const PacketBuilder& in, const PacketBuilder& out) {
+        EXPECT_THAT(box_.exchange("wan", in, "lan"), ElementsAre(out.frame()));
+    }
+    void expect_answered(const PacketBuilder& in, const PacketBuilder& out) {
+        EXPECT_THAT(box_.exchange("lan", in, "wan"), ElementsAre(out.frame()));
+    }
+    Box box_{kTwoArm};
+};
+
+/// L1
+TEST_F(WholeAddress, EveryPortOfTcpAndUdpStaysWhatItIs) {
+    for (const std::uint16_t port : {1, 99, 200, 65535}) {
+        expect_forwarded(from_client().udp(5000, port), to_inside().udp(5000, port));
+        expect_answered(from_inside().udp(port, 5000), to_client().udp(port, 5000));
+        expect_forwarded(from_client().tcp(5001, port, kSyn), to_inside().tcp(5001, port, kSyn));
+        expect_answered(from_inside().tcp(port, 5001, kSyn | kAck), to_client().tcp(port, 5001, kSyn | kAck));
+    }
+    EXPECT_EQ(box_.sessions(), 8U);
+    box_.expect_every_packet_accounted_for();
+}
+
+/// L4: a port and a range win over the whole address.
+TEST_F(WholeAddress, MoreSpecificRulesWin) {
+    const auto to_other = [&] {
+        return from_fwd(box_, "lan", kOtherInsideMac).ipv4(kFarClient, kOtherInside).ttl(63);
+    };
+    expect_forwarded(from_client().tcp(5000, 80, kSyn), to_other().tcp(5000, 8080, kSyn));
+    expect_forwarded(from_client().udp(5000, 150), to_other().udp(5000, 150));
+    expect_forwarded(from_client().udp(5000, 80), to_inside().udp(5000, 80));
+    expect_forwarded(from_client().tcp(5000, 150, kSyn), to_inside().tcp(5000, 150, kSyn));
+}
+
+/// L1: tunnels through a 1:1 rule.
+TEST_F(WholeAddress, ProtocolsWithoutPortsAreKnownByTheirAddresses) {
+    const Bytes there{0, 0, 0x08, 0, 1, 2, 3, 4, 5};
+    const Bytes back{0x20, 0, 0x88, 0x0b, 9, 9, 9, 9};
+    for (const std::uint8_t protocol : {kGre, kEsp, std::uint8_t{132}, std::uint8_t{4}}) {
+        for (int i = 0; i < 3; ++i) {
+            expect_forwarded(from_client().protocol(protocol, there), to_inside().protocol(protocol, there));
+            expect_answered(from_inside().protocol(protocol, back), to_client().protocol(protocol, back));
+        }
+    }
+    expect_forwarded(from_client().protocol(kEsp, {}), to_inside().protocol(kEsp, {}));
+    EXPECT_EQ(box_.sessions(), 4U);
+    box_.expect_every_packet_accounted_for();
+}
+
+TEST_F(WholeAddress, WhatNoRuleAndNoSessionExplainsIsDropped) {
+    EXPECT_THAT(box_.exchange("lan", from_inside().protocol(kGre, Bytes(8)), "wan"), IsEmpty());
+    box_.exchange("wan", box_.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic).protocol(kGre, Bytes(8)),
+                  "lan");
+    EXPECT_EQ(box_.count(Verdict::drop_unsupported_protocol), 2U);
+    // Its checksum covers the addresses: the receiver would drop it.
+    EXPECT_THAT(box_.exchange("wan", from_client().protocol(kUdpLite, Bytes(16)), "lan"), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_unsupported_protocol), 3U);
+    EXPECT_THAT(box_.exchange("wan", from_client().icmp(kEchoReply, 0, echo(7)), "lan"), IsEmpty());
+    EXPECT_THAT(box_.exchange("lan", from_inside().icmp(kEchoRequest, 0, echo(7)), "wan"), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_icmp_ignored), 2U);
+    EXPECT_THAT(
+        box_.exchange("wan", from_client().ipv4("127.0.0.1"_ip, kWhole).protocol(kGre, Bytes(8)), "lan"),
+        IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_martian), 1U);
+    EXPECT_EQ(box_.sessions(), 0U);
+    box_.expect_every_packet_accounted_for();
+}
+
+/// I2: and its timer is longer than 60 s.
+TEST_F(WholeAddress, EchoIsForwardedAndAnswered) {
+    for (const std::uint16_t identifier : {1, 0xffff, 0}) {
+        const auto request = [&](std::uint16_t sequence) {
+            return from_client().icmp(kEchoRequest, 0, echo(identifier, sequence)).payload("ping");
+        };
+        expect_forwarded(request(1), to_inside().icmp(kEchoRequest, 0, echo(identifier, 1)).payload("ping"));
+        box_.pass(61s);
+        expect_answered(from_inside().icmp(kEchoReply, 0, echo(identifier, 1)).payload("ping"),
+                        to_client().icmp(kEchoReply, 0, echo(identifier, 1)).payload("ping"));
+        expect_forwarded(request(2), to_inside().icmp(kEchoRequest, 0, echo(identifier, 2)).payload("ping"));
+    }
+    EXPECT_EQ(box_.sessions(), 3U);
+    box_.pass(310s);
+    EXPECT_EQ(box_.sessions(), 0U);
+    EXPECT_THAT(
+        box_.exchange("wan", from_client().icmp(kEchoRequest, 0, echo(1)).payload("x").l4_checksum(1), "lan"),
+        IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_bad_icmp), 1U);
+}
+
+/// I4, I5: errors about packets without ports, from both sides.
+TEST_F(WholeAddress, ErrorsAboutPortlessSessionsReachTheOtherEnd) {
+    const Bytes content{0, 0, 0x08, 0, 1, 2, 3, 4};
+    expect_forwarded(from_client().protocol(kGre, content), to_inside().protocol(kGre, content));
+    expect_forwarded(from_client().icmp(kEchoRequest, 0, echo(7)),
+                     to_inside().icmp(kEchoRequest, 0, echo(7)));
+    const auto about = [](net::Ipv4Address from, net::Ipv4Address to) {
+        return packet().ipv4(from, to).ttl(63);
+    };
+    for (const bool gre : {true, false}) {
+        const auto body = [&](PacketBuilder inner, std::uint8_t type) {
+            return gre ? inner.protocol(kGre, content).ip_bytes() : inner.icmp(type, 0, echo(7)).ip_bytes();
+        };
+        expect_answered(
+            from_inside().icmp(kUnreachable, 2).payload(body(about(kFarClient, kInside), kEchoRequest)),
+            to_client().icmp(kUnreachable, 2).payload(body(about(kFarClient, kWhole), kEchoRequest)));
+        expect_answered(from_inside()
+                            .icmp(kTimeExceeded, 0)
+                            .payload(first(body(about(kFarClient, kInside), kEchoRequest), 28)),
+                        to_client()
+                            .icmp(kTimeExceeded, 0)
+                            .payload(first(body(about(kFarClient, kWhole), kEchoRequest), 28)));
+        expect_forwarded(
+            from_client().icmp(kUnreachable, 1).payload(body(about(kWhole, kFarClient), kEchoReply)),
+            to_inside().icmp(kUnreachable, 1).payload(body(about(kInside, kFarClient), kEchoReply)));
+    }
+    EXPECT_THAT(
+        box_.exchange("lan",
+                      from_inside()
+                          .icmp(kUnreachable, 2)
+                          .payload(about(kFarClient, kInside).icmp(kEchoRequest, 0, echo(8)).ip_bytes()),
+                      "wan"),
+        IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_icmp_no_session), 1U);
+    box_.expect_every_packet_accounted_for();
+}
+
+/// U13, I10: for protocols without ports too.
+TEST_F(WholeAddress, SenderHearsOfTtlAndMtu) {
+    expect_forwarded(from_client().icmp(kEchoRequest, 0, echo(7)),
+                     to_inside().icmp(kEchoRequest, 0, echo(7)));
+    const auto last_hop = from_client().icmp(kEchoRequest, 0, echo(7)).ttl(1);
+    const auto expired = box_.exchange("wan", last_hop, "wan");
+    ASSERT_THAT(expired, SizeIs(1));
+    EXPECT_EQ(expired[0].bytes[34], kTimeExceeded);
+    EXPECT_EQ(Bytes(expired[0].bytes.begin() + 42, expired[0].bytes.end()), last_hop.ip_bytes());
+    EXPECT_EQ(box_.count(Verdict::punt_ttl_expired), 1U);
+}
+
+/// On one segment fwd masquerades: echo by identifier, other protocols by address alone.
+class WholeAddressOnOneSegment : public ::testing::Test {
+ protected:
+    WholeAddressOnOneSegment() {
+        box_.set_rules(
+            R"(rules = ( { name = "host"; protocol = "all"; external = "10.0.0.3"; target = "10.0.0.4"; });)");
+    }
+    PacketBuilder from_client(net::Ipv4Address client) {
+        return box_.to("lan").from(kClientMac).ipv4(client, kExternal);
+    }
+    Box box_{kOneArm};
+};
+
+TEST_F(WholeAddressOnOneSegment, EchoOfTwoClientsWithOneIdentifierIsKeptApart) {
+    std::vector<std::uint16_t> identifiers;
+    for (const auto client : {kClient, "10.0.0.9"_ip}) {
+        const auto sent = box_.exchange("lan", from_client(client).icmp(kEchoRequest, 0, echo(7)), "lan");
+        ASSERT_THAT(sent, SizeIs(1));
+        const auto& bytes = sent[0].bytes;
+        identifiers.push_back(static_cast<std::uint16_t>(bytes[38] << 8U | bytes[39]));
+        EXPECT_EQ(sent[0], from_fwd(box_, "lan", kServerMac)
+                               .ipv4(kFwd, kServer)
+                               .ttl(63)
+                               .icmp(kEchoRequest, 0, echo(identifiers.back()))
+                               .frame());
+    }
+    EXPECT_NE(identifiers[0], identifiers[1]);
+    EXPECT_THAT(
+        box_.exchange(
+            "lan",
+            box_.to("lan").from(kServerMac).ipv4(kServer, kFwd).icmp(kEchoReply, 0, echo(identifiers[0])),
+            "lan"),
+        ElementsAre(from_fwd(box_, "lan", kClientMac)
+                        .ipv4(kExternal, kClient)
+                        .ttl(63)
+                        .icmp(kEchoReply, 0, echo(7))
+                        .frame()));
+    // An error about a request has the client's own identifier inside.
+    EXPECT_THAT(
+        box_.exchange("lan",
+                      box_.to("lan")
+                          .from(kServerMac)
+                          .ipv4(kServer, kFwd)
+                          .icmp(kUnreachable, 1)
+                          .payload(packet()
+                                       .ipv4(kFwd, kServer)
+                                       .ttl(63)
+                                       .icmp(kEchoRequest, 0, echo(identifiers[0]))
+                                       .ip_bytes()),
+                      "lan"),
+        ElementsAre(
+            from_fwd(box_, "lan", kClientMac)
+                .ipv4(kExternal, kClient)
+                .ttl(63)
+                .icmp(kUnreachable, 1)
+                .payload(packet().ipv4(kClient, kExternal).ttl(63).icmp(kEchoRequest, 0, echo(7)).ip_bytes())
+                .frame()));
+    EXPECT_EQ(box_.sessions(), 2U);
+}
+
+TEST_F(WholeAddressOnOneSegment, OneOwnAddressCarriesOneTunnelOfEachProtocolToATarget) {
+    EXPECT_THAT(
+        box_.exchange("lan", from_client(kClient).protocol(kGre, Bytes(8)), "lan"),
+        ElementsAre(
+            from_fwd(box_, "lan", kServerMac).ipv4(kFwd, kServer).ttl(63).protocol(kGre, Bytes(8)).frame()));
+    EXPECT_THAT(box_.exchange("lan", from_client("10.0.0.9"_ip).protocol(kGre, Bytes(8)), "lan"), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_ports_used_up), 1U);
+    EXPECT_THAT(
+        box_.exchange("lan", box_.to("lan").from(kServerMac).ipv4(kServer, kFwd).protocol(kGre, Bytes(9)),
+                      "lan"),
+        ElementsAre(from_fwd(box_, "lan", kClientMac)
+                        .ipv4(kExternal, kClient)
+                        .ttl(63)
+                        .protocol(kGre, Bytes(9))
+                        .frame()));
+    box_.expect_every_packet_accounted_for();
+    box_.expect_no_record_lost();
+}
+
+TEST_F(WholeAddressOnOneSegment, OwnAddressAnswersPingItselfAndKeepsItsPorts) {
+    box_.set_rules(R"(rules = (
+        { name = "own"; protocol = "all"; external = "10.0.0.2"; target = "10.0.0.4"; },
+        { name = "web"; protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; });)");
+    box_.exchange("lan", box_.to("lan").from(kClientMac).ipv4(kClient, kFwd).icmp(kEchoRequest, 0, echo(7)),
+                  "lan");
+    EXPECT_EQ(box_.count(Verdict::punt_echo), 1U);
+    const std::uint16_t port = open_example(box_);
+    ASSERT_NE(port, 0) << "a whole address takes what sessions leave";
+    EXPECT_THAT(
+        box_.exchange("lan", box_.to("lan").from(kServerMac).ipv4(kServer, kFwd).tcp(8080, port, kSyn | kAck),
+                      "lan"),
+        SizeIs(1));
+    EXPECT_EQ(box_.sessions(), 1U);
+}
+
+}  // namespace
+}  // namespace fwd::test
