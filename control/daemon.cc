@@ -24,6 +24,7 @@ using namespace std::chrono_literals;
 
 constexpr std::uint32_t kRuleSlots = 131072;
 constexpr auto kTickTime = 100ms;
+constexpr auto kLogTime = 10ms;  // between looks at what workers tell of sessions
 constexpr std::size_t kSessionsPerAnswer = 1000;
 constexpr std::size_t kNamesInLog = 5;
 
@@ -88,6 +89,11 @@ Daemon::Daemon(std::filesystem::path config_file, Settings settings, Eal eal, Ru
 Daemon::~Daemon() {
     server_.reset();
     if (dataplane_) dataplane_->stop();
+    if (translation_log_) {
+        while (translation_log_->drain()) {
+        }
+        translation_log_.reset();
+    }
     neighbours_.reset();
 }
 
@@ -152,8 +158,12 @@ Result<void> Daemon::create_dataplane() {
     reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_,
                                          *live_sessions_);
     watch_ = std::make_unique<CounterWatch>(*dataplane_);
+    translation_log_ = std::make_unique<TranslationLog>(*dataplane_);
     add_static_neighbours();
-    return {};
+    if (!settings_.translation_log.is_on()) return {};
+    return LogSink::open(settings_.translation_log).and_then([this](std::unique_ptr<LogSink> sink) {
+        return translation_log_->switch_to(std::move(sink));
+    });
 }
 
 void Daemon::add_static_neighbours() {
@@ -192,9 +202,9 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
         const auto until_tick =
             std::chrono::ceil<std::chrono::milliseconds>(next_tick_ - Neighbours::Clock::now());
         dataplane_->control_bell().lie_down();
-        server_->poll(dataplane_->has_punts()
-                          ? 0ms
-                          : std::clamp<std::chrono::milliseconds>(until_tick, 0ms, kTickTime));
+        const auto longest = translation_log_->is_on() ? kLogTime : kTickTime;
+        server_->poll(
+            dataplane_->has_punts() ? 0ms : std::clamp<std::chrono::milliseconds>(until_tick, 0ms, longest));
         dataplane_->control_bell().get_up();
         serve_network();
         if (reload_wanted.exchange(false)) {
@@ -211,9 +221,11 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
 void Daemon::serve_network() {
     const auto now = Neighbours::Clock::now();
     punts_->poll(now);
+    translation_log_->drain();
     if (now < next_tick_) return;
     next_tick_ = now + kTickTime;
     for (const std::string& line : watch_->look(now)) spdlog::warn(line);
+    if (const auto complaint = translation_log_->complaint(now)) spdlog::warn(*complaint);
     neighbours_->tick(now);
     if (neighbours_->has_removed()) {
         policies_.renew_next_hops(*dataplane_);
@@ -268,24 +280,33 @@ Result<void> Daemon::commit_rules() {
         // What may fail comes first: an accepted rule is on disk and in force.
         if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules(), network_turns()); !ready) {
             book_.roll_back();
-            new_timeouts_.reset();
+            new_settings_.reset();
             return ready;
         }
         if (auto durable = book_.commit(); !durable) {
-            new_timeouts_.reset();
+            new_settings_.reset();
             return durable;
         }
         policies_.publish_rules(*dataplane_);
         neighbours_->set_external_addresses(policies_.external_addresses(book_.rules()));
         published_revision_ = book_.revision();
+        translation_log_->learn_names(policies_, book_.rules());
     }
     end_sessions_of(std::move(ended));
-    if (new_timeouts_) {
-        settings_.timeouts = *new_timeouts_;
-        policies_.publish_timeouts(*dataplane_, settings_.timeouts);
-        new_timeouts_.reset();
-    }
+    if (auto settings = std::exchange(new_settings_, std::nullopt)) apply(std::move(*settings));
     return {};
+}
+
+void Daemon::apply(NewSettings settings) {
+    settings_.timeouts = settings.timeouts;
+    policies_.publish_timeouts(*dataplane_, settings_.timeouts);
+    translation_log_->drain();
+    const bool same_log = settings.translation_log == settings_.translation_log;
+    settings_.translation_log = settings.translation_log;
+    const auto done =
+        same_log ? translation_log_->reopen() : translation_log_->switch_to(std::move(settings.log_sink));
+    if (!same_log) translation_log_->learn_names(policies_, book_.rules());
+    if (!done) spdlog::error("log of translations: {}; it goes on as before", done.error().text());
 }
 
 Json Daemon::rule_row(const Rule& rule, const RuleTotals& totals) const {
@@ -432,6 +453,9 @@ Result<Json> Daemon::stats(const Json&) {
                         {"sessions", totals.sessions}});
     }
     stats["rules"] = std::move(rows);
+    if (translation_log_->is_on() || translation_log_->written() + translation_log_->lost() != 0)
+        stats["translation_log"] = {{"written", translation_log_->written()},
+                                    {"lost", translation_log_->lost()}};
     return stats;
 }
 
@@ -442,9 +466,15 @@ Result<Json> Daemon::reload(const Json&) {
         return refused(fmt::format("{}: {}", config_file_.string(), key),
                        "changed, and takes effect only with a restart of fwdd; nothing has been reloaded");
     }
+    NewSettings changed{settings->timeouts, settings->translation_log, nullptr};
+    if (changed.translation_log.is_on() && changed.translation_log != settings_.translation_log) {
+        auto sink = LogSink::open(changed.translation_log);
+        if (!sink) return tl::unexpected(sink.error());
+        changed.log_sink = std::move(*sink);
+    }
     auto reloaded = book_.reload(std::move(settings->rules));
     if (!reloaded) return tl::unexpected(reloaded.error());
-    new_timeouts_ = settings->timeouts;
+    new_settings_ = std::move(changed);
     uncommitted_log_.push_back(
         fmt::format("reload: {} rule(s) added, {} removed, {} enabled or disabled, {} unchanged",
                     reloaded->added, reloaded->removed, reloaded->switched, reloaded->unchanged));

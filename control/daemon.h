@@ -21,6 +21,7 @@
 #include "control/rule_book.h"
 #include "control/rule_totals.h"
 #include "control/settings.h"
+#include "control/translation_log.h"
 #include "dataplane/dataplane.h"
 
 namespace fwd::control {
@@ -62,8 +63,16 @@ class Daemon : public Operations {
         Existing existing;
     };
 
+    /// What a reload changes beside rules.
+    struct NewSettings {
+        TimeoutSettings timeouts;
+        TranslationLogSettings translation_log;
+        std::unique_ptr<LogSink> log_sink;  ///< when it is another than before
+    };
+
     Daemon(std::filesystem::path config_file, Settings settings, Eal eal, RuleBook book);
     Result<void> commit_rules();
+    void apply(NewSettings settings);
     /// Once no new session can come by them.
     void end_sessions_of(std::vector<Ended> ended);
     void forget_drained();
@@ -98,8 +107,9 @@ class Daemon : public Operations {
     std::unique_ptr<RpcServer> server_;
     Neighbours::Clock::time_point next_tick_{};
     std::unique_ptr<CounterWatch> watch_;
-    std::optional<TimeoutSettings> new_timeouts_;  ///< of a reload that has not been committed
-    std::vector<std::string> uncommitted_log_;     ///< what requests have changed
+    std::unique_ptr<TranslationLog> translation_log_;
+    std::optional<NewSettings> new_settings_;   ///< of a reload that has not been committed
+    std::vector<std::string> uncommitted_log_;  ///< what requests have changed
 
     std::vector<Ended> uncommitted_ended_;
     std::vector<Ended> draining_;  ///< also disabled ones, which are in the book as well

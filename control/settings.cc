@@ -29,6 +29,9 @@ constexpr std::size_t kLongestSocketPath = 107;  // sun_path without its NUL
 constexpr std::size_t kMostAddressesPerLink = 64;
 constexpr std::size_t kMostRoutes = 65536;
 constexpr std::size_t kMostRules = 1'000'000;
+constexpr std::uint64_t kLeastRotateBytes = 10'000;
+constexpr std::uint64_t kMostRotateBytes = std::uint64_t{1} << 40U;
+constexpr unsigned kMostLogFiles = 1000;
 constexpr std::int64_t kLongestTimeout = std::int64_t{86400} * 7;
 
 Result<std::filesystem::path> parse_absolute_path(std::string_view text) {
@@ -119,6 +122,25 @@ constexpr Field<TimeoutSettings> kTimeoutFields[] = {
     {"udp_unanswered", "120", [](auto& v, auto& out) { return assign(read_timeout(v), out.udp_unanswered); }},
     {"udp", "300", [](auto& v, auto& out) { return assign(read_timeout(v), out.udp); }},
 };
+
+constexpr Field<TranslationLogSettings> kTranslationLogFields[] = {
+    {"file", R"("/var/log/fwd/translations.log")",
+     [](auto& v, auto& out) { return assign(read_text(v, parse_absolute_path), out.file); }},
+    {"rotate_bytes", "100000000",
+     [](auto& v, auto& out) {
+         return assign(v.integer(kLeastRotateBytes, kMostRotateBytes), out.rotate_bytes);
+     }},
+    {"keep", "9", [](auto& v, auto& out) { return assign(v.integer(0U, kMostLogFiles), out.keep); }},
+    {"syslog", R"("/dev/log")",
+     [](auto& v, auto& out) { return assign(read_text(v, parse_socket_path), out.syslog); }},
+};
+
+Result<void> read_translation_log(const Value& value, TranslationLogSettings& log) {
+    if (auto ok = read_group(value, kTranslationLogFields, log); !ok) return ok;
+    if (!log.is_on()) return value.missing_key("file", kTranslationLogFields[0].example);
+    if (log.file.empty() || log.syslog.empty()) return {};
+    return value.member("syslog").bad("got a file as well, want either of them");
+}
 
 Result<void> read_addresses(const Value& value, LinkSettings& link) {
     const auto read_address = [](const Value& address) {
@@ -294,6 +316,8 @@ constexpr Field<Settings> kFields[] = {
      [](auto& v, auto& out) { return assign(read_choice(v, kTtlModes), out.hide_hop); }},
     {"timeouts", "{ udp = 300; }",
      [](auto& v, auto& out) { return read_group(v, kTimeoutFields, out.timeouts); }},
+    {"translation_log", R"({ file = "/var/log/fwd/translations.log"; })",
+     [](auto& v, auto& out) { return read_translation_log(v, out.translation_log); }},
     {"links", R"(( { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; } ))",
      [](auto& v, auto& out) {
          return read_groups(v, {kMostLinks, "links"}, kLinkFields, out.links);

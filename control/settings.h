@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "control/error.h"
+#include "control/log_sink.h"
 #include "control/rule.h"
 #include "dataplane/net/address.h"
 
@@ -89,6 +90,7 @@ struct Settings {
     std::uint16_t masquerade_port_last = 65535;
     bool hide_hop = false;  ///< fwd is no hop: TTLs stay as they are (requirement I10)
     TimeoutSettings timeouts;
+    TranslationLogSettings translation_log;
     std::vector<LinkSettings> links;  ///< at least one
     std::vector<RouteSettings> routes;
     std::vector<NeighbourSettings> neighbours;

@@ -145,6 +145,9 @@ void FlowTable::publish(const NewSession& n) noexcept {
     shared.window_shifts.store(0, std::memory_order_relaxed);
     count_move(SessionState::count_, first_state(n.protocol));
 
+    // Before anybody can end it.
+    if (log_.is_on()) [[unlikely]]
+        log_event(SessionEvent::Kind::opened, n.forward);
     const auto go_live = [this](FlowPosition position) {
         Flow& record = flow(position);
         record.state.store(record.state.load(std::memory_order_relaxed).with(RecordState::live),
@@ -174,6 +177,8 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     count_move(last, SessionState::count_);
     const FlowCounts in = counts(id);
     const FlowCounts out = counts(shared.reverse);
+    if (log_.is_on()) [[unlikely]]
+        log_event(SessionEvent::Kind::ended, id);
     rule_counters_.session_closed(shared.rule, in.packets + out.packets, in.bytes + out.bytes);
     if (shared.source_counted) rule_counters_.sources().give_back(shared.rule.slot, forward.key.source);
     release_session();
@@ -202,6 +207,25 @@ void FlowTable::fetch_keys(std::span<const FlowPosition> sessions) const noexcep
         if (count == kAtOnce) flush();
     }
     flush();
+}
+
+[[gnu::noinline]] void FlowTable::log_event(SessionEvent::Kind kind, FlowPosition id) noexcept {
+    const Session& shared = session(id);
+    const Flow& forward = flow(id);
+    const Translation& translation = forward.translation;
+    const FlowCounts in = counts(id);
+    const FlowCounts out = counts(shared.reverse);
+    log_.write({.key = forward.key,
+                .source = {translation.source, translation.source_port},
+                .target = {translation.destination, translation.destination_port},
+                .time = Tsc::read(),
+                .rule = shared.rule,
+                .opened = shared.opened,
+                .kind = kind,
+                .packets_in = in.packets,
+                .bytes_in = in.bytes,
+                .packets_out = out.packets,
+                .bytes_out = out.bytes});
 }
 
 bool FlowTable::condemn(FlowPosition id, StateWord expected) noexcept {

@@ -36,6 +36,7 @@
 #include "dataplane/flow_key.h"
 #include "dataplane/rule_counters.h"
 #include "dataplane/session.h"
+#include "dataplane/session_log.h"
 #include "dataplane/setup_error.h"
 #include "dataplane/translation.h"
 #include "dataplane/tsc.h"
@@ -142,6 +143,8 @@ class FlowTable {
     FlowTable& operator=(const FlowTable&) = delete;
 
     const FlowHash& hash() const noexcept { return hash_; }
+    /// What it tells of sessions that begin and end.
+    SessionLog& log() noexcept { return log_; }
     rte_rcu_qsbr* qsbr() const noexcept { return qsbr_; }
     std::uint32_t position_count() const noexcept { return position_count_; }
     std::uint32_t capacity() const noexcept { return capacity_; }
@@ -249,9 +252,11 @@ class FlowTable {
     void count_move(SessionState from, SessionState to) noexcept;
     void delete_key(FlowPosition position) noexcept;
     void free_position(FlowPosition position) noexcept;
+    void log_event(SessionEvent::Kind kind, FlowPosition id) noexcept;
 
     FlowHash hash_;
     RuleCounters& rule_counters_;
+    SessionLog log_;
     rte_hash* hash_table_ = nullptr;
     rte_rcu_qsbr* qsbr_ = nullptr;
     void* hint_memory_ = nullptr;

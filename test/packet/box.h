@@ -96,6 +96,7 @@ class Box {
     /// Control's time alone.
     void advance_control(std::chrono::milliseconds time) { clock_ += time; }
     control::Policies& policies() { return *policies_; }
+    const control::Policies::Rules& rules() const { return rules_; }
     control::Neighbours& neighbours() { return *neighbours_; }
     const control::Settings& settings() const { return settings_; }
 

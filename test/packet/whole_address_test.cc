@@ -22,10 +22,17 @@ std::uint32_t echo(std::uint16_t identifier, std::uint16_t sequence = 1) {
     return std::uint32_t{identifier} << 16U | sequence;
 }
 
+/// Rules whose addresses have been announced.
+void use(Box& box, const std::string& rules) {
+    box.set_rules(rules);
+    box.settle();
+    for (const control::LinkSettings& link : box.settings().links) box.take(link.name);
+}
+
 class WholeAddress : public ::testing::Test {
  protected:
     WholeAddress() {
-        box_.set_rules(R"(rules = (
+        use(box_, R"(rules = (
             { name = "host"; protocol = "all"; external = "192.0.2.5"; target = "10.0.0.5"; },
             { name = "port"; protocol = "tcp"; external = "192.0.2.5:80"; target = "10.0.0.4:8080"; },
             { name = "range"; protocol = "udp"; external = "192.0.2.5:100-199"; target = "10.0.0.4:100-199"; });)");
@@ -174,7 +181,7 @@ TEST_F(WholeAddress, SenderHearsOfTtlAndMtu) {
 class WholeAddressOnOneSegment : public ::testing::Test {
  protected:
     WholeAddressOnOneSegment() {
-        box_.set_rules(
+        use(box_,
             R"(rules = ( { name = "host"; protocol = "all"; external = "10.0.0.3"; target = "10.0.0.4"; });)");
     }
     PacketBuilder from_client(net::Ipv4Address client) {
@@ -250,7 +257,7 @@ TEST_F(WholeAddressOnOneSegment, OneOwnAddressCarriesOneTunnelOfEachProtocolToAT
 }
 
 TEST_F(WholeAddressOnOneSegment, OwnAddressAnswersPingItselfAndKeepsItsPorts) {
-    box_.set_rules(R"(rules = (
+    use(box_, R"(rules = (
         { name = "own"; protocol = "all"; external = "10.0.0.2"; target = "10.0.0.4"; },
         { name = "web"; protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; });)");
     box_.exchange("lan", box_.to("lan").from(kClientMac).ipv4(kClient, kFwd).icmp(kEchoRequest, 0, echo(7)),

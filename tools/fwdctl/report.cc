@@ -264,7 +264,7 @@ class StatsReport {
     }
 
     std::string totals() const {
-        static constexpr std::array<std::pair<const char*, const char*>, 16> kTotals{{
+        static constexpr std::array<std::pair<const char*, const char*>, 18> kTotals{{
             {"packets", "received"},
             {"packets", "originated"},
             {"packets", "sent"},
@@ -281,12 +281,15 @@ class StatsReport {
             {"sessions", "opened"},
             {"sessions", "closed"},
             {"sessions", "evicted"},
+            {"translation_log", "written"},
+            {"translation_log", "lost"},
         }};
         std::vector<Table::Column> columns{{"COUNTER"}, {"TOTAL", Align::right}};
         if (earlier_) columns.push_back({"/S", Align::right});
         Table table{columns};
         for (const auto& [group, key] : kTotals) {
             const Json& now = member(result_, group);
+            if (now.is_null() && group == std::string_view{"translation_log"}) continue;  // there is none
             std::vector<std::string> row{fmt::format("{} {}", group, key), cell(now, key)};
             const bool is_level = key == std::string_view{"held"} || key == std::string_view{"live"} ||
                                   key == std::string_view{"unanswered"} ||

@@ -200,7 +200,7 @@ TEST(Settings, ErrorInIncludedFileNamesThatFileAndLine) {
     const Result<Settings> settings = load(directory, kLan + "@include \"more/rules.conf\"\n");
     ASSERT_FALSE(settings);
     EXPECT_EQ(directory.without_path(settings.error().text()),
-              "more/rules.conf:4: rules[0].protocol: got 'sctp', want 'tcp', 'udp' or 'tcp+udp'");
+              "more/rules.conf:4: rules[0].protocol: got 'sctp', want 'tcp', 'udp', 'tcp+udp' or 'all'");
 }
 
 TEST(Settings, FileThatCannotBeReadIsNamed) {
@@ -238,7 +238,8 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
         {kLan + "worker = 2;\n", "fwd.conf:2: worker: unknown key, did you mean 'workers'?"},
         {kLan + "state_dir = \"/x\";\n",
          "fwd.conf:2: state_dir: unknown key, want one of workers, sessions, idle, hugepages, socket, "
-         "state_directory, log_level, masquerade_ports, ttl, timeouts, links, routes, neighbours, rules"},
+         "state_directory, log_level, masquerade_ports, ttl, timeouts, translation_log, links, "
+         "routes, neighbours, rules"},
         {kLan + "timeouts = {\nudp_unaswered = 1; };\n",
          "fwd.conf:3: timeouts.udp_unaswered: unknown key, did you mean 'udp_unanswered'?"},
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},
@@ -421,7 +422,7 @@ TEST(Settings, BadTextsAreRefused) {
         {rule_with("name", "\"\""),
          "fwd.conf:6: rules[0].name: got '', want 1 to 63 letters, digits, dots, dashes or underscores"},
         {rule_with("protocol", "\"icmp\""),
-         "fwd.conf:5: rules[0].protocol: got 'icmp', want 'tcp', 'udp' or 'tcp+udp'"},
+         "fwd.conf:5: rules[0].protocol: got 'icmp', want 'tcp', 'udp', 'tcp+udp' or 'all'"},
         {rule_with("external", "\"10.0.0.3\""),
          "fwd.conf:5: rules[0].external: got '10.0.0.3', want a port as well, such as 10.0.0.3:80"},
         {rule_with("source", "\"nat\""),
@@ -661,6 +662,32 @@ TEST_P(ExampleConfig, CutShortOrChangedIsGoodOrRefusedWithItsName) {
 INSTANTIATE_TEST_SUITE_P(All, ExampleConfig,
                          testing::Values("one-segment.conf", "home-router.conf", "edge.conf"));
 
+TEST(Settings, LogOfTranslationsIsAFileOrSyslog) {
+    EXPECT_FALSE(load_good(kLan).translation_log.is_on());
+    const auto of = [](const std::string& text) {
+        return load_good(kLan + "translation_log = { " + text + " };").translation_log;
+    };
+    EXPECT_EQ(of(R"(file = "/var/log/fwd/t.log"; rotate_bytes = 1000000; keep = 3;)"),
+              (TranslationLogSettings{
+                  .file = "/var/log/fwd/t.log", .syslog = {}, .rotate_bytes = 1000000, .keep = 3}));
+    EXPECT_EQ(of(R"(syslog = "/dev/log";)").syslog, "/dev/log");
+    expect_messages({
+        {kLan + "translation_log = { };",
+         "fwd.conf:2: translation_log.file: missing, want for example file = "
+         "\"/var/log/fwd/translations.log\";"},
+        {kLan + "translation_log = { file = \"t.log\"; };",
+         "fwd.conf:2: translation_log.file: got 't.log', want an absolute path"},
+        {kLan + "translation_log = { file = \"/t\"; rotate_bytes = 0; };",
+         "fwd.conf:2: translation_log.rotate_bytes: got 0, want 10000 to 1099511627776"},
+        {kLan + "translation_log = { file = \"/t\"; keep = 1001; };",
+         "fwd.conf:2: translation_log.keep: got 1001, want 0 to 1000"},
+        {kLan + "translation_log = { file = \"/t\"; syslog = \"/dev/log\"; };",
+         "fwd.conf:2: translation_log.syslog: got a file as well, want either of them"},
+        {kLan + "translation_log = { fiel = \"/t\"; };",
+         "fwd.conf:2: translation_log.fiel: unknown key, did you mean 'file'?"},
+    });
+}
+
 TEST(Rules, WrittenAndReadAgainAreTheSame) {
     const std::string text = R"(rules = (
     { name = "web"; protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; },
@@ -699,7 +726,7 @@ TEST(Rules, TextWithAnythingElseIsRefused) {
         {"rules = ( );\nworkers = 1;\n", "-:2: workers: unknown key, want one of rules"},
         {"rule = ( );", "-:1: rule: unknown key, did you mean 'rules'?"},
         {"@include \"/etc/passwd\"\n", "-:1: @include is not allowed here"},
-        {"rules = (\n{ external = \"10.0.0.3\"; } );",
+        {"rules = (\n{ protocol = \"tcp\"; external = \"10.0.0.3\"; target = \"10.0.0.4:1\"; } );",
          "-:2: rules[0].external: got '10.0.0.3', want a port as well, such as 10.0.0.3:80"},
         {"rules = (", "-:1: syntax error at or just before the end of the text"},
         {"tcp 10.0.0.3:80 10.0.0.4:8080\n",
