@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <future>
 #include <set>
 #include <span>
 #include <utility>
@@ -22,7 +23,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::uint32_t kRuleSlots = 131072;
+constexpr std::uint32_t kRuleSlots = 262144;  // a reload may change all of 131072 rules at once
 constexpr auto kTickTime = 100ms;
 constexpr auto kLogTime = 10ms;  // between looks at what workers tell of sessions
 constexpr std::size_t kSessionsPerAnswer = 1000;
@@ -208,7 +209,7 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
         dataplane_->control_bell().get_up();
         serve_network();
         if (reload_wanted.exchange(false)) {
-            auto done = reload(Json::object());
+            auto done = reload(Json::object());  // sessions go on
             if (done) {
                 if (auto ok = commit(); !ok) done = tl::unexpected(ok.error());
             }
@@ -253,13 +254,15 @@ void Daemon::forget_drained() {
 
 void Daemon::end_sessions_of(std::vector<Ended> ended) {
     forget_drained();
+    std::vector<dataplane::RuleId> killed;
     for (Ended& rule : ended) {
         if (rule.existing == Existing::kill) {
-            reports_->clear_sessions(rule.id);
+            killed.push_back(rule.id);
         } else {
             draining_.push_back(std::move(rule));
         }
     }
+    reports_->clear_sessions_of(killed);
     // One that has been enabled again drains no more.
     std::erase_if(draining_, [this](const Ended& rule) {
         const auto id = policies_.book_id(rule.id);
@@ -459,8 +462,13 @@ Result<Json> Daemon::stats(const Json&) {
     return stats;
 }
 
-Result<Json> Daemon::reload(const Json&) {
-    auto settings = load_settings(config_file_);
+Result<Json> Daemon::reload(const Json& params) {
+    const auto existing = existing_parameter(params);
+    if (!existing) return tl::unexpected(existing.error());
+    // A hundred thousand rules take a while to read: ARP and the like go on.
+    auto loading = std::async([this] { return load_settings(config_file_); });
+    while (loading.wait_for(2ms) == std::future_status::timeout) serve_network();
+    auto settings = loading.get();
     if (!settings) return tl::unexpected(settings.error());
     if (const std::string key = changed_for_good(settings_, *settings); !key.empty()) {
         return refused(fmt::format("{}: {}", config_file_.string(), key),
@@ -472,16 +480,21 @@ Result<Json> Daemon::reload(const Json&) {
         if (!sink) return tl::unexpected(sink.error());
         changed.log_sink = std::move(*sink);
     }
-    auto reloaded = book_.reload(std::move(settings->rules));
+    auto reloaded = book_.reload(std::move(settings->rules), network_turns());
     if (!reloaded) return tl::unexpected(reloaded.error());
+    std::uint64_t kept = 0;
+    std::uint64_t killed = 0;
+    for (const auto& [id, rule] : reloaded->ended) {
+        const Json sessions = end_at_commit(rule, policies_.dataplane_id(id), *existing);
+        kept += sessions["sessions_kept"].get<std::uint64_t>();
+        killed += sessions["sessions_ended"].get<std::uint64_t>();
+    }
     new_settings_ = std::move(changed);
     uncommitted_log_.push_back(
         fmt::format("reload: {} rule(s) added, {} removed, {} enabled or disabled, {} unchanged",
                     reloaded->added, reloaded->removed, reloaded->switched, reloaded->unchanged));
-    return Json{{"rules", book_.rules().size()},
-                {"added", reloaded->added},
-                {"removed", reloaded->removed},
-                {"switched", reloaded->switched},
+    return Json{{"rules", book_.rules().size()},   {"added", reloaded->added}, {"removed", reloaded->removed},
+                {"switched", reloaded->switched},  {"sessions_kept", kept},    {"sessions_ended", killed},
                 {"unchanged", reloaded->unchanged}};
 }
 

@@ -45,24 +45,23 @@ class FileSink : public LogSink {
             return refused(name, "not a file: remove it, or choose another name");
         file_ = std::move(file);
         bytes_ = static_cast<std::uint64_t>(status.st_size);
+        rotate_at_ = settings_.rotate_bytes;
         return {};
     }
 
     std::size_t write(std::string_view lines) override {
-        if (bytes_ != 0 && bytes_ + lines.size() > settings_.rotate_bytes) rotate();
+        if (bytes_ != 0 && bytes_ + lines.size() > rotate_at_) rotate();
         const ssize_t written = ::write(file_.get(), lines.data(), lines.size());
-        if (written == static_cast<ssize_t>(lines.size())) {
-            bytes_ += lines.size();
-            return 0;
-        }
-        problem_ = text_of(written < 0 ? errno : ENOSPC);
-        // No half lines: what follows would be glued to them.
         const std::string_view there =
             lines.substr(0, static_cast<std::size_t>(std::max<ssize_t>(written, 0)));
+        bytes_ += there.size();
+        if (there.size() == lines.size()) return 0;
+        problem_ = text_of(written < 0 ? errno : ENOSPC);
+        // No half lines: what follows would be glued to them.
         const std::size_t whole = there.rfind('\n') + 1;  // 0 when there is none
-        bytes_ += whole;
-        if (whole != there.size() && ::ftruncate(file_.get(), static_cast<off_t>(bytes_)) != 0)
-            problem_ = text_of(errno);
+        const std::size_t half = there.size() - whole;
+        const off_t end = ::lseek(file_.get(), 0, SEEK_END);
+        if (half != 0 && ::ftruncate(file_.get(), end - static_cast<off_t>(half)) == 0) bytes_ -= half;
         return line_count(lines.substr(whole));
     }
 
@@ -78,12 +77,15 @@ class FileSink : public LogSink {
             for (unsigned number = settings_.keep; number > 0; --number)
                 ::rename(numbered(number - 1).c_str(), numbered(number).c_str());
         }
-        if (const auto ok = reopen(); !ok) problem_ = ok.error().text();
+        if (const auto ok = reopen(); !ok) {
+            problem_ = ok.error().text();
+            rotate_at_ = bytes_ + settings_.rotate_bytes;
+        }
     }
 
     TranslationLogSettings settings_;
     FileDescriptor file_;
-    std::uint64_t bytes_ = 0;
+    std::uint64_t bytes_ = 0, rotate_at_ = 0;
 };
 
 class SyslogSink : public LogSink {

@@ -88,6 +88,14 @@ constexpr std::array kDeleteRuleParams{
                   "list-rules shows the rule until then) or kill (default: keep)"},
 };
 
+constexpr std::array kReloadParams{
+    Param{
+        .name = "existing",
+        .help =
+            "what becomes of the live sessions of rules that have gone or changed: keep (they go on until "
+            "they end), drain (the same, and list-rules shows the rules until then) or kill (default: keep)"},
+};
+
 constexpr std::array kDisableRuleParams{
     Param{.name = "name", .required = true, .help = "name of the rule"},
     Param{.name = "existing",
@@ -128,6 +136,7 @@ constexpr std::array kMethods{
     Method{.name = "reload",
            .command = "reload",
            .access = Access::write,
+           .params = kReloadParams,
            .handler = &Operations::reload,
            .help = "Read the configuration file again and apply its rules, all or nothing.",
            .example = "fwdctl reload"},

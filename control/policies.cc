@@ -123,25 +123,40 @@ void Policies::append(std::vector<dataplane::ForwardingRule>& to, const Rule& ru
     }
 }
 
+std::optional<std::uint32_t> Policies::take_free_slot(dataplane::Dataplane& dataplane, Prepared& prepared) {
+    while (!prepared.free_slots.empty()) {
+        const std::uint32_t slot = prepared.free_slots.back();
+        prepared.free_slots.pop_back();
+        if (dataplane.rule_counters().is_free(slot)) return slot;
+        prepared.busy_slots.push_back(slot);
+    }
+    return std::nullopt;
+}
+
 Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules, Pause pause) {
-    Prepared prepared{.ids = {}, .free_slots = free_slots_, .set = nullptr};
+    Prepared prepared{.ids = {}, .free_slots = free_slots_, .busy_slots = {}, .set = nullptr};
     std::vector<dataplane::ForwardingRule> forwarding;
     forwarding.reserve(rules.size() * 2);
     for (const auto& [id, rule] : rules) {
         // The book gives a changed rule a new id, so the same id is the same rule.
         std::optional<dataplane::RuleId> known = dataplane_id(id);
         if (!known) {
-            if (prepared.free_slots.empty()) {
-                return refused("rules", fmt::format("got {}, want at most {}", rules.size(), rule_slots_));
+            const auto slot = take_free_slot(dataplane, prepared);
+            if (!slot) {
+                return refused("rules",
+                               fmt::format("got {}, and {} places are taken, if only by sessions of "
+                                           "rules that are gone; want fewer, or clear-sessions first",
+                                           rules.size(), rule_slots_));
             }
-            known = dataplane.rule_counters().renew(prepared.free_slots.back());
-            prepared.free_slots.pop_back();
+            known = dataplane.rule_counters().renew(*slot);
         }
         prepared.ids.emplace_hint(prepared.ids.end(), id, *known);
         // A disabled rule keeps its slot: its counters, and its sessions if they live on.
         if (!rule.disabled) append(forwarding, rule, *known);
         pause.step();
     }
+    prepared.free_slots.insert(prepared.free_slots.end(), prepared.busy_slots.begin(),
+                               prepared.busy_slots.end());
     auto set = dataplane::RuleSet::create(std::move(forwarding), dataplane.hash());
     if (!set) return tl::unexpected(to_error(set.error()));
     prepared.set = std::move(*set);

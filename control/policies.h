@@ -48,8 +48,10 @@ class Policies {
     struct Prepared {
         std::map<RuleId, dataplane::RuleId> ids;
         std::vector<std::uint32_t> free_slots;
+        std::vector<std::uint32_t> busy_slots;  ///< of rules that are gone and whose sessions are not
         std::shared_ptr<const dataplane::RuleSet> set;
     };
+    static std::optional<std::uint32_t> take_free_slot(dataplane::Dataplane& dataplane, Prepared& prepared);
     Result<std::shared_ptr<const dataplane::Routes>> make_routes() const;
     void append(std::vector<dataplane::ForwardingRule>& to, const Rule& rule, dataplane::RuleId id) const;
     std::optional<dataplane::LinkId> link_id(const std::string& name) const;

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <unordered_map>
 
 #include "control/text.h"
 
@@ -248,6 +249,22 @@ std::uint64_t Reports::clear_sessions(std::optional<dataplane::RuleId> rule) {
     std::uint64_t cleared = 0;
     sessions_.visit(0, flows.position_count(), [&](FlowPosition id, StateWord word) {
         if ((!rule || flows.session(id).rule == *rule) && flows.condemn(id, word)) ++cleared;
+        return true;
+    });
+    return cleared;
+}
+
+std::uint64_t Reports::clear_sessions_of(std::span<const dataplane::RuleId> rules) {
+    if (rules.empty()) return 0;
+    std::unordered_map<std::uint32_t, std::uint32_t> generation_of_slot;
+    for (const dataplane::RuleId rule : rules) generation_of_slot[rule.slot] = rule.generation;
+    dataplane::FlowTable& flows = dataplane_.flows();
+    std::uint64_t cleared = 0;
+    sessions_.visit(0, flows.position_count(), [&](FlowPosition id, StateWord word) {
+        const dataplane::RuleId rule = flows.session(id).rule;
+        const auto found = generation_of_slot.find(rule.slot);
+        if (found != generation_of_slot.end() && found->second == rule.generation && flows.condemn(id, word))
+            ++cleared;
         return true;
     });
     return cleared;

@@ -114,7 +114,7 @@ Result<RuleId> RuleBook::set_disabled(std::string_view name, bool disabled) {
     return id;
 }
 
-Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules) {
+Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules, Pause pause) {
     const std::size_t before = changes_.size();
 
     std::unordered_map<std::string_view, const Rule*> wanted;
@@ -131,7 +131,11 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules) {
         const auto found = wanted.find(rule.name);
         if (found == wanted.end() || !is_same(*found->second, rule)) gone.push_back(id);
     }
-    for (const RuleId id : gone) changes_.push_back({id, take(id)});
+    for (const RuleId id : gone) {
+        changes_.push_back({id, take(id)});
+        result.ended.emplace_back(id, *changes_.back().before);
+        pause.step();
+    }
     result.removed = gone.size();
 
     const auto refuse = [&](const Rule& rule, Error error) {
@@ -141,6 +145,7 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules) {
     };
     std::vector<std::pair<RuleId, const Rule*>> enabled;
     for (const Rule& rule : config_rules) {
+        pause.step();
         const auto id = find(rule.name);
         if (!id || !is_same(rules_.at(*id), rule)) continue;
         const Rule& old = rules_.at(*id);
@@ -149,6 +154,7 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules) {
         if (switched && old.disabled) {
             enabled.emplace_back(*id, &rule);
         } else if (!is_identical(old, rule)) {
+            if (switched) result.ended.emplace_back(*id, old);
             // It claims nothing that it has not claimed before.
             [[maybe_unused]] const auto fits = replace(*id, rule);
             assert(fits);
@@ -158,6 +164,7 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules) {
         if (auto ok = replace(id, *rule); !ok) return refuse(*rule, std::move(ok.error()));
     }
     for (const Rule& rule : config_rules) {
+        pause.step();
         if (const auto id = find(rule.name); id && is_same(rules_.at(*id), rule)) continue;
         if (auto ok = put_new(rule); !ok) return refuse(rule, std::move(ok.error()));
         ++result.added;

@@ -33,6 +33,7 @@ class RuleBook {
         std::size_t removed = 0;
         std::size_t switched = 0;  ///< enabled or disabled, and the same otherwise
         std::size_t unchanged = 0;
+        std::vector<std::pair<RuleId, Rule>> ended;  ///< removed or disabled
     };
 
     /// The rules of the configuration file, then those of the database. Refused when they don't fit together.
@@ -51,7 +52,7 @@ class RuleBook {
     Result<RuleId> disable(std::string_view name) { return set_disabled(name, true); }
     /// Puts these in the place of the rules of the configuration file, all or nothing. A rule that is only
     /// enabled, disabled or commented otherwise keeps its id.
-    Result<Reloaded> reload(std::vector<Rule> config_rules);
+    Result<Reloaded> reload(std::vector<Rule> config_rules, Pause pause = {});
 
     /// Makes what has changed since the last call durable, as far as it is to be, in one transaction. On
     /// failure all of it is undone.

@@ -179,8 +179,9 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     const FlowCounts out = counts(shared.reverse);
     if (log_.is_on()) [[unlikely]]
         log_event(SessionEvent::Kind::ended, id);
-    rule_counters_.session_closed(shared.rule, in.packets + out.packets, in.bytes + out.bytes);
+    // The slot is free for another rule once the last session has been taken off.
     if (shared.source_counted) rule_counters_.sources().give_back(shared.rule.slot, forward.key.source);
+    rule_counters_.session_closed(shared.rule, in.packets + out.packets, in.bytes + out.bytes);
     release_session();
     reclaimer.bury(id);
     reclaimer.bury(shared.reverse);

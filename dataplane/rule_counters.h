@@ -79,15 +79,21 @@ class RuleCounters {
     }
     void session_closed(RuleId id, std::uint64_t packets, std::uint64_t bytes) noexcept {
         if (Slot* slot = find(id)) {
-            slot->sessions.fetch_sub(1, std::memory_order_relaxed);
             slot->packets.fetch_add(packets, std::memory_order_relaxed);
             slot->bytes.fetch_add(bytes, std::memory_order_relaxed);
+            slot->sessions.fetch_sub(1, std::memory_order_release);
         }
     }
-    /// Control: gives a slot to a new rule. No published rule set may still name it.
+    /// Control: whether nothing is left of the slot's last rule: neither sessions nor what they count for
+    /// clients.
+    bool is_free(std::uint32_t index) const noexcept {
+        return slots_[index].sessions.load(std::memory_order_acquire) == 0;
+    }
+    /// Control: gives a slot to a new rule. No published rule set may still name it, and it has to be free.
     RuleId renew(std::uint32_t index) noexcept {
         Slot& slot = slots_[index];
-        slot.sessions.store(0, std::memory_order_relaxed);
+        slot.turn.store(0, std::memory_order_relaxed);
+        slot.next_session.store(0, std::memory_order_relaxed);
         slot.packets.store(0, std::memory_order_relaxed);
         slot.bytes.store(0, std::memory_order_relaxed);
         return {index, slot.generation.fetch_add(1, std::memory_order_relaxed) + 1};

@@ -198,8 +198,8 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
 
 void SessionOpener::give_limits_back(const ForwardingRule& rule, net::Ipv4Address client,
                                      bool source_counted) noexcept {
-    shared_.rule_counters.release_session(rule.id);
     if (source_counted) shared_.rule_counters.sources().give_back(rule.id.slot, client);
+    shared_.rule_counters.release_session(rule.id);
 }
 
 FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {

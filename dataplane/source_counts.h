@@ -15,15 +15,16 @@ namespace fwd::dataplane {
 /// How many live sessions each client has by each rule that limits them (requirement R5). Without locks: an
 /// entry is one word.
 ///
-///     entry:  rule's slot (17 bits) | client's address (32) | sessions (15)
+///     entry:  of rule's slot and client's address, mixed (49 bits) | sessions (15)
 ///
+/// With one rule no two clients have the same mixed bits; two of different rules that do share a limit.
 /// A client's entry lies in one of two cache lines. Where both are full of other clients it is not counted,
 /// and so not limited: at twice as many entries as sessions that is next to never. Two workers that see a
 /// client's first two sessions at once may give it two entries, and it may then have up to twice its limit.
 class SourceCounts {
  public:
     static constexpr std::uint32_t kMostSessions = (1U << 15U) - 1;
-    static constexpr std::uint32_t kMostSlots = 1U << 17U;
+    static constexpr std::uint32_t kMostSlots = 1U << 20U;
 
     /// @param sessions that there can be at most
     explicit SourceCounts(std::uint32_t sessions)
@@ -76,14 +77,15 @@ class SourceCounts {
     static constexpr std::uint64_t kCountMask = kMostSessions;
     struct alignas(64) Line : std::array<std::atomic<std::uint64_t>, kPerLine> {};
 
+    /// 2^64 by the golden ratio: its multiples by less than 2^32 lie more than 2^25 apart, so what is left of the
+    /// product still tells all clients of a rule apart.
     static std::uint64_t key_of(std::uint32_t slot, net::Ipv4Address client) noexcept {
-        return std::uint64_t{slot} << 32U | client.value.host();
+        return (std::uint64_t{slot} << 32U | client.value.host()) * 0x9e3779b97f4a7c15U >> kCountBits;
     }
     /// Who is counted is somebody that a rule forwards: choosing addresses that share a line gains a client
     /// nothing but sessions of its own, so this need not be keyed.
     std::array<Line*, 2> lines_of(std::uint64_t key) noexcept {
-        const std::uint64_t mixed = key * 0x9e3779b97f4a7c15U;
-        return {&lines_[mixed >> 32U & line_mask_], &lines_[(mixed ^ mixed >> 29U) & line_mask_]};
+        return {&lines_[key >> 17U & line_mask_], &lines_[(key ^ key >> 23U) & line_mask_]};
     }
 
     std::uint32_t line_mask_;

@@ -82,7 +82,7 @@ TEST_F(LogFile, FullDiskLosesWholeLinesUntilThereIsRoomAgain) {
     rlimit before{};
     ::getrlimit(RLIMIT_FSIZE, &before);
     rlimit little = before;
-    little.rlim_cur = 15;
+    little.rlim_cur = 17;  // within a line
     ::setrlimit(RLIMIT_FSIZE, &little);
     EXPECT_EQ(sink->write("one\ntwo\nthree\n"), 1U);
     EXPECT_EQ(sink->write("four\n"), 1U);

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// A hundred thousand rules, changed while traffic flows.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <iostream>
+
+#include "test/e2e/conversation.h"
+#include "test/e2e/lab.h"
+
+namespace fwd::test {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr unsigned kRules = 100'000;
+
+/// Rules for the addresses of 198.18.0.0/15, of which so many have another target than others.
+std::string rules(unsigned changed) {
+    std::string text =
+        "rules = (\n    { name = \"echo\"; protocol = \"tcp+udp\"; external = \"10.0.0.3:7\"; target = "
+        "\"10.0.0.4:7000\"; }";
+    for (unsigned n = 0; n < kRules; ++n) {
+        fmt::format_to(
+            std::back_inserter(text),
+            ",\n    {{ name = \"r{}\"; protocol = \"tcp\"; external = \"198.{}.{}.{}:80\"; target = "
+            "\"10.0.0.4:{}\"; }}",
+            n, 18 + n / 62500, n / 250 % 250, 1 + n % 250, n < changed ? 9000 : 8000);
+    }
+    return text + "\n);\n";
+}
+
+class ReloadTest : public LabTest {
+ protected:
+    double reload_seconds(const std::string& text) {
+        write_file(files() / "lab.conf", text);
+        const auto begin = Clock::now();
+        result_ = fwdctl("reload");
+        return std::chrono::duration<double>(Clock::now() - begin).count();
+    }
+    Json result_;
+};
+
+/// L6: all of them or none, and who talks by a rule that stays does not notice.
+TEST_F(ReloadTest, OfAHundredThousandRulesUnderTraffic) {
+    ASSERT_NO_FATAL_FAILURE(up({.config = rules(0)}));
+    ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));
+    Conversation tcp_talk{connected(tcp("client"))};
+    Conversation udp_talk{connected(udp("client"))};
+
+    const double half = reload_seconds(rules(kRules / 2));
+    EXPECT_EQ(result_["added"], kRules / 2);
+    EXPECT_EQ(result_["removed"], kRules / 2);
+    EXPECT_EQ(result_["unchanged"], kRules / 2 + 1);
+    const double all = reload_seconds(rules(kRules));
+    EXPECT_EQ(result_["unchanged"], kRules / 2 + 1);
+    const double back = reload_seconds(rules(0));
+    EXPECT_EQ(result_["added"], kRules) << "all of them at once";
+    const double same = reload_seconds(rules(0));
+    EXPECT_EQ(result_["unchanged"], kRules + 1);
+    std::cout << fmt::format(
+        "seconds for a reload of 100 000 rules: half changed {:.2f} and {:.2f}, all changed "
+        "{:.2f}, none changed {:.2f}\n",
+        half, all, back, same);
+    EXPECT_LT(std::max({half, all, back, same}), 30.0);
+
+    // The last one ties with another: nothing changes.
+    std::string bad = rules(kRules);
+    bad.insert(bad.rfind("\n);"),
+               ",\n    { name = \"bad\"; protocol = \"tcp\"; external = \"198.18.0.1:80\"; target = "
+               "\"10.0.0.4:1\"; }");
+    write_file(files() / "lab.conf", bad);
+    const Finished refused = try_fwdctl("reload");
+    EXPECT_EQ(refused.status, 1);
+    EXPECT_NE(refused.output.find("'r0'"), std::string::npos) << refused.output;
+    EXPECT_EQ(fwdctl("status")["rules"], kRules + 1);
+    reload_seconds(rules(0));
+    EXPECT_EQ(result_["unchanged"], kRules + 1) << "nothing had changed";
+
+    for (const unsigned more : {tcp_talk.answers() + 10, udp_talk.answers() + 10})
+        EXPECT_TRUE(eventually([&] { return tcp_talk.answers() > more || udp_talk.answers() > more; }));
+    EXPECT_TRUE(tcp_talk.was_right());
+    EXPECT_TRUE(udp_talk.was_right());
+    expect_every_packet_accounted_for();
+}
+
+/// L5: changing a rule, by a reload.
+TEST_F(ReloadTest, KillsTheSessionsOfChangedRulesIfToldSo) {
+    const auto config = [](const std::string& target) {
+        return "rules = ( { name = \"echo\"; protocol = \"udp\"; external = \"10.0.0.3:7\"; target = "
+               "\"10.0.0.4:" +
+               target +
+               "\"; }, { name = \"other\"; protocol = \"udp\"; external = \"10.0.0.3:8\"; target = "
+               "\"10.0.0.4:7000\"; } );\n";
+    };
+    ASSERT_NO_FATAL_FAILURE(up({.config = config("7000")}));
+    ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));
+    Socket changed = connected(udp("client"), 7);
+    Socket other = connected(udp("client"), 8);
+    write_file(files() / "lab.conf", config("7001"));
+    const Json done = fwdctl("reload --existing kill");
+    EXPECT_EQ(done["sessions_ended"], 1) << done;
+    EXPECT_TRUE(other.echoes("still there"));
+    EXPECT_TRUE(eventually([&] { return sessions().size() == 1; }));
+    EXPECT_TRUE(changed.send("anybody?"));
+    EXPECT_FALSE(changed.receive(std::chrono::milliseconds{300}));
+}
+
+}  // namespace
+}  // namespace fwd::test
