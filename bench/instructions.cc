@@ -67,7 +67,10 @@ void run() {
     full_nat.source = SourceTranslation::masquerade;
     established_packets("dnat-udp", udp, false);
     established_packets("answers-udp", udp, true);
+    Scenario many_prefixes = udp;
+    many_prefixes.source_ranges = 10'000;
     established_packets("dnat-tcp", tcp, false);
+    established_packets("dnat-udp-prefixes", many_prefixes, false);
     established_packets("full-nat-udp", full_nat, false);
     // Capacity beyond what is opened: nobody has to make room.
     new_sessions("open-dnat-udp", udp);

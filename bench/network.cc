@@ -102,6 +102,17 @@ Frame make_frame(net::MacAddress to, net::Protocol protocol, net::Endpoint sourc
     return frame;
 }
 
+/// Everybody, in so many pieces.
+std::vector<net::AddressRange> pieces(std::uint32_t count) {
+    std::vector<net::AddressRange> ranges;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        const auto first = static_cast<std::uint32_t>((i << 32U) / count);
+        const auto last = static_cast<std::uint32_t>(((i + 1) << 32U) / count - 1);
+        ranges.push_back({address(first), address(last)});
+    }
+    return ranges;
+}
+
 std::unique_ptr<const Policy> make_policy(const Scenario& scenario, const FlowHash& hash) {
     std::vector<ForwardingRule> rules;
     for (std::uint32_t i = 0; i < kRules; ++i) {
@@ -110,6 +121,7 @@ std::unique_ptr<const Policy> make_policy(const Scenario& scenario, const FlowHa
         rule.external = external_of(i);
         rule.targets = {{target_of(i)}};
         rule.source = scenario.source;
+        rule.allowed_sources = pieces(scenario.source_ranges);
         rules.push_back(std::move(rule));
     }
     auto set = RuleSet::create(std::move(rules), hash);
