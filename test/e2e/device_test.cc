@@ -20,6 +20,7 @@ class DeviceTest : public LabTest, public ::testing::WithParamInterface<std::tup
     }
 };
 
+/// P8
 TEST_P(DeviceTest, ChecksumsAreRightOnTheReceivingWire) {
     const auto& [device, offload] = GetParam();
     ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm", .device = device, .offload = offload}));
@@ -66,6 +67,7 @@ INSTANTIATE_TEST_SUITE_P(
 
 using OneArmTest = LabTest;
 
+/// P8
 TEST_F(OneArmTest, ChecksumsThatTheSenderLeavesUndoneAreCompletedBehindFwdsOwnAddressToo) {
     ASSERT_NO_FATAL_FAILURE(up({.workers = 2, .offload = true}));
     ASSERT_NO_FATAL_FAILURE(start_web_server());
@@ -100,6 +102,7 @@ TEST_F(FewQueuesTest, TrafficFlowsAndTheLogSaysWhatTheOtherWorkersDo) {
 
 using JumboTest = LabTest;
 
+/// P7
 TEST_F(JumboTest, FramesUpToTheLinksMtuPass) {
     // DPDK's af_packet and tap take no more than 1500, a veth with an XDP program no more than about 3500.
     ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm", .device = "af_xdp", .mtu = 3000}));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// R18: a flood of made-up sources at the highest rate that this machine gives, answered by the server.
+// A flood of made-up sources at the highest rate that this machine gives, answered by the server.
 #include <fmt/format.h>
 
 #include "test/e2e/lab.h"
@@ -9,6 +9,7 @@ namespace {
 
 class FloodTest : public LabTest, public ::testing::WithParamInterface<const char*> {};
 
+/// R18
 TEST_P(FloodTest, HarmsNoEstablishedSessionAndHardlyANewClient) {
     const std::string protocol = GetParam();
     const std::string config = R"(

@@ -93,6 +93,7 @@ TEST_F(ForwardingTest, DatagramIsEchoedThroughFwd) {
     expect_every_packet_accounted_for();
 }
 
+/// T4
 TEST_F(ForwardingTest, WhatNoRuleExplainsIsDroppedAndCounted) {
     ASSERT_NO_FATAL_FAILURE(up());
     ASSERT_NO_FATAL_FAILURE(start_web_server());
@@ -110,6 +111,7 @@ TEST_F(ForwardingTest, WhatNoRuleExplainsIsDroppedAndCounted) {
     expect_every_packet_accounted_for();
 }
 
+/// L1
 TEST_F(ForwardingTest, SamePortOfAnotherAddress) {
     ASSERT_NO_FATAL_FAILURE(up());
     ASSERT_NO_FATAL_FAILURE(start_web_server());
@@ -151,6 +153,7 @@ TEST_F(ForwardingTest, MasqueradeBetweenTwoNetworksShowsTheServerFwdsAddressTher
     EXPECT_EQ(get("http://192.0.2.3/who").output, "10.0.0.1 asked 10.0.0.4:8080");
 }
 
+/// L3
 TEST_F(ForwardingTest, RuleServesItsLinkAndSourcesAlone) {
     ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
     ASSERT_NO_FATAL_FAILURE(start_web_server());

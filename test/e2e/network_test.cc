@@ -164,6 +164,7 @@ TEST_F(NetworkTest, NewAddressesAreAnnouncedOnTheirNetwork) {
     EXPECT_TRUE(eventually([&] { return is_announced(lan_at_start.so_far(), "10.0.0.1"); }));
 }
 
+/// I1
 TEST_F(NetworkTest, PingIsAnsweredWhereTheLinkSaysSo) {
     ASSERT_NO_FATAL_FAILURE(up());
     add_rule("tcp 10.0.0.3:80 10.0.0.4:8080");
@@ -180,6 +181,7 @@ TEST_F(NetworkTest, PingIsAnsweredWhereTheLinkSaysSo) {
     }
 }
 
+/// I5, I10
 TEST_F(NetworkTest, TracerouteShowsFwdAndTheExternalAddressAlone) {
     ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
     ASSERT_NO_FATAL_FAILURE(start_web_server());
@@ -221,6 +223,7 @@ TEST_F(NetworkTest, TracepathFindsTheWayAndItsMtu) {
     expect_every_packet_accounted_for();
 }
 
+/// U13
 TEST_F(NetworkTest, ClientLearnsThatTheInnerLinkIsNarrow) {
     ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
     ASSERT_NO_FATAL_FAILURE(restart_fwdd_with(R"("10.0.0.1/24" ]; mtu = 1500)",
@@ -245,6 +248,7 @@ TEST_F(NetworkTest, ClientLearnsThatTheInnerLinkIsNarrow) {
     expect_every_packet_accounted_for();
 }
 
+/// U13
 TEST_F(NetworkTest, ServerLearnsThatTheOuterLinkIsNarrow) {
     ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
     ASSERT_NO_FATAL_FAILURE(restart_fwdd_with(R"("192.0.2.1/24" ]; mtu = 1500)",
@@ -305,6 +309,7 @@ TEST_F(BehindARouterTest, ServerIsReachedAndTheRouterIsNotSeen) {
     expect_every_packet_accounted_for();
 }
 
+/// I5, T9
 TEST_F(BehindARouterTest, ClientLearnsThatTheNetworkBehindItIsNarrow) {
     ASSERT_NO_FATAL_FAILURE(up_with_router());
     ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));

@@ -57,6 +57,7 @@ TEST_F(RulesTest, SessionsDoNotNoticeRulesThatComeAndGo) {
     expect_every_packet_accounted_for();
 }
 
+/// L5
 TEST_F(RulesTest, DeletedRuleKeepsItsLiveSessionsAndTakesNoNewOnes) {
     ASSERT_NO_FATAL_FAILURE(up_with_echo());
     add_rule("tcp+udp 10.0.0.3:7 10.0.0.4:7000 --name echo");
@@ -73,6 +74,7 @@ TEST_F(RulesTest, DeletedRuleKeepsItsLiveSessionsAndTakesNoNewOnes) {
     expect_every_packet_accounted_for();
 }
 
+/// L7
 TEST_F(RulesTest, ClearedSessionsEndAndTheirRulesGoOn) {
     ASSERT_NO_FATAL_FAILURE(up_with_echo());
     add_rule("tcp 10.0.0.3:7 10.0.0.4:7000 --name echo");
@@ -95,6 +97,7 @@ TEST_F(RulesTest, ClearedSessionsEndAndTheirRulesGoOn) {
     expect_every_packet_accounted_for();
 }
 
+/// L6
 TEST_F(RulesTest, ReloadAppliesAChangedFileAndSessionsDoNotNotice) {
     ASSERT_NO_FATAL_FAILURE(up_with_echo({.config = fmt::format(kConfig,
                                                                 R"(,
@@ -116,6 +119,7 @@ TEST_F(RulesTest, ReloadAppliesAChangedFileAndSessionsDoNotNotice) {
     expect_every_packet_accounted_for();
 }
 
+/// L6
 TEST_F(RulesTest, ReloadOfABadFileChangesNothingAndSaysWhere) {
     ASSERT_NO_FATAL_FAILURE(up_with_echo({.config = fmt::format(kConfig, "")}));
     Conversation talk{connected(tcp("client"))};

@@ -52,6 +52,7 @@ TEST_F(TargetTest, RestartedServerServesNewClientsAndResetsOldOnes) {
 
 class ClosedPortTest : public LabTest, public ::testing::WithParamInterface<const char*> {};
 
+/// I5, T9
 TEST_P(ClosedPortTest, IsRefusedAtOnceInTheExternalAddressesName) {
     ASSERT_NO_FATAL_FAILURE(up({.topology = GetParam()}));
     add_rule(fmt::format("tcp+udp {}:7 10.0.0.4:7000", nobody()));

@@ -47,6 +47,7 @@ rules = ( {{ name = "web"; protocol = "tcp"; external = "192.0.2.3:80"; target =
     std::vector<Process> taggers_;
 };
 
+/// P6
 TEST_F(VlanTest, TcpAndUdpPassFromOneVlanIntoAnother) {
     ASSERT_NO_FATAL_FAILURE(start_web_server());
     start_echo_server(7);
@@ -65,6 +66,7 @@ TEST_F(VlanTest, TcpAndUdpPassFromOneVlanIntoAnother) {
     expect_every_packet_accounted_for();
 }
 
+/// P6
 TEST_F(VlanTest, FramesOfNoVlanOrOfAnotherOneAreDropped) {
     const auto send = [&](const std::string& tag) {
         const std::string script =

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Two workers on two threads at the same flows: S1, S2, S3. Also built with ThreadSanitizer.
+// Two workers on two threads at the same flows. Also built with ThreadSanitizer.
 #include <gtest/gtest.h>
 #include <rte_lcore.h>
 #include <rte_pause.h>
@@ -298,7 +298,7 @@ TEST(TwoWorkers, WithDifferentSessionsForcedOntoOnePortGiveItToOne) {
     box.expect_every_packet_accounted_for();
 }
 
-/// Everything at once: opening, closing, ageing, eviction, clearing and new rules, on a table that is too
+/// S3: everything at once: opening, closing, ageing, eviction, clearing and new rules, on a table that is too
 /// small.
 TEST(TwoWorkers, NeverTranslateAPacketByAnotherSessionsRecord) {
     constexpr unsigned kBursts = 40'000 / kSlowdown;

@@ -72,6 +72,7 @@ TEST(RuleTotals, NewRuleInAnOldSlotStartsAtNothing) {
     EXPECT_EQ(totals.of(rule).sessions, 0U);
 }
 
+/// R11, R18
 TEST(CounterWatch, SaysOnceASecondThatTheSessionTableIsFull) {
     Box box{R"(
         sessions = 16;
@@ -98,6 +99,7 @@ TEST(CounterWatch, SaysOnceASecondThatTheSessionTableIsFull) {
     EXPECT_THAT(watch.look(now + 3s), IsEmpty()) << "nothing new";
 }
 
+/// T5, U5
 TEST(Policies, EachStateHasTheTimeoutThatItsKeySays) {
     Box box{
         "timeouts = { udp_unanswered = 11; udp = 12; tcp_opening = 13; tcp_established = 14; tcp_closing = "

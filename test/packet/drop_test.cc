@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// P3 to P5: whatever is wrong with a frame, it is dropped under its name, nothing else happens, and fwd goes
+// Whatever is wrong with a frame, it is dropped under its name, nothing else happens, and fwd goes
 // on.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -171,6 +171,7 @@ class BadFrame : public ::testing::TestWithParam<Row> {};
 INSTANTIATE_TEST_SUITE_P(Rows, BadFrame, ::testing::ValuesIn(kRows),
                          [](const auto& row) { return std::string{row.param.name}; });
 
+/// I3, P3, P4, P5, T4
 TEST_P(BadFrame, IsDroppedUnderItsName) {
     Box box{kOneArm};
     EXPECT_THAT(box.exchange("lan", GetParam().frame(box), "lan"), IsEmpty());
@@ -180,6 +181,7 @@ TEST_P(BadFrame, IsDroppedUnderItsName) {
     box.expect_no_record_lost();
 }
 
+/// P4
 TEST_P(BadFrame, AmongPacketsOfALiveSessionHarmsNoneOfThem) {
     Box box{kOneArm, 2};
     const std::uint16_t port = open_example(box);
@@ -258,6 +260,7 @@ TEST(Drop, FrameInSeveralBuffers) {
     box.expect_every_packet_accounted_for();
 }
 
+/// L3
 TEST(Drop, SourceThatTheRuleDoesNotAllow) {
     Box box{kTwoArm};
     box.set_rules(R"(rules = ( { name = "web"; protocol = "tcp"; external = "192.0.2.3:80";
@@ -271,6 +274,7 @@ TEST(Drop, SourceThatTheRuleDoesNotAllow) {
     EXPECT_EQ(box.count(Verdict::drop_source_denied), 1);
 }
 
+/// P5
 TEST(Drop, SourceThatIsFwdsOwnAddressOnTheOtherLink) {
     Box box{kTwoArm};
     box.exchange("wan", box.to("wan").ipv4(kLanAddress, kPublic).tcp(1, 80, kSyn), "lan");
@@ -487,7 +491,7 @@ TEST(Drop, EveryReasonHasATest) {
     }
 }
 
-/// What nobody thought of: valid frames with random bytes changed, cut off and filled in.
+/// P4: what nobody thought of, valid frames with random bytes changed, cut off and filled in.
 TEST(Drop, MutatedFramesNeverHarm) {
     Box box{kOneArm};
     const std::uint16_t port = open_example(box);

@@ -24,6 +24,7 @@ TEST(PacketBuffers, FramesBeginWithACacheLine) {
     }
 }
 
+/// L1
 TEST(Forwarding, RequestGoesToTheTargetAndTheAnswerComesFromTheExternalAddress) {
     Box box{kOneArm};
     const auto request = box.exchange(
@@ -52,6 +53,7 @@ TEST(Forwarding, RequestGoesToTheTargetAndTheAnswerComesFromTheExternalAddress) 
     box.expect_no_record_lost();
 }
 
+/// P2
 TEST(Forwarding, UdpIsForwardedAndAChecksumOfZeroStaysZero) {
     Box box{kOneArm};
     const auto query = box.exchange(
@@ -108,6 +110,7 @@ TEST_P(TwoLinks, ServerSeesTheClientsOwnAddress) {
     box_.expect_every_packet_accounted_for();
 }
 
+/// L1
 TEST_P(TwoLinks, SamePortOnAnotherAddress) {
     expect_forwarded(
         request().ipv4(kFarClient, kPublic).udp(40000, 27015).payload("x"),
@@ -193,6 +196,7 @@ TEST_P(TwoLinks, ClientsMayBeLeftOut) {
     EXPECT_EQ(box_.count(Verdict::drop_source_denied), 3);
 }
 
+/// P7
 TEST_P(TwoLinks, FrameOfTheLinksMtuPasses) {
     box_.exchange("wan", request().ipv4(kFarClient, kPublic).udp(1, 27015), "lan");
     expect_forwarded(request().ipv4(kFarClient, kPublic).udp(1, 27015).payload_bytes(1472),
@@ -203,6 +207,7 @@ TEST_P(TwoLinks, FrameOfTheLinksMtuPasses) {
                          .payload_bytes(1472));
 }
 
+/// S4
 TEST_P(TwoLinks, EthernetPaddingIsCutOffAndNeverCountedIntoAChecksum) {
     expect_forwarded(
         request().ipv4(kFarClient, kPublic).udp(7, 27015).payload("x").padding(17),
@@ -218,6 +223,7 @@ TEST_P(TwoLinks, RequestByTheWrongLinkIsNotTheSessions) {
     EXPECT_EQ(box_.count(Verdict::drop_martian), 1) << "the target is not at that link";
 }
 
+/// P6
 TEST(Forwarding, FrameWithoutTheTagOfAnyLinkIsDropped) {
     Box box{kTwoVlans};
     box.put("wan", packet().to(box.mac_of("wan")).ipv4(kFarClient, kPublic).tcp(1, 80, kSyn));
@@ -226,6 +232,7 @@ TEST(Forwarding, FrameWithoutTheTagOfAnyLinkIsDropped) {
     EXPECT_EQ(box.count(Verdict::drop_unknown_vlan), 2);
 }
 
+/// P7
 TEST(Forwarding, JumboFramesPassWhereTheLinksAllowThem) {
     Box box{R"(
         links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; mtu = 9000; },
@@ -264,7 +271,7 @@ TEST(Forwarding, LongestPrefixChoosesTheWay) {
             from_fwd(box, "lan", mac(5)).ipv4(kFarClient, "172.16.9.1"_ip).ttl(63).tcp(1, 80, kSyn).frame()));
 }
 
-/// Requirement P8: what virtual links hand over never leads to a wrong checksum on the wire.
+/// P8: what virtual links hand over never leads to a wrong checksum on the wire.
 TEST(Forwarding, PartialChecksumIsCompleted) {
     Box box{R"(
         links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ];

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // ICMP errors about sessions, from both sides, and those that fwd sends itself: what traceroute and path MTU
-// discovery need. I3 to I6, I10, T9, T10, U12, U13.
+// discovery need.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,6 +40,7 @@ class IcmpAboutMasqueradedSession : public ::testing::Test {
     std::uint16_t port_ = 0;
 };
 
+/// I5
 TEST_F(IcmpAboutMasqueradedSession, ErrorFromTheServerComesFromTheExternalAddress) {
     EXPECT_THAT(
         box_.exchange("lan",
@@ -58,6 +59,7 @@ TEST_F(IcmpAboutMasqueradedSession, ErrorFromTheServerComesFromTheExternalAddres
                 .frame()));
 }
 
+/// I5
 TEST_F(IcmpAboutMasqueradedSession, ErrorFromARouterBeforeTheServerHidesThatRouter) {
     EXPECT_THAT(
         box_.exchange("lan",
@@ -76,6 +78,7 @@ TEST_F(IcmpAboutMasqueradedSession, ErrorFromARouterBeforeTheServerHidesThatRout
                 .frame()));
 }
 
+/// I4
 TEST_F(IcmpAboutMasqueradedSession, ErrorFromTheClientReachesTheServer) {
     box_.exchange("lan", answer(), "lan");
     EXPECT_THAT(
@@ -95,6 +98,7 @@ TEST_F(IcmpAboutMasqueradedSession, ErrorFromTheClientReachesTheServer) {
                 .frame()));
 }
 
+/// I4
 TEST_F(IcmpAboutMasqueradedSession, ErrorFromARouterBeforeTheClientKeepsThatRoutersAddress) {
     box_.exchange("lan", answer(), "lan");
     const auto sent = box_.exchange("lan",
@@ -114,6 +118,7 @@ TEST_F(IcmpAboutMasqueradedSession, ErrorFromARouterBeforeTheClientKeepsThatRout
                 .frame()));
 }
 
+/// I4, I6, U12
 TEST_F(IcmpAboutMasqueradedSession, ErrorsNeitherRefreshNorEndASession) {
     const auto error = box_.to("lan")
                            .from(kServerMac)
@@ -161,6 +166,35 @@ TEST_F(IcmpAboutMasqueradedSession, ErrorFromASourceThatCannotBeIsDropped) {
     EXPECT_EQ(box_.count(Verdict::drop_spoofed_own_address), 1);
 }
 
+/// T9, T10: a client that hears of a fault goes on or gives up by itself.
+TEST(IcmpAboutTcp, EveryUnreachableArrivesWithItsCodeAndTheSessionGoesOn) {
+    Box box{kOneArm};
+    const std::uint16_t port = open_example(box);
+    const auto answer = box.to("lan").from(kServerMac).ipv4(kServer, kFwd).tcp(8080, port, kSyn | kAck);
+    ASSERT_THAT(box.exchange("lan", answer, "lan"), SizeIs(1));
+    const auto forwarded = packet().ipv4(kFwd, kServer).ttl(63).tcp(port, 8080, kSyn);
+    const auto sent = packet().ipv4(kClient, kExternal).ttl(63).tcp(40000, 80, kSyn);
+    for (std::uint8_t code = 0; code < 16; ++code) {
+        EXPECT_THAT(box.exchange("lan",
+                                 box.to("lan")
+                                     .from(kServerMac)
+                                     .ipv4(kServer, kFwd)
+                                     .icmp(kUnreachable, code, 1400)
+                                     .payload(forwarded.ip_bytes()),
+                                 "lan"),
+                    ElementsAre(from_fwd(box, "lan", kClientMac)
+                                    .ipv4(kExternal, kClient)
+                                    .ttl(63)
+                                    .icmp(kUnreachable, code, 1400)
+                                    .payload(sent.ip_bytes())
+                                    .frame()));
+    }
+    // Half open as before: neither ended nor moved on.
+    box.pass(230s);
+    EXPECT_EQ(box.sessions(), 1);
+    EXPECT_THAT(box.exchange("lan", answer, "lan"), SizeIs(1));
+}
+
 /// P5
 TEST(Icmp, PingFromASourceThatCannotBeIsNotAnswered) {
     Box box{kOneArm};
@@ -169,6 +203,7 @@ TEST(Icmp, PingFromASourceThatCannotBeIsNotAnswered) {
                     IsEmpty());
 }
 
+/// I10
 TEST(Icmp, TtlThatRunsOutIsAnsweredWithTimeExceededFromFwdsAddress) {
     Box box{kTwoArm};
     const auto probe =
@@ -188,6 +223,7 @@ TEST(Icmp, TtlThatRunsOutIsAnsweredWithTimeExceededFromFwdsAddress) {
     box.expect_every_packet_accounted_for();
 }
 
+/// I10
 TEST(Icmp, TimeExceededIsRateLimited) {
     Box box{kTwoArm};
     for (int i = 0; i < 5000; ++i)
@@ -213,6 +249,7 @@ class NarrowLan : public ::testing::Test {
     }
 };
 
+/// U13
 TEST_F(NarrowLan, TooBigWithDontFragmentIsAnsweredWithTheMtu) {
     EXPECT_THAT(box_.exchange("wan", request(1372).dont_fragment(), "lan"), SizeIs(1));
     const auto big = request(1373).dont_fragment();
@@ -248,6 +285,7 @@ TEST(Icmp, NothingAnswersASenderWithoutAnAddressOfItsOwn) {
     box.expect_every_packet_accounted_for();
 }
 
+/// I1
 TEST(Icmp, PingOfAnOwnAddressIsAnsweredWhereTheLinkSaysSo) {
     Box box{kOneArm};
     for (std::size_t bytes : {0, 1, 56, 1400}) {

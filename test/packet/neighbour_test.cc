@@ -185,6 +185,7 @@ TEST_F(Arp, NobodyCanTakeFwdsOwnOrExternalAddresses) {
     EXPECT_THAT(box_.exchange("lan", answer(kServer, kServerMac), "lan"), SizeIs(1));
 }
 
+/// P5
 TEST_F(Arp, FloodOfArpIsLimitedAndCounted) {
     for (int i = 0; i < 20'000; ++i) {
         box_.put("lan", packet()

@@ -50,11 +50,13 @@ class TcpSession : public ::testing::Test {
     std::uint16_t port_ = 0;
 };
 
+/// T5
 TEST_F(TcpSession, UnansweredLivesForFourMinutes) {
     open();
     expect_to_live_for(240s);
 }
 
+/// T5
 TEST_F(TcpSession, HalfOpenLivesForFourMinutes) {
     open();
     ASSERT_TRUE(from_server(kSyn | kAck));
@@ -82,6 +84,7 @@ TEST_F(TcpSession, EveryPacketOfEitherSideKeepsItAlive) {
     expect_to_live_for(7440s);
 }
 
+/// T5
 TEST_F(TcpSession, FinMovesItToClosing) {
     establish();
     ASSERT_TRUE(from_server(kFin | kAck));
@@ -162,6 +165,7 @@ TEST_F(TcpSession, DoesNotNoticeThatOtherRulesChange) {
     EXPECT_EQ(box_.sessions(), 1);
 }
 
+/// U5
 TEST(UdpSession, LivesTwoMinutesUnansweredAndFiveAnswered) {
     Box box{kOneArm};
     const auto ask = [&] {
@@ -336,7 +340,6 @@ TEST(FloodAtAnotherWorker, HarmsNoClientsHandshake) {
     box.expect_every_packet_accounted_for();
 }
 
-/// R5
 class RuleLimits : public OneOrTwoWorkers {
  protected:
     /// A UDP session of a client's port; false when it has been refused.
@@ -350,6 +353,7 @@ class RuleLimits : public OneOrTwoWorkers {
 };
 INSTANTIATE_TEST_SUITE_P(Packet, RuleLimits, ::testing::Values(1, 2), worker_count);
 
+/// R5
 TEST_P(RuleLimits, RuleHasAtMostSoManySessions) {
     Box box{kTwoArm, GetParam()};
     box.set_rules(rule("max_sessions = 3;"));
@@ -365,6 +369,7 @@ TEST_P(RuleLimits, RuleHasAtMostSoManySessions) {
     box.expect_every_packet_accounted_for();
 }
 
+/// R5
 TEST_P(RuleLimits, ClientHasAtMostSoManySessions) {
     Box box{kTwoArm, GetParam()};
     box.set_rules(rule("max_sessions_per_source = 2;"));
@@ -559,6 +564,7 @@ TEST_F(BusyTable, ClosingSessionsMakeRoomBeforeThoseThatOpen) {
 class SourcePorts : public OneOrTwoWorkers {};
 INSTANTIATE_TEST_SUITE_P(Packet, SourcePorts, ::testing::Values(1, 2), worker_count);
 
+/// R11
 TEST_P(SourcePorts, UsedUpMeansDroppedAndCountedAndLiveSessionsGoOn) {
     Box box{kFewPorts, GetParam()};
     std::set<std::uint16_t> ports;
@@ -599,7 +605,7 @@ TEST_P(SourcePorts, AreSpreadOverTheWholeRange) {
     for (const int part : parts) EXPECT_NEAR(part, 125, 70);
 }
 
-/// A rule's own endpoint is never used as somebody's source.
+/// S3: a rule's own endpoint is never used as somebody's source.
 TEST_P(SourcePorts, OfRulesAreLeftAlone) {
     Box box{R"(
         masquerade_ports = "5000-5003";

@@ -143,6 +143,7 @@ TEST_F(RuleBookTest, RefusedRuleChangesNothing) {
     EXPECT_TRUE(book.add(make_rule("udp", "10.0.0.3:80", "10.0.0.5:80")));
 }
 
+/// L6
 TEST_F(RuleBookTest, OneBadRuleOfManyRefusesThemAll) {
     RuleBook book = open({config_rule("10.0.0.3:80", "web")});
     const Json before = dump(book);
@@ -215,6 +216,7 @@ TEST_F(RuleBookTest, ReloadTellsWhatChangedAndKeepsWhatDidNot) {
               std::string::npos);
 }
 
+/// L6
 TEST_F(RuleBookTest, RefusedReloadChangesNothing) {
     RuleBook book = open({config_rule("10.0.0.3:1", "a", 1), config_rule("10.0.0.3:2", "b", 2)});
     ASSERT_TRUE(book.add(make_rule("tcp", "10.0.0.3:9", "10.0.0.4:80", "durable")));

@@ -126,6 +126,7 @@ TEST_F(RuleCheck, ErrorsHaveTheirKind) {
               ErrorKind::refused);
 }
 
+/// L4
 TEST(RuleClaims, SameExternalEndpointIsRefusedWithBothNames) {
     Rule first = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
     first.name = "web";

@@ -106,6 +106,7 @@ TEST(Text, TargetsMayBeSeveralWithWeights) {
     EXPECT_FALSE(parse_targets(many + ",10.0.0.4:1"));
 }
 
+/// L1
 TEST(Text, EndpointNeedsAddressAndPort) {
     expect_outcomes(
         parse_endpoint,

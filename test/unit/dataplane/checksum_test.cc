@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// P1: incremental checksums equal a full recomputation.
 #include "dataplane/net/checksum.h"
 
 #include <gtest/gtest.h>
@@ -30,6 +29,7 @@ std::uint16_t load16(const Bytes& bytes, std::size_t at) {
     return value;
 }
 
+/// P1
 TEST(Checksum, EqualsTheSlowSumForEveryLength) {
     std::mt19937 random{kSeed};
     for (std::size_t length = 0; length < 200; ++length) {
@@ -64,6 +64,7 @@ TEST(Checksum, FoldingKeepsZeroApartFromAllOnes) {
     EXPECT_EQ(fold_checksum(std::uint64_t{1} << 32U), 1);
 }
 
+/// P1
 TEST(ChecksumDelta, EqualsRecomputationForRandomData) {
     std::mt19937 random{kSeed};
     for (int round = 0; round < 200'000; ++round) {
@@ -86,7 +87,7 @@ TEST(ChecksumDelta, EqualsRecomputationForRandomData) {
     }
 }
 
-// RFC 1624, section 3 and 4: eqn. 1 and 2 go wrong where a sum is 0x0000 or 0xffff.
+/// P1: RFC 1624, section 3 and 4: eqn. 1 and 2 go wrong where a sum is 0x0000 or 0xffff.
 TEST(ChecksumDelta, EqualsRecomputationForEveryCorner) {
     for (const std::uint16_t rest : kCorners) {
         for (const std::uint16_t from : kCorners) {
@@ -106,6 +107,7 @@ TEST(ChecksumDelta, EqualsRecomputationForEveryCorner) {
     }
 }
 
+/// P1
 TEST(ChecksumDelta, RfcExampleComesOutAsZero) {
     // RFC 1624, section 4: HC = 0xdd2f, m = 0x5555, m' = 0x3285 gives 0x0000, where eqn. 2 gave 0xffff.
     ChecksumDelta delta;

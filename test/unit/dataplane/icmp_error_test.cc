@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// I3, I4, I5: errors about a session, restored to what their addressee had sent.
+// Errors about a session, restored to what their addressee had sent.
 #include "dataplane/icmp_error.h"
 
 #include <gtest/gtest.h>
@@ -85,8 +85,8 @@ INSTANTIATE_TEST_SUITE_P(Quotes, IcmpError,
                                            Quote{"TcpUpToItsChecksum", net::Protocol::tcp, 20 + 18}),
                          [](const auto& row) { return row.param.name; });
 
-// I5: the target's side complains about what fwd sent there; the client must see its own packet and the
-// external address.
+/// I5, T9: the target's side complains about what fwd sent there; the client must see its own packet and the
+/// external address.
 TEST_P(IcmpError, FromTheTargetsSideReachesTheClient) {
     const auto [name, protocol, quoted] = GetParam();
     const Translation answers = Translation::between(answers_key(protocol), kExternal, kClient);
@@ -102,7 +102,7 @@ TEST_P(IcmpError, FromTheTargetsSideReachesTheClient) {
     }
 }
 
-// I4: the client's side complains about an answer; the target must see its own packet.
+/// I4, T9: the client's side complains about an answer; the target must see its own packet.
 TEST_P(IcmpError, FromTheClientsSideReachesTheTarget) {
     const auto [name, protocol, quoted] = GetParam();
     const Translation requests = Translation::between(requests_key(protocol), kOwn, kTarget);
@@ -130,6 +130,7 @@ TEST(IcmpErrorRewrite, UdpChecksumInsideFollowsRfc768) {
                          .ip_bytes()}));
 }
 
+/// I5
 TEST(IcmpErrorRewrite, RandomSessionsAreRestored) {
     std::mt19937 random{5508};
     for (int round = 0; round < 20'000; ++round) {
@@ -158,6 +159,7 @@ TEST(IcmpErrorRewrite, RandomSessionsAreRestored) {
     }
 }
 
+/// I3
 TEST(IcmpErrorParse, WhatIsInsideMustBeWholeAndPlain) {
     const auto inside = [](const Bytes& quoted) {
         return parsed(error(3, 1, quoted).ipv4(kTarget.address, kOwn.address).ip_bytes()).has_value();
@@ -176,6 +178,7 @@ TEST(IcmpErrorParse, WhatIsInsideMustBeWholeAndPlain) {
     EXPECT_FALSE(inside(PacketBuilder{good}.protocol(136, Bytes(16, 1)).ip_bytes()));
 }
 
+/// I3
 TEST(IcmpErrorParse, ChecksumIsVerified) {
     const Bytes good = error(3, 1, inner(net::Protocol::udp, kOwn, kTarget).ip_bytes())
                            .ipv4(kTarget.address, kOwn.address)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// P3, P4, P5, P6, S4: every frame that is not what it says is dropped under a name. Each frame ends at the
+// Every frame that is not what it says is dropped under a name. Each frame ends at the
 // end of readable memory, so a read outside of it kills the test.
 #include "dataplane/packet.h"
 
@@ -74,6 +74,7 @@ void PrintTo(const Row& row, std::ostream* out) {
 
 class BadFrame : public ::testing::TestWithParam<Row> {};
 
+/// P3, P4, P6
 TEST_P(BadFrame, IsDroppedByName) {
     const ParsedPacket result = parse_guarded(GetParam().frame.bytes());
     EXPECT_EQ(result.kind, PacketKind::dropped);
@@ -157,6 +158,7 @@ void PrintTo(const Good& row, std::ostream* out) {
 
 class GoodFrame : public ::testing::TestWithParam<Good> {};
 
+/// P6, S4
 TEST_P(GoodFrame, IsUnderstood) {
     const Good& row = GetParam();
     const ParsedPacket result = parse_guarded(row.frame.bytes());
@@ -166,6 +168,7 @@ TEST_P(GoodFrame, IsUnderstood) {
     EXPECT_EQ(result.ip_bytes, row.ip_bytes);
 }
 
+/// P4
 TEST_P(GoodFrame, EveryTruncationIsDropped) {
     const Good& row = GetParam();
     const Bytes whole = row.frame.bytes();
@@ -209,6 +212,7 @@ INSTANTIATE_TEST_SUITE_P(
              PacketKind::arp, kTagged, 18, 0}),
     [](const auto& row) { return row.param.name; });
 
+/// P6
 TEST(Parse, TagThatTheDeviceTookOffNamesTheLink) {
     EXPECT_EQ(parse_guarded(udp().bytes(), kVlan).link, kTagged);
     EXPECT_EQ(parse_guarded(udp().bytes(), 0xe000 | kVlan).link, kTagged);
@@ -238,6 +242,7 @@ TEST(Parse, DroppedFramesNameTheirLinkOnceItIsKnown) {
     EXPECT_EQ(parse_guarded(udp().vlan(kVlan).ip_total_bytes(0).bytes()).link, kTagged);
 }
 
+/// P4
 TEST(Parse, RandomDamageNeverReadsOutside) {
     std::mt19937 random{4711};
     const Bytes seeds[] = {udp().bytes(), tcp().bytes(), ping().bytes(), udp().vlan(kVlan).bytes(),

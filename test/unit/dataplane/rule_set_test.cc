@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// L3: source prefixes. (The table of rules itself needs EAL: see test/packet.)
+// Targets and source prefixes. (The table of rules itself needs EAL: see test/packet.)
 #include "dataplane/rule_set.h"
 
 #include <gtest/gtest.h>
@@ -107,6 +107,7 @@ TEST(AllowedSources, AreThoseOfOneListThatAreNotInTheOther) {
     EXPECT_EQ(allowed_sources(ten, ten), std::vector<AddressRange>{});
 }
 
+/// L3
 TEST(AllowedSources, AgreeWithThePrefixesThemselves) {
     std::mt19937 random{7};
     const auto some = [&](unsigned count) {
@@ -134,6 +135,7 @@ TEST(AllowedSources, AgreeWithThePrefixesThemselves) {
     }
 }
 
+/// L3
 TEST(Allows, AgreesWithThePrefixesThemselves) {
     std::mt19937 random{99};
     for (int round = 0; round < 500; ++round) {

@@ -34,6 +34,7 @@ struct Step {
 
 class SessionStep : public ::testing::TestWithParam<Step> {};
 
+/// T2, T11, T12
 TEST_P(SessionStep, LeadsTo) {
     const Step& step = GetParam();
     EXPECT_EQ(next_state(step.before, step.direction, TcpFlags{step.flags}), step.after);
@@ -72,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(
         Step{"SynReopensAfterARst", tcp_reset, forward, kSyn, tcp_unanswered},
         Step{"SynAckDoesNotBringAConnectionBack", tcp_reset, reverse, kSyn | kAck, tcp_reset},
         Step{"LastAckKeepsClosing", tcp_closing, forward, kAck, tcp_closing},
-        Step{"SynReopensTimeWait", tcp_closing, forward, kSyn, tcp_unanswered},  // T12
+        Step{"SynReopensTimeWait", tcp_closing, forward, kSyn, tcp_unanswered},
         Step{"TargetsSynDoesNotReopen", tcp_closing, reverse, kSyn | kAck, tcp_closing},
         Step{"SynWithFinDoesNotReopen", tcp_closing, forward, kSyn | kFin, tcp_closing}),
     [](const auto& row) { return row.param.name; });
@@ -201,10 +202,11 @@ TEST(Session, IsNeverStuck) {
         EXPECT_EQ(reachable_from(state, {forward, reverse}), all) << state;
 }
 
+/// R18: neither is a stranger's session ever kept.
 TEST(Session, ClientAloneIsNeverAnswered) {
     EXPECT_EQ(reachable_from(udp_unanswered, {forward}), (std::set{udp_unanswered}));
     EXPECT_EQ(reachable_from(tcp_unanswered, {forward}), (std::set{tcp_unanswered, tcp_closing}));
-    // A stranger who sends SYN and FIN only may be evicted whatever he does (R18).
+    // A stranger who sends SYN and FIN only may be evicted whatever he does.
     for (const SessionState state : reachable_from(tcp_unanswered, {forward}))
         EXPECT_TRUE(evictable_as(state)) << state;
 }

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// R5: a limit of sessions for each source.
 #include "dataplane/source_counts.h"
 
 #include <gtest/gtest.h>
@@ -18,6 +17,7 @@ net::Ipv4Address client(std::uint32_t n) {
     return net::Ipv4Address::from_host(0xc6330000U + n);
 }
 
+/// R5
 TEST(SourceCounts, EachClientOfEachRuleHasItsLimit) {
     SourceCounts counts{1000};
     for (const std::uint32_t slot : {0U, 7U, SourceCounts::kMostSlots - 1}) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// P1, P2, P8: what a rewritten packet must be is built anew from words, with checksums computed byte by byte.
+// What a rewritten packet must be is built anew from words, with checksums computed byte by byte.
 #include "dataplane/translation.h"
 
 #include <gtest/gtest.h>
@@ -111,6 +111,7 @@ std::uint16_t checksum_of(const Frame& ip, net::Protocol protocol) {
     return static_cast<std::uint16_t>(ip.bytes[at] << 8U | ip.bytes[at + 1]);
 }
 
+/// P1
 TEST(Rewrite, EqualsAPacketBuiltAnew) {
     std::mt19937 random{kSeed};
     for (int round = 0; round < kRounds; ++round) {
@@ -120,6 +121,7 @@ TEST(Rewrite, EqualsAPacketBuiltAnew) {
     }
 }
 
+/// P1, P2
 TEST(Rewrite, ChecksumsThatComeOutAsZeroAreRight) {
     std::mt19937 random{kSeed};
     for (int round = 0; round < kRounds / 10; ++round) {
@@ -131,6 +133,7 @@ TEST(Rewrite, ChecksumsThatComeOutAsZeroAreRight) {
     }
 }
 
+/// P1
 TEST(Rewrite, ChecksumsThatAreZeroBeforeBecomeRight) {
     std::mt19937 random{kSeed};
     for (int round = 0; round < kRounds / 10; ++round) {
@@ -144,6 +147,7 @@ TEST(Rewrite, ChecksumsThatAreZeroBeforeBecomeRight) {
     }
 }
 
+/// P2
 TEST(Rewrite, AbsentUdpChecksumStaysAbsent) {
     std::mt19937 random{kSeed};
     for (int round = 0; round < 1000; ++round) {
@@ -188,6 +192,7 @@ TEST(Rewrite, ForwardThenReverseIsTheIdentity) {
     }
 }
 
+/// P8
 TEST(RewritePartial, PseudoHeaderSumIsCompletedInFull) {
     std::mt19937 random{kSeed};
     for (int round = 0; round < kRounds / 10; ++round) {
@@ -200,6 +205,7 @@ TEST(RewritePartial, PseudoHeaderSumIsCompletedInFull) {
     }
 }
 
+/// P8
 TEST(RewritePartial, CompleteChecksumIsUpdatedAsEver) {
     std::mt19937 random{kSeed};
     for (int round = 0; round < kRounds / 10; ++round) {
@@ -210,6 +216,7 @@ TEST(RewritePartial, CompleteChecksumIsUpdatedAsEver) {
     }
 }
 
+/// P8
 TEST(RewritePartial, WhatTheDeviceMarksIsCompletedWhateverStandsThere) {
     std::mt19937 random{kSeed};
     for (int round = 0; round < 1000; ++round) {
