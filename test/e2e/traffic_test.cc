@@ -79,7 +79,7 @@ TEST_P(IperfTest, LosesNothing) {
     ASSERT_NO_FATAL_FAILURE(start_iperf());
 
     for (const char* direction : {"", "--reverse"}) {
-        const Json tcp = iperf(fmt::format("--parallel 4 --time 2 {}", direction));
+        const Json tcp = iperf(fmt::format("--parallel 4 --time 1 {}", direction));
         EXPECT_GT(number(tcp, "/end/sum_received/bytes"), 1e6) << tcp;
         const Json udp = iperf(fmt::format("--udp --bitrate 20M --length 1200 --time 2 {}", direction));
         EXPECT_GT(number(udp, "/end/sum/packets"), 3000) << udp;

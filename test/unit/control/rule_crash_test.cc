@@ -31,7 +31,11 @@ using test::Step;
 using test::UsualTime;
 using Clock = std::chrono::steady_clock;
 
+#if defined(FWD_ADDRESS_SANITIZER)
+constexpr int kRounds = 60;  // when a kill hits matters, not the build
+#else
 constexpr int kRounds = 250;
+#endif
 
 /// The daemon, without its data plane. It lives until it is killed.
 [[noreturn]] void run_daemon(const std::filesystem::path& directory) {
@@ -125,7 +129,7 @@ TEST(RuleCrash, EveryAcknowledgedRuleIsBackAfterAKillAndNoneIsHalf) {
     }
     // The kills did come in the middle of things.
     EXPECT_GT(acknowledged, kRounds);
-    EXPECT_GT(unanswered_and_not_done, 10);
+    EXPECT_GT(unanswered_and_not_done, kRounds / 25);
     RecordProperty("acknowledged", acknowledged);
     RecordProperty("unanswered_but_done", unanswered_but_done);
     RecordProperty("unanswered_and_not_done", unanswered_and_not_done);
