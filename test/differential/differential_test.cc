@@ -1,0 +1,650 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The same random sequences of packets through fwd and through Linux's own NAT (nftables: DNAT, and DNAT with
+// masquerade): what comes out is compared field by field. Where fwd means to do otherwise stands in
+// kDifferences, with the reason; any other difference is a failure.
+//
+// FWD_SEQUENCES and FWD_SEED in the environment choose how many, and where they begin.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <array>
+#include <cstdlib>
+#include <functional>
+#include <iostream>
+#include <optional>
+#include <random>
+
+#include "test/differential/kernel_nat.h"
+#include "test/packet/networks.h"
+
+namespace fwd::test {
+namespace {
+
+constexpr std::size_t kNats = 2;  // fwd, the kernel
+enum Nat : std::size_t { fwd_nat, kernel_nat };
+
+struct Service {
+    std::uint8_t protocol;
+    net::Endpoint external, target;
+};
+constexpr std::uint8_t kTcp = 6, kUdp = 17, kIcmp = 1;
+constexpr std::array kServices{
+    Service{kTcp, endpoint("192.0.2.3"_ip, 80), endpoint("10.0.0.4"_ip, 8080)},
+    Service{kTcp, endpoint("192.0.2.1"_ip, 2222), endpoint("10.0.0.5"_ip, 22)},
+    Service{kUdp, endpoint("192.0.2.3"_ip, 53), endpoint("10.0.0.4"_ip, 5353)},
+    Service{kUdp, endpoint("192.0.2.3"_ip, 27015), endpoint("10.0.0.5"_ip, 27015)},
+};
+
+std::string text_of(net::Ipv4Address address) {
+    const std::uint32_t host = address.value.host();
+    return fmt::format("{}.{}.{}.{}", host >> 24U, host >> 16U & 0xffU, host >> 8U & 0xffU, host & 0xffU);
+}
+std::string text_of(net::Endpoint e) {
+    return fmt::format("{}:{}", text_of(e.address), e.port.host());
+}
+
+std::string fwd_config(bool masquerade) {
+    std::string rules;
+    for (const Service& service : kServices) {
+        rules += fmt::format(R"({}{{ protocol = "{}"; external = "{}"; target = "{}"; source = "{}"; }})",
+                             rules.empty() ? "" : ",", service.protocol == kTcp ? "tcp" : "udp",
+                             text_of(service.external), text_of(service.target),
+                             masquerade ? "masquerade" : "preserve");
+    }
+    const std::size_t end = kTwoArm.find("rules = ");
+    return kTwoArm.substr(0, end) + "rules = ( " + rules + " );";
+}
+
+std::string kernel_config(bool masquerade) {
+    std::string rules;
+    for (const Service& service : kServices) {
+        rules += fmt::format("ip daddr {} {} dport {} dnat to {}\n", text_of(service.external.address),
+                             service.protocol == kTcp ? "tcp" : "udp", service.external.port.host(),
+                             text_of(service.target));
+    }
+    return fmt::format(R"(
+        table ip test {{
+            chain prerouting {{
+                type nat hook prerouting priority dstnat
+                {}
+            }}
+            chain postrouting {{
+                type nat hook postrouting priority srcnat
+                {}
+            }}
+            chain forward {{
+                type filter hook forward priority filter; policy drop
+                ct state invalid drop
+                ct state established,related accept
+                ct status dnat accept
+            }}
+            chain input {{
+                type filter hook input priority filter; policy drop
+            }}
+        }})",
+                       rules, masquerade ? "oifname lan ct status dnat masquerade" : "");
+}
+
+/// An IPv4 packet with whatever is odd about it.
+struct Packet {
+    std::uint8_t protocol = kUdp;
+    net::Endpoint source, destination;
+    std::uint8_t ttl = 64, tos = 0;
+    std::uint16_t id = 0, fragment = 0;
+    std::uint8_t flags = 0;
+    std::uint32_t sequence = 0, acknowledged = 0;
+    Bytes options, payload;  // options: of TCP
+    std::uint8_t icmp_type = 0, icmp_code = 0;
+    std::uint32_t icmp_rest = 0;
+    std::size_t padding = 0;
+    enum class Lie {
+        none,
+        l4_checksum,
+        no_udp_checksum,
+        ip_checksum,
+        l4_length,
+        total_length,
+        truncated
+    } lie = Lie::none;
+
+    Bytes l4() const {
+        const auto put = [](Bytes& bytes, std::uint32_t value, int count) {
+            for (int shift = 8 * (count - 1); shift >= 0; shift -= 8)
+                bytes.push_back(static_cast<std::uint8_t>(value >> shift));
+        };
+        Bytes bytes;
+        if (protocol != kIcmp) {
+            put(bytes, source.port.host(), 2);
+            put(bytes, destination.port.host(), 2);
+        }
+        std::size_t field = 2;
+        const std::uint32_t longer = lie == Lie::l4_length ? 1 : 0;
+        if (protocol == kTcp) {
+            put(bytes, sequence, 4);
+            put(bytes, acknowledged, 4);
+            put(bytes, (longer != 0 ? 4 : 5 + static_cast<std::uint32_t>(options.size()) / 4) << 4U, 1);
+            put(bytes, flags, 1);
+            put(bytes, 8192, 2);
+            field = bytes.size();
+            put(bytes, 0, 4);
+            bytes.insert(bytes.end(), options.begin(), options.end());
+        } else if (protocol == kUdp) {
+            put(bytes, static_cast<std::uint32_t>(8 + payload.size()) + longer, 2);
+            field = bytes.size();
+            put(bytes, 0, 2);
+        } else {
+            put(bytes, icmp_type, 1);
+            put(bytes, icmp_code, 1);
+            put(bytes, 0, 2);
+            put(bytes, icmp_rest, 4);
+        }
+        bytes.insert(bytes.end(), payload.begin(), payload.end());
+        Bytes summed;
+        if (protocol != kIcmp) {
+            put(summed, source.address.value.host(), 4);
+            put(summed, destination.address.value.host(), 4);
+            put(summed, protocol, 2);
+            put(summed, static_cast<std::uint32_t>(bytes.size()), 2);
+        }
+        summed.insert(summed.end(), bytes.begin(), bytes.end());
+        std::uint16_t sum = slow_checksum(summed);
+        if (protocol == kUdp && sum == 0) sum = 0xffff;
+        if (lie == Lie::l4_checksum) sum = static_cast<std::uint16_t>(sum + 0x0101);
+        if (lie == Lie::no_udp_checksum && protocol == kUdp) sum = 0;
+        bytes[field] = static_cast<std::uint8_t>(sum >> 8U);
+        bytes[field + 1] = static_cast<std::uint8_t>(sum);
+        return bytes;
+    }
+    Bytes frame(net::MacAddress from, net::MacAddress to) const {
+        PacketBuilder builder;
+        builder.from(from).to(to).ipv4(source.address, destination.address).ttl(ttl).identification(id);
+        builder.fragment(fragment).protocol(protocol, l4()).padding(padding);
+        if (lie == Lie::ip_checksum) builder.ip_checksum(0x1234);
+        if (lie == Lie::total_length) builder.ip_total_bytes(1500);
+        Bytes bytes = builder.bytes();
+        if (lie == Lie::truncated) bytes.resize(14 + 20 + 6);
+        return bytes;
+    }
+};
+
+std::uint32_t word(const Bytes& bytes, std::size_t at, std::size_t count = 2) {
+    std::uint32_t value = 0;
+    for (std::size_t i = 0; i < count; ++i) value = value << 8U | bytes.at(at + i);
+    return value;
+}
+
+/// What a frame says, a field a line. A port that full NAT has chosen is called so: each NAT chooses its own.
+class Description {
+ public:
+    Description(std::optional<net::Endpoint> chosen, std::uint8_t sent_protocol)
+        : chosen_{chosen}, sent_protocol_{sent_protocol} {}
+
+    std::string of(const std::string& link, const Frame& frame) {
+        text_ = "link " + link;
+        const Bytes& bytes = frame.bytes;
+        if (bytes.size() < 34 || word(bytes, 12) != 0x0800) return text_ + " not IPv4";
+        field("to MAC", word(bytes, 2, 4));
+        const Bytes ip(bytes.begin() + 14, bytes.end());
+        const std::size_t header = (ip[0] & 0xfU) * std::size_t{4};
+        // Of errors of their own the two fill in the header as they like.
+        const bool is_own_error = ip[9] == kIcmp && sent_protocol_ != kIcmp;
+        if (!is_own_error) {
+            field("tos", ip[1]);
+            field("id", word(ip, 4));
+            field("fragment", word(ip, 6));
+            field("ttl", ip[8]);
+        }
+        field("bytes", word(ip, 2));
+        field("behind the packet", static_cast<std::uint32_t>(ip.size() - word(ip, 2)));
+        field("header checksum right", slow_checksum(std::span{ip}.first(header)) == 0 ? 1 : 0);
+        add_packet(ip, header, true);
+        return text_;
+    }
+
+ private:
+    void field(const char* name, std::uint32_t value) { text_ += fmt::format("\n  {} {}", name, value); }
+    void add_endpoint(const char* name, const Bytes& ip, std::size_t address_at, std::size_t port_at) {
+        const auto e = endpoint(net::Ipv4Address::from_host(word(ip, address_at, 4)),
+                                static_cast<std::uint16_t>(word(ip, port_at)));
+        text_ += fmt::format("\n  {} {}", name, chosen_ == e ? "chosen" : text_of(e));
+    }
+    void add_packet(const Bytes& ip, std::size_t header, bool is_whole) {
+        field("protocol", ip[9]);
+        const Bytes l4(ip.begin() + static_cast<std::ptrdiff_t>(header), ip.end());
+        if (ip[9] == kIcmp) {
+            text_ += "\n  from " + text_of(net::Ipv4Address::from_host(word(ip, 12, 4))) + " to " +
+                     text_of(net::Ipv4Address::from_host(word(ip, 16, 4)));
+            field("type", l4[0]);
+            field("code", l4[1]);
+            field("rest", word(l4, 4, 4));
+            field("checksum right", slow_checksum(l4) == 0 ? 1 : 0);
+            if (l4.size() < 8 + 28) return;
+            text_ += "\n  quoted:";
+            add_packet(Bytes(l4.begin() + 8, l4.end()), 20, false);
+            return;
+        }
+        add_endpoint("source", ip, 12, header);
+        add_endpoint("destination", ip, 16, header + 2);
+        const std::size_t sum_at = ip[9] == kTcp ? 16 : 6;
+        if (is_whole) {
+            Bytes summed(ip.begin() + 12, ip.begin() + 20);
+            summed.insert(summed.end(), {0, ip[9], static_cast<std::uint8_t>(l4.size() >> 8U),
+                                         static_cast<std::uint8_t>(l4.size())});
+            summed.insert(summed.end(), l4.begin(), l4.end());
+            const bool none = ip[9] == kUdp && word(l4, sum_at) == 0;
+            field("checksum", none ? 2 : slow_checksum(summed) == 0 ? 1 : 0);
+        }
+        text_ += "\n  rest";
+        for (std::size_t at = 4; at < l4.size(); ++at)
+            if (at != sum_at && at != sum_at + 1) text_ += fmt::format(" {:02x}", l4[at]);
+    }
+
+    std::optional<net::Endpoint> chosen_;
+    std::uint8_t sent_protocol_;
+    std::string text_;
+};
+
+/// A client of a service, and what it has been through.
+struct Conversation {
+    Service service;
+    net::Endpoint client;
+    std::uint32_t client_sequence, server_sequence;
+    /// As whom the server sees the client, by NAT.
+    std::array<std::optional<net::Endpoint>, kNats> seen_as{};
+    /// What the server and the client got last, by NAT: for ICMP errors to quote.
+    std::array<Bytes, kNats> last_to_server{}, last_to_client{};
+    bool has_ended = false;
+};
+
+/// A packet to be sent, by NAT, since what the server says depends on whom it sees.
+struct Action {
+    std::string what;
+    std::string link;
+    Conversation* conversation = nullptr;
+    std::array<Packet, kNats> packets;
+    bool is_for_fwds_session_alone = false;
+};
+
+/// Of a description of an ICMP packet.
+std::string sender_of(const std::string& text) {
+    const std::size_t begin = text.find("\n  from ") + 8;
+    return text.substr(begin, text.find(" to ", begin) - begin);
+}
+
+struct Outcome {
+    std::array<std::vector<std::string>, kNats> out;  // described
+    const Action* action = nullptr;
+    bool masquerade = false;
+    const Packet& sent() const { return action->packets[fwd_nat]; }
+    /// With the kernel silent, fwd sends what has been sent, translated as the session is.
+    bool only_fwd_translates() const {
+        const Conversation& c = *action->conversation;
+        if (!out[kernel_nat].empty() || !c.seen_as[fwd_nat]) return false;
+        const bool to_server = action->link == "wan";
+        Packet expected = sent();
+        --expected.ttl;
+        expected.padding = 0;
+        expected.source = to_server ? *c.seen_as[fwd_nat] : c.service.external;
+        expected.destination = to_server ? c.service.target : c.client;
+        const net::MacAddress to = to_server ? mac(c.service.target.address == kServer ? 4 : 5) : kRouterMac;
+        Description description{masquerade ? c.seen_as[fwd_nat] : std::nullopt, expected.protocol};
+        return out[fwd_nat] ==
+               std::vector{description.of(to_server ? "lan" : "wan", {expected.frame({}, to)})};
+    }
+    bool is_of_its_session() const {
+        const Conversation& c = *action->conversation;
+        return c.seen_as[fwd_nat] &&
+               sent().destination == (action->link == "wan" ? c.service.external : *c.seen_as[fwd_nat]);
+    }
+    bool only_fwd_sends() const { return out[kernel_nat].empty() && out[fwd_nat].size() == 1; }
+    bool differ_in_sender_alone() const {
+        if (out[fwd_nat].size() != 1 || out[kernel_nat].size() != 1) return false;
+        std::string text = out[fwd_nat][0];
+        const std::size_t at = text.find("\n  from ");
+        if (at == std::string::npos) return false;
+        return text.replace(at + 8, sender_of(text).size(), sender_of(out[kernel_nat][0])) ==
+               out[kernel_nat][0];
+    }
+    bool only_kernel_sends() const { return out[fwd_nat].empty() && out[kernel_nat].size() == 1; }
+};
+
+/// Where the two may differ: whatever is not described here must be equal.
+struct Difference {
+    const char* name;
+    const char* reason;
+    bool (*applies)(const Outcome&);
+};
+const Difference kDifferences[] = {
+    {"segments that TCP's state does not foresee pass",
+     "RFC 5382 and 7857 ask for timers by state alone; what a segment means is left to the two hosts, who "
+     "know the "
+     "windows. The kernel drops what its table of states calls invalid",
+     [](const Outcome& o) {
+         const bool expires = o.sent().ttl <= 1 && o.only_fwd_sends() &&
+                              o.action->conversation->seen_as[fwd_nat] &&
+                              o.out[fwd_nat][0].find("type 11") != std::string::npos;
+         return (o.only_fwd_translates() || expires) && o.sent().protocol == kTcp &&
+                o.sent().lie == Packet::Lie::none;
+     }},
+    {"a wrong TCP or UDP checksum stays wrong",
+     "the receiving host finds it and counts it; the kernel does not track such a packet",
+     [](const Outcome& o) { return o.only_fwd_translates() && o.sent().lie == Packet::Lie::l4_checksum; }},
+    {"a router outside keeps its address in its ICMP errors",
+     "who is behind fwd sees who complains, as without full NAT (RFC 5508, section 4.2.1, translates what is "
+     "quoted and "
+     "the destination); the kernel's masquerade puts its own address there",
+     [](const Outcome& o) {
+         return o.differ_in_sender_alone() && o.sent().protocol == kIcmp &&
+                sender_of(o.out[fwd_nat][0]) == text_of(o.sent().source.address) &&
+                sender_of(o.out[kernel_nat][0]) == "10.0.0.1";
+     }},
+    {"nobody is told that the TTL of what nothing explains has run out",
+     "fwd answers for its rules and sessions alone: to everybody else there is nothing here. The kernel "
+     "looks at the TTL "
+     "of whatever it would route",
+     [](const Outcome& o) {
+         return o.only_kernel_sends() && o.sent().ttl <= 1 && !o.is_of_its_session() &&
+                o.out[kernel_nat][0].find("type 11") != std::string::npos;
+     }},
+    {"errors of fwd's own come from its own address",
+     "a TTL runs out at fwd, not at the address that has been called (I10); the kernel turns the sender of "
+     "its own errors "
+     "into that, as it does with the target's",
+     [](const Outcome& o) {
+         return o.differ_in_sender_alone() && o.sent().protocol != kIcmp &&
+                sender_of(o.out[fwd_nat][0]) == (o.action->link == "wan" ? "192.0.2.1" : "10.0.0.1");
+     }},
+    {"errors about a TCP session that has ended arrive",
+     "it lives on for a while (T11; RFC 7857, section 2.2); the kernel deletes what a RST meets before an "
+     "answer, and what "
+     "a SYN meets afterwards",
+     [](const Outcome& o) {
+         return o.only_fwd_sends() && o.sent().protocol == kIcmp && o.action->conversation->has_ended;
+     }},
+    {"a packet with a wrong checksum opens a session",
+     "fwd does not sum what passes: the session is unanswered until the host behind it has taken a packet "
+     "for good",
+     [](const Outcome& o) {
+         const bool has_begun_at_fwd_alone =
+             o.action->is_for_fwds_session_alone ||
+             (o.action->conversation->seen_as[fwd_nat] && !o.action->conversation->seen_as[kernel_nat]);
+         return has_begun_at_fwd_alone && (o.only_fwd_translates() || o.sent().ttl <= 1) &&
+                o.sent().protocol != kIcmp;
+     }},
+};
+
+class Differential : public ::testing::Test {
+ protected:
+    Differential() : seed_{number("FWD_SEED", 3022)}, sequences_{number("FWD_SEQUENCES", 700)} {}
+
+    static std::uint32_t number(const char* variable, std::uint32_t otherwise) {
+        const char* text = std::getenv(variable);
+        return text == nullptr ? otherwise : static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10));
+    }
+
+    void compare(bool masquerade);
+
+ private:
+    void run_sequence(std::uint32_t seed, std::uint32_t index);
+    Action choose(std::vector<Conversation>& conversations, std::vector<Action>& past);
+    Action client_says(Conversation& c);
+    Action server_says(Conversation& c);
+    std::optional<Action> error(Conversation& c);
+    Action nonsense(Conversation& c);
+    void fill(Packet& packet, Conversation& c, bool from_client);
+    void perform(const Action& action, const std::string& where);
+    std::uint32_t random(std::uint32_t below) { return static_cast<std::uint32_t>(random_()) % below; }
+
+    std::uint32_t seed_, sequences_;
+    std::mt19937 random_;
+    bool masquerade_ = false;
+    Box* box_ = nullptr;
+    KernelNat* kernel_ = nullptr;
+    std::map<std::string, unsigned> differences_;
+    std::uint64_t packets_ = 0, forwarded_ = 0;
+};
+
+void Differential::fill(Packet& packet, Conversation& c, bool from_client) {
+    packet.protocol = c.service.protocol;
+    packet.id = static_cast<std::uint16_t>(random_());
+    if (random(8) == 0) packet.tos = static_cast<std::uint8_t>(random(256));
+    if (random(4) == 0) packet.fragment = 0x4000;
+    if (random(6) == 0) packet.ttl = static_cast<std::uint8_t>(2 + random(254));
+    packet.payload.resize(random(3) == 0 ? 0 : random(20) == 0 ? 1 + random(1400) : random(33));
+    for (auto& byte : packet.payload) byte = static_cast<std::uint8_t>(random_());
+    if (packet.payload.size() < 18 && random(2) == 0) packet.padding = 18 - packet.payload.size();
+    if (packet.protocol != kTcp) {
+        if (random(8) == 0) packet.lie = Packet::Lie::no_udp_checksum;
+        return;
+    }
+    constexpr std::array<std::uint8_t, 10> kUsual{kSyn,        kSyn | kAck,       kAck,        kAck | kPsh,
+                                                  kAck,        kAck | kPsh,       kFin | kAck, kRst,
+                                                  kRst | kAck, kFin | kAck | kPsh};
+    packet.flags = random(12) == 0 ? static_cast<std::uint8_t>(random_()) : kUsual[random(kUsual.size())];
+    packet.options.resize(random(3) == 0 ? 4 * random(11) : 0, 1);
+    auto& own = from_client ? c.client_sequence : c.server_sequence;
+    packet.sequence = own;
+    packet.acknowledged = from_client ? c.server_sequence : c.client_sequence;
+    own += static_cast<std::uint32_t>(packet.payload.size()) + ((packet.flags & (kSyn | kFin)) != 0 ? 1 : 0);
+}
+
+Action Differential::client_says(Conversation& c) {
+    Packet packet;
+    fill(packet, c, true);
+    // Mostly a conversation as it should be; the rest in any order.
+    if (packet.protocol == kTcp && !c.seen_as[fwd_nat] && random(4) != 0) packet.flags = kSyn;
+    packet.source = c.client;
+    packet.destination = c.service.external;
+    return {"client", "wan", &c, {packet, packet}};
+}
+
+Action Differential::server_says(Conversation& c) {
+    Packet packet;
+    fill(packet, c, false);
+    packet.source = c.service.target;
+    Action action{"server", "lan", &c, {packet, packet}};
+    for (std::size_t nat = 0; nat < kNats; ++nat)
+        action.packets[nat].destination = c.seen_as[nat].value_or(c.client);
+    action.is_for_fwds_session_alone = c.seen_as[fwd_nat] && !c.seen_as[kernel_nat];
+    return action;
+}
+
+/// An ICMP error about what either side got last, from it or from a router on the way.
+std::optional<Action> Differential::error(Conversation& c) {
+    const bool from_inside = random(2) == 0;
+    const auto& quoted = from_inside ? c.last_to_server : c.last_to_client;
+    if (quoted[fwd_nat].empty() || quoted[kernel_nat].empty()) return {};
+    Packet packet;
+    packet.protocol = kIcmp;
+    packet.id = static_cast<std::uint16_t>(random_());
+    constexpr std::array<std::array<std::uint8_t, 2>, 6> kErrors{
+        {{3, 0}, {3, 1}, {3, 3}, {3, 4}, {11, 0}, {12, 0}}};
+    const auto& [type, code] = kErrors[random(kErrors.size())];
+    packet.icmp_type = type;
+    packet.icmp_code = code;
+    packet.icmp_rest = type == 3 && code == 4 ? 1280 : 0;
+    // A router before the server has an address there; fwd does not believe it from outside.
+    packet.source.address = from_inside ? (random(2) == 0 ? c.service.target.address : "10.0.0.77"_ip)
+                                        : (random(2) == 0 ? c.client.address : "198.51.100.99"_ip);
+    const std::size_t bytes = random(2) == 0 ? 28 : 28 + 2 * random(40);
+    Action action{from_inside ? "error from inside" : "error from outside",
+                  from_inside ? "lan" : "wan",
+                  &c,
+                  {packet, packet}};
+    for (std::size_t nat = 0; nat < kNats; ++nat) {
+        action.packets[nat].destination.address =
+            from_inside ? c.seen_as[nat].value_or(c.client).address : c.service.external.address;
+        action.packets[nat].payload = first(quoted[nat], bytes);
+    }
+    return action;
+}
+
+/// What explains nothing, or is broken.
+Action Differential::nonsense(Conversation& c) {
+    Action action = random(3) == 0 ? server_says(c) : client_says(c);
+    action.what += ", odd";
+    const std::uint32_t kind = random(9);
+    const std::uint32_t any = static_cast<std::uint32_t>(random_());
+    for (Packet& packet : action.packets) {
+        switch (kind) {
+            case 0:
+                packet.destination.port = net::be16::from_host(static_cast<std::uint16_t>(1000 + any % 1000));
+                break;
+            case 1:
+                packet.lie = Packet::Lie::l4_checksum;
+                break;
+            case 2:
+                packet.lie = Packet::Lie::ip_checksum;
+                break;
+            case 3:
+                packet.lie = Packet::Lie::l4_length;
+                break;
+            case 4:
+                packet.lie = Packet::Lie::total_length;
+                break;
+            case 5:
+                packet.lie = Packet::Lie::truncated;
+                break;
+            case 6:
+                packet.ttl = static_cast<std::uint8_t>(any % 2);
+                break;
+            case 7:
+                packet.source.address =
+                    std::array{"127.0.0.1"_ip, "224.0.0.5"_ip, "10.0.0.9"_ip,
+                               "192.0.2.1"_ip, "0.0.0.0"_ip,   "255.255.255.255"_ip}[any % 6];
+                break;
+            default:
+                packet.protocol = kIcmp;
+                packet.icmp_type = static_cast<std::uint8_t>(any % 20);
+                break;
+        }
+    }
+    return action;
+}
+
+Action Differential::choose(std::vector<Conversation>& conversations, std::vector<Action>& past) {
+    Conversation& c = conversations[random(static_cast<std::uint32_t>(conversations.size()))];
+    switch (random(10)) {
+        case 0:
+            if (!past.empty()) {
+                Action again = past[random(static_cast<std::uint32_t>(past.size()))];
+                again.what += ", again";
+                return again;
+            }
+            [[fallthrough]];
+        case 1:
+            if (auto made = error(c)) return *made;
+            [[fallthrough]];
+        case 2:
+            return nonsense(c);
+        case 3:
+        case 4:
+        case 5:
+            return server_says(c);
+        default:
+            return client_says(c);
+    }
+}
+
+void Differential::perform(const Action& action, const std::string& where) {
+    Conversation& c = *action.conversation;
+    const net::MacAddress sender =
+        action.link == "wan" ? kRouterMac : mac(c.service.target.address == kServer ? 4 : 5);
+    Outcome outcome;
+    outcome.action = &action;
+    outcome.masquerade = masquerade_;
+    std::array<Bytes, kNats> translated;
+    ++packets_;
+    const Packet& sent = action.packets[fwd_nat];
+    if (sent.protocol == kTcp && (sent.flags & (kFin | kRst)) != 0) c.has_ended = true;
+    for (std::size_t nat = 0; nat < kNats; ++nat) {
+        const Packet& packet = action.packets[nat];
+        if (nat == fwd_nat) {
+            box_->put(action.link, packet.frame(sender, box_->mac_of(action.link)));
+            box_->settle();
+        } else {
+            kernel_->put(action.link, packet.frame(sender, kernel_->mac_of(action.link)));
+        }
+        for (const std::string link : {"wan", "lan"}) {
+            for (const Frame& frame : nat == fwd_nat ? box_->take(link) : kernel_->take(link)) {
+                const Bytes ip(frame.bytes.begin() + 14, frame.bytes.end());
+                const bool is_translated = ip.at(9) != kIcmp && link != action.link;
+                if (is_translated && link == "lan" && !c.seen_as[nat])
+                    c.seen_as[nat] = look_into(frame).source;
+                if (is_translated) translated[nat] = ip;
+                outcome.out[nat].push_back(
+                    Description{masquerade_ ? c.seen_as[nat] : std::nullopt, packet.protocol}.of(link,
+                                                                                                 frame));
+            }
+        }
+    }
+    // The same for both to quote.
+    if (!translated[fwd_nat].empty() && !translated[kernel_nat].empty())
+        (action.link == "wan" ? c.last_to_server : c.last_to_client) = translated;
+    forwarded_ += outcome.out[kernel_nat].size();
+    if (outcome.out[fwd_nat] == outcome.out[kernel_nat]) return;
+    for (const Difference& difference : kDifferences) {
+        if (!difference.applies(outcome)) continue;
+        ++differences_[difference.name];
+        return;
+    }
+    const auto all = [](const std::vector<std::string>& frames) {
+        std::string text;
+        for (const std::string& frame : frames) text += frame + "\n";
+        return text.empty() ? std::string{"nothing\n"} : text;
+    };
+    ADD_FAILURE() << where << ": " << action.what << "\nsent by " << action.link << ":\n"
+                  << Frame{action.packets[kernel_nat].frame(sender, {})} << "\nthe kernel sends:\n"
+                  << all(outcome.out[kernel_nat]) << "fwd sends:\n"
+                  << all(outcome.out[fwd_nat]);
+}
+
+void Differential::run_sequence(std::uint32_t seed, std::uint32_t index) {
+    random_.seed(seed);
+    std::vector<Conversation> conversations;
+    for (std::uint32_t i = 0; i < 1 + random(3); ++i) {
+        conversations.push_back({kServices[random(kServices.size())],
+                                 endpoint(net::Ipv4Address::from_host(0xc6120000U + index * 4 % 0x20000 + i),
+                                          static_cast<std::uint16_t>(1024 + random(60000))),
+                                 static_cast<std::uint32_t>(random_()),
+                                 static_cast<std::uint32_t>(random_())});
+    }
+    std::vector<Action> past;
+    const std::uint32_t steps = 4 + random(30);
+    for (std::uint32_t step = 0; step < steps && !HasFailure(); ++step) {
+        past.push_back(choose(conversations, past));
+        perform(past.back(), fmt::format("FWD_SEED={} FWD_SEQUENCES=1, packet {}", seed, step));
+    }
+    box_->clear_sessions();
+    box_->pass(std::chrono::seconds{2});
+    box_->expect_every_packet_accounted_for();
+}
+
+void Differential::compare(bool masquerade) {
+    masquerade_ = masquerade;
+    Box box{fwd_config(masquerade)};
+    KernelNat kernel{kernel_config(masquerade)};
+    box_ = &box;
+    kernel_ = &kernel;
+    std::cout << "seeds " << seed_ << " to " << seed_ + sequences_ - 1 << "\n";
+    for (std::uint32_t index = 0; index < sequences_ && !HasFailure(); ++index)
+        run_sequence(seed_ + index, index);
+    std::cout << packets_ << " packets, of which the kernel forwards " << forwarded_
+              << "; intended differences:\n";
+    for (const Difference& difference : kDifferences)
+        std::cout << fmt::format("{:6}  {}: {}\n", differences_[difference.name], difference.name,
+                                 difference.reason);
+}
+
+/// P1, P4, P5, I3, I4, I5, T9, T10: as Linux does it.
+TEST_F(Differential, RulesThatKeepTheClientsAddressAreTheKernelsDnat) {
+    compare(false);
+}
+
+/// P1, P4, P5, I3, I4, I5, T9, T10, S3: as Linux does it.
+TEST_F(Differential, RulesOfFullNatAreTheKernelsDnatWithMasquerade) {
+    compare(true);
+}
+
+}  // namespace
+}  // namespace fwd::test
