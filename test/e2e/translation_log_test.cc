@@ -31,6 +31,7 @@ class TranslationLogTest : public LabTest {
     }
 };
 
+/// R17
 TEST_F(TranslationLogTest, TellsSessionsAndIsMovedAndTurnedOffWhileFwddRuns) {
     ASSERT_NO_FATAL_FAILURE(up({.config = log_setting()}));
     ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));

@@ -64,6 +64,7 @@ class TranslationLog : public ::testing::Test {
     control::TranslationLog log_{box_.dataplane()};
 };
 
+/// R17
 TEST_F(TranslationLog, SaysWhoHadAnAddressAndPortAndWhen) {
     turn_on();
     EXPECT_EQ(take().at(0)["event"], "log-start");
