@@ -36,7 +36,7 @@ enum class PacketKind : std::uint8_t {
     tcp_or_udp,  ///< without IP options, not a fragment
     icmp,        ///< the same
     portless,    ///< another protocol, of which only addresses can be translated
-    unusual,     ///< TCP, UDP or ICMP with IP options, or a fragment
+    unusual,     ///< with IP options, or a fragment: check_unusual() has to say the rest
     arp,
     dropped,
 };
@@ -96,6 +96,12 @@ inline bool is_ethernet_ipv4_arp(const std::uint8_t* arp) noexcept {
            arp[4] == 6 && arp[5] == 4 && (operation == RTE_ARP_OP_REQUEST || operation == RTE_ARP_OP_REPLY);
 }
 
+/// Of which fwd reads and rewrites more than addresses.
+constexpr bool has_l4_header(net::Protocol protocol) noexcept {
+    return protocol == net::Protocol::tcp || protocol == net::Protocol::udp ||
+           protocol == net::Protocol::icmp;
+}
+
 /// Checks the L4 header; `l4_bytes` are there.
 inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::size_t l4_bytes) noexcept {
     switch (protocol) {
@@ -123,9 +129,6 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
     if (net::load_host16(l4) == 0 || net::load_host16(l4 + 2) == 0) return Verdict::drop_bad_l4_header;
     return Verdict::forward;
 }
-
-/// The rest of parse() for a packet with IP options and for a fragment.
-ParsedPacket unusual(ParsedPacket packet, const std::uint8_t* ip) noexcept;
 
 }  // namespace detail
 
@@ -173,15 +176,20 @@ ParsedPacket unusual(ParsedPacket packet, const std::uint8_t* ip) noexcept;
         return dropped(Verdict::drop_bad_ip_header, link);
     }
     if (total_bytes > bytes_there) return dropped(Verdict::drop_truncated, link);
-    packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
     if (header_bytes != kIpv4Bytes) [[unlikely]] {
         if (!ip_checksum_good && net::checksum(ip, header_bytes) != 0)
             return dropped(Verdict::drop_bad_ip_checksum, link);
-        return detail::unusual(packet, ip);
+        packet.kind = PacketKind::unusual;
+        packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
+        return packet;
     }
     if (!ip_checksum_good && net::checksum(ip, kIpv4Bytes) != 0)
         return dropped(Verdict::drop_bad_ip_checksum, link);
-    if (net::is_fragment(ip)) return detail::unusual(packet, ip);
+    if (net::is_fragment(ip)) [[unlikely]] {
+        packet.kind = PacketKind::unusual;
+        packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
+        return packet;
+    }
 
     const auto protocol = static_cast<net::Protocol>(ip[net::kProtocolOffset]);
     const Verdict l4 = detail::check_l4(protocol, ip + kIpv4Bytes, total_bytes - kIpv4Bytes);
@@ -189,7 +197,12 @@ ParsedPacket unusual(ParsedPacket packet, const std::uint8_t* ip) noexcept;
     packet.kind = PacketKind::tcp_or_udp;
     if (protocol != net::Protocol::tcp && protocol != net::Protocol::udp) [[unlikely]]
         packet.kind = protocol == net::Protocol::icmp ? PacketKind::icmp : PacketKind::portless;
+    packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
     return packet;
 }
+
+/// The rest of parse() for PacketKind::unusual, apart so that nobody else pays for it: Verdict::forward, or
+/// why it is dropped.
+Verdict check_unusual(const std::uint8_t* ip, std::uint16_t ip_bytes) noexcept;
 
 }  // namespace fwd::dataplane

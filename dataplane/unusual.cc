@@ -9,6 +9,7 @@
 #include "dataplane/icmp_error.h"
 #include "dataplane/ip_options.h"
 #include "dataplane/packet.h"
+#include "dataplane/portless.h"
 #include "dataplane/worker.h"
 
 namespace fwd::dataplane {
@@ -72,6 +73,11 @@ std::optional<Worker::Parsed> Worker::cut(const Parsed& whole, std::uint16_t mtu
 }
 
 void Worker::forward_unusual(Parsed parsed, Tsc now) noexcept {
+    if (const Verdict bad = check_unusual(parsed.ip, parsed.ip_bytes); bad != Verdict::forward)
+        return drop(parsed.packet, bad, parsed.ingress);
+    if (!detail::has_l4_header(protocol_of(parsed.ip)))
+        return forward_portless(parsed, portless_key(parsed.ingress, parsed.ip),
+                                Verdict::drop_unsupported_protocol, now);
     const bool icmp = protocol_of(parsed.ip) == net::Protocol::icmp;
     if (icmp && net::header_bytes(parsed.ip) != net::kIpv4Bytes) {
         // Nothing of ICMP needs them on its way back.

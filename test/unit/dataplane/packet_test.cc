@@ -40,7 +40,11 @@ PortAddressing port() {
 
 ParsedPacket parse_guarded(const Bytes& frame, std::uint16_t hardware_vlan = 0, bool checksum_good = false) {
     const test::GuardedBytes guarded{frame};
-    return parse(guarded.data(), guarded.size(), port(), hardware_vlan, checksum_good);
+    ParsedPacket result = parse(guarded.data(), guarded.size(), port(), hardware_vlan, checksum_good);
+    if (result.kind != PacketKind::unusual) return result;
+    result.verdict = check_unusual(guarded.data() + result.l3_offset, result.ip_bytes);
+    if (result.verdict != Verdict::forward) result.kind = PacketKind::dropped;
+    return result;
 }
 
 PacketBuilder to_us() {
