@@ -140,7 +140,7 @@ TEST_F(FwdctlTest, EveryCommandWorksAsTextAndAsJson) {
                                name));
     };
     configure("new");
-    EXPECT_EQ(text("reload"), "5 rules: 1 added, 1 removed, 0 unchanged\n");
+    EXPECT_EQ(text("reload"), "5 rules: 1 added, 1 removed, 0 enabled or disabled, 0 unchanged\n");
     configure("newer");
     EXPECT_EQ(fwdctl("reload")["added"], 1);
     configure("newest");

@@ -66,6 +66,7 @@ TEST_F(TranslationLogTest, TellsSessionsAndIsMovedAndTurnedOffWhileFwddRuns) {
     stop_fwdd();
     EXPECT_EQ(lines().back()["event"], "fwdd-stop");
     EXPECT_TRUE(has("start", 0)) << "nothing was told while it was off";
+    start_fwdd();
 }
 
 TEST_F(TranslationLogTest, FileThatCannotBeOpenedIsRefusedAtAReload) {
