@@ -26,7 +26,9 @@ std::vector<std::string> CounterWatch::look(Clock::time_point now) {
         {[](const ThreadCounters& c) { return count(c, Verdict::drop_sessions_full); },
          "the session table is full, {} new session(s) refused: raise `sessions`"},
         {[](const ThreadCounters& c) { return count(c, Verdict::drop_ports_used_up); },
-         "no source port is free, {} new session(s) refused: add own addresses"},
+         "no source port is free, {} new session(s) refused: add own addresses, or some to the pool"},
+        {[](const ThreadCounters& c) { return count(c, Verdict::drop_mappings_full); },
+         "the mapping table is full, {} new session(s) refused: raise `mappings`"},
         {[](const ThreadCounters& c) { return c.sessions_evicted.get(); },
          "the session table is nearly full, {} unanswered or closing session(s) ended early for new ones: "
          "raise "

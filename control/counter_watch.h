@@ -23,7 +23,7 @@ class CounterWatch {
     std::vector<std::string> look(Clock::time_point now);
 
  private:
-    static constexpr std::size_t kWatched = 3;
+    static constexpr std::size_t kWatched = 4;
 
     const dataplane::Dataplane& dataplane_;
     std::array<std::uint64_t, kWatched> seen_{};

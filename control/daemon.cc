@@ -15,6 +15,7 @@
 #include <span>
 #include <utility>
 
+#include "control/masquerade_json.h"
 #include "control/rule_json.h"
 #include "control/text.h"
 
@@ -58,6 +59,9 @@ std::string changed_for_good(const Settings& a, const Settings& b) {
     if (!std::ranges::equal(a.neighbours, b.neighbours, same_neighbour)) return "neighbours";
     if (a.workers != b.workers) return "workers";
     if (a.sessions != b.sessions) return "sessions";
+    if (a.mappings != b.mappings) return "mappings";
+    if (a.outbound_port_first != b.outbound_port_first || a.outbound_port_last != b.outbound_port_last)
+        return "outbound_ports";
     if (a.idle != b.idle) return "idle";
     if (a.hugepages != b.hugepages) return "hugepages";
     if (a.socket != b.socket) return "socket";
@@ -101,7 +105,7 @@ Daemon::~Daemon() {
 Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& config_file, Settings settings,
                                                Eal eal, std::unique_ptr<RuleStore> store) {
     auto book = RuleBook::open(Topology{settings.links, settings.routes, settings.neighbours},
-                               std::move(store), settings.rules);
+                               std::move(store), settings.rules, settings.masquerades);
     if (!book) return tl::unexpected(book.error());
     std::unique_ptr<Daemon> daemon{
         new Daemon{config_file, std::move(settings), std::move(eal), std::move(*book)}};
@@ -138,12 +142,14 @@ Result<void> Daemon::create_dataplane() {
                                 .addresses = link.addresses});
     }
     config.sessions = settings_.sessions;
+    config.mappings = settings_.mappings;
     config.rule_slots = kRuleSlots;
     config.worker_lcores = eal_.worker_lcores;
     config.idle =
         settings_.idle == IdleMode::poll ? dataplane::IdleMode::poll : dataplane::IdleMode::adaptive;
     config.hide_hop = settings_.hide_hop;
     config.masquerade_ports = {settings_.masquerade_port_first, settings_.masquerade_port_last};
+    config.outbound_ports = {settings_.outbound_port_first, settings_.outbound_port_last};
     if (getrandom(config.secret.bytes, sizeof config.secret.bytes, 0) != sizeof config.secret.bytes) {
         return unavailable("the kernel gives no random numbers for the hash's secret");
     }
@@ -281,7 +287,9 @@ Result<void> Daemon::commit_rules() {
     std::vector<Ended> ended = std::exchange(uncommitted_ended_, {});
     if (book_.revision() != published_revision_) {
         // What may fail comes first: an accepted rule is on disk and in force.
-        if (auto ready = policies_.prepare_rules(*dataplane_, book_.rules(), network_turns()); !ready) {
+        if (auto ready =
+                policies_.prepare_rules(*dataplane_, book_.rules(), book_.masquerades(), network_turns());
+            !ready) {
             book_.roll_back();
             new_settings_.reset();
             return ready;
@@ -291,9 +299,9 @@ Result<void> Daemon::commit_rules() {
             return durable;
         }
         policies_.publish_rules(*dataplane_);
-        neighbours_->set_external_addresses(policies_.external_addresses(book_.rules()));
+        neighbours_->set_external_addresses(policies_.external_addresses(book_.rules(), book_.masquerades()));
         published_revision_ = book_.revision();
-        translation_log_->learn_names(policies_, book_.rules());
+        translation_log_->learn_names(policies_, book_.rules(), book_.masquerades());
     }
     end_sessions_of(std::move(ended));
     if (auto settings = std::exchange(new_settings_, std::nullopt)) apply(std::move(*settings));
@@ -308,7 +316,7 @@ void Daemon::apply(NewSettings settings) {
     settings_.translation_log = settings.translation_log;
     const auto done =
         same_log ? translation_log_->reopen() : translation_log_->switch_to(std::move(settings.log_sink));
-    if (!same_log) translation_log_->learn_names(policies_, book_.rules());
+    if (!same_log) translation_log_->learn_names(policies_, book_.rules(), book_.masquerades());
     if (!done) spdlog::error("log of translations: {}; it goes on as before", done.error().text());
 }
 
@@ -337,17 +345,83 @@ Result<Json> Daemon::add_rule(const Json& params) {
 }
 
 Result<Json> Daemon::add_rules(const Json& params) {
-    return rules_from_json(params, network_turns())
-        .and_then([this](std::vector<Rule> rules) { return book_.add(std::move(rules), network_turns()); })
+    auto rules = rules_from_json(params, network_turns());
+    if (!rules) return tl::unexpected(rules.error());
+    auto masquerades = masquerades_from_json(params);
+    if (!masquerades) return tl::unexpected(masquerades.error());
+    return book_.add(std::move(*rules), std::move(*masquerades), network_turns())
         .map([this](const std::vector<RuleId>& ids) {
-            std::vector<std::string_view> names;
+            std::vector<std::string> names;
             for (const RuleId id : std::span{ids}.first(std::min(ids.size(), kNamesInLog)))
-                names.push_back(book_.rules().at(id).name);
+                names.push_back(book_.name_of(id));
             uncommitted_log_.push_back(fmt::format("added {} rule(s): {}{}", ids.size(),
                                                    fmt::join(names, ", "),
                                                    ids.size() > names.size() ? ", ..." : ""));
             return Json{{"added", ids.size()}};
         });
+}
+
+Json Daemon::masquerade_row(const Masquerade& masquerade, const RuleTotals& totals,
+                            std::uint64_t mappings) const {
+    Json row = masquerade_to_json(masquerade);
+    row["mappings"] = mappings;
+    row["packets"] = totals.packets;
+    row["bytes"] = totals.bytes;
+    row["sessions"] = totals.sessions;
+    return row;
+}
+
+std::map<dataplane::RuleId, std::uint64_t> Daemon::count_mappings() {
+    std::map<dataplane::RuleId, std::uint64_t> counts;
+    const dataplane::MappingTable& mappings = dataplane_->mappings();
+    for (std::uint32_t at = 0; at < mappings.position_count();) {
+        {
+            const dataplane::Dataplane::ReadSection section{*dataplane_};
+            at = mappings.visit(at, [&](const auto& mapping) { ++counts[mapping.rule]; });
+        }
+        serve_network();
+    }
+    return counts;
+}
+
+Result<Json> Daemon::add_masquerade(const Json& params) {
+    return masquerade_from_json(params)
+        .and_then([this](Masquerade masquerade) { return book_.add(std::move(masquerade)); })
+        .map([this](RuleId id) {
+            const Masquerade& added = book_.masquerades().at(id);
+            uncommitted_log_.push_back("added masquerade " + added.name);
+            return Json{{"masquerade", masquerade_row(added, {}, 0)}};
+        });
+}
+
+Result<Json> Daemon::delete_masquerade(const Json& params) {
+    const std::string name = params.at("name");
+    const auto existing = parse_existing(params.value("existing", "keep"));
+    if (!existing || *existing == Existing::drain) {
+        return invalid("existing", fmt::format("got {}, want 'keep' or 'kill'",
+                                               in_quotes(params.at("existing").get<std::string>())));
+    }
+    const auto id = book_.find_masquerade(name);
+    const auto known = id ? policies_.dataplane_id(*id) : std::nullopt;
+    return book_.remove_masquerade(name).map([&](const Masquerade& masquerade) {
+        Json result = end_at_commit({}, known, *existing);
+        result["deleted"] = masquerade.name;
+        uncommitted_log_.push_back("deleted masquerade " + masquerade.name);
+        return result;
+    });
+}
+
+Result<Json> Daemon::list_masquerades(const Json&) {
+    rule_totals_->refresh();
+    const auto mappings = count_mappings();
+    Json rows = Json::array();
+    for (const auto& [id, masquerade] : book_.masquerades()) {
+        const auto known = policies_.dataplane_id(id);
+        const auto count = known ? mappings.find(*known) : mappings.end();
+        rows.push_back(
+            masquerade_row(masquerade, totals_of(id), count != mappings.end() ? count->second : 0));
+    }
+    return Json{{"masquerades", std::move(rows)}};
 }
 
 Result<Json> Daemon::delete_rule(const Json& params) {
@@ -387,7 +461,9 @@ Result<Json> Daemon::disable_rule(const Json& params) {
 Result<Json> Daemon::export_rules(const Json&) {
     std::vector<Rule> rules;
     for (const auto& [id, rule] : book_.rules()) rules.push_back(rule);
-    return Json{{"text", format_rules(rules)}};
+    std::vector<Masquerade> masquerades;
+    for (const auto& [id, masquerade] : book_.masquerades()) masquerades.push_back(masquerade);
+    return Json{{"text", format_rules(rules) + format_masquerades(masquerades)}};
 }
 
 Result<Json> Daemon::list_rules(const Json&) {
@@ -414,10 +490,13 @@ Result<Json> Daemon::list_rules(const Json&) {
 Result<std::optional<dataplane::RuleId>> Daemon::rule_parameter(const Json& params) const {
     if (!params.contains("rule")) return std::nullopt;
     const std::string name = params.at("rule");
-    const auto id = book_.find(name);
-    if (!id)
-        return not_found("rule",
-                         fmt::format("got '{}', want the name of a rule (list-rules shows them)", name));
+    const auto rule = book_.find(name);
+    const auto id = rule ? rule : book_.find_masquerade(name);
+    if (!id) {
+        return not_found("rule", fmt::format("got '{}', want the name of a rule (list-rules shows them) or "
+                                             "masquerade (list-masquerades)",
+                                             name));
+    }
     return policies_.dataplane_id(*id);
 }
 
@@ -448,13 +527,15 @@ Result<Json> Daemon::stats(const Json&) {
     Json stats = reports_->stats();
     Json rows = Json::array();
     rule_totals_->refresh();
-    for (const auto& [id, rule] : book_.rules()) {
+    const auto add = [&](RuleId id, const std::string& name) {
         const RuleTotals totals = totals_of(id);
-        rows.push_back({{"name", rule.name},
+        rows.push_back({{"name", name},
                         {"packets", totals.packets},
                         {"bytes", totals.bytes},
                         {"sessions", totals.sessions}});
-    }
+    };
+    for (const auto& [id, rule] : book_.rules()) add(id, rule.name);
+    for (const auto& [id, masquerade] : book_.masquerades()) add(id, masquerade.name);
     stats["rules"] = std::move(rows);
     if (translation_log_->is_on() || translation_log_->written() + translation_log_->lost() != 0)
         stats["translation_log"] = {{"written", translation_log_->written()},
@@ -480,7 +561,8 @@ Result<Json> Daemon::reload(const Json& params) {
         if (!sink) return tl::unexpected(sink.error());
         changed.log_sink = std::move(*sink);
     }
-    auto reloaded = book_.reload(std::move(settings->rules), network_turns());
+    auto reloaded =
+        book_.reload(std::move(settings->rules), std::move(settings->masquerades), network_turns());
     if (!reloaded) return tl::unexpected(reloaded.error());
     std::uint64_t kept = 0;
     std::uint64_t killed = 0;
@@ -493,8 +575,12 @@ Result<Json> Daemon::reload(const Json& params) {
     uncommitted_log_.push_back(
         fmt::format("reload: {} rule(s) added, {} removed, {} enabled or disabled, {} unchanged",
                     reloaded->added, reloaded->removed, reloaded->switched, reloaded->unchanged));
-    return Json{{"rules", book_.rules().size()},   {"added", reloaded->added}, {"removed", reloaded->removed},
-                {"switched", reloaded->switched},  {"sessions_kept", kept},    {"sessions_ended", killed},
+    return Json{{"rules", book_.rules().size() + book_.masquerades().size()},
+                {"added", reloaded->added},
+                {"removed", reloaded->removed},
+                {"switched", reloaded->switched},
+                {"sessions_kept", kept},
+                {"sessions_ended", killed},
                 {"unchanged", reloaded->unchanged}};
 }
 
@@ -510,6 +596,9 @@ Result<Json> Daemon::status(const Json&) {
                 {"sessions", dataplane_->flows().session_count()},
                 {"capacity", dataplane_->flows().capacity()},
                 {"rules", book_.rules().size()},
+                {"masquerades", book_.masquerades().size()},
+                {"mappings", dataplane_->mappings().count()},
+                {"mapping_capacity", dataplane_->mappings().capacity()},
                 {"hugepages", eal_.hugepages},
                 {"memory_mb", eal_.memory_bytes >> 20U}};
 }

@@ -42,6 +42,9 @@ class Daemon : public Operations {
     Result<Json> delete_rule(const Json& params) override;
     Result<Json> enable_rule(const Json& params) override;
     Result<Json> disable_rule(const Json& params) override;
+    Result<Json> add_masquerade(const Json& params) override;
+    Result<Json> delete_masquerade(const Json& params) override;
+    Result<Json> list_masquerades(const Json& params) override;
     Result<Json> export_rules(const Json& params) override;
     Result<Json> list_rules(const Json& params) override;
     Result<Json> list_sessions(const Json& params) override;
@@ -58,7 +61,7 @@ class Daemon : public Operations {
  private:
     /// A rule that has been deleted or disabled, and whose sessions are not forgotten.
     struct Ended {
-        Rule rule;
+        Rule rule;  ///< of a masquerade: nothing, it is not listed
         dataplane::RuleId id;
         Existing existing;
     };
@@ -88,6 +91,10 @@ class Daemon : public Operations {
         return Pause{[this] { serve_network(); }};
     }
     RuleTotals totals_of(RuleId id) const;
+    /// @param mappings how many it has
+    Json masquerade_row(const Masquerade& masquerade, const RuleTotals& totals, std::uint64_t mappings) const;
+    /// Mappings by masquerade, those held back included.
+    std::map<dataplane::RuleId, std::uint64_t> count_mappings();
     Json rule_row(const Rule& rule, const RuleTotals& totals) const;
     /// The data plane's id for the rule that a request names; nullopt when it names none.
     Result<std::optional<dataplane::RuleId>> rule_parameter(const Json& params) const;

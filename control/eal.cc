@@ -98,7 +98,8 @@ Result<Eal> start_eal(const Settings& settings) {
     }
     const auto ports = static_cast<unsigned>(devices.size());
     const auto workers = static_cast<unsigned>(cores->size());
-    eal.memory_bytes = dataplane::Dataplane::memory_bytes(settings.sessions, ports, workers, mtu);
+    eal.memory_bytes =
+        dataplane::Dataplane::memory_bytes(settings.sessions, settings.mappings, ports, workers, mtu);
     // EAL's allocator needs room to align and to keep its own books.
     const std::size_t wanted = eal.memory_bytes + eal.memory_bytes / 8 + (std::size_t{64} << 20U);
     eal.hugepages = settings.hugepages && free_hugepage_bytes() >= wanted;

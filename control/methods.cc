@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "control/masquerade.h"
 #include "control/text.h"
 
 namespace fwd::control {
@@ -73,11 +74,64 @@ constexpr std::array kAddRuleParams{
 };
 constexpr std::span<const Param> kRuleParams = std::span{kAddRuleParams}.first(kAddRuleParams.size() - 1);
 
+constexpr std::array kAddMasqueradeParams{
+    Param{.name = "inside",
+          .required = true,
+          .help = "whose packets: a LINK (the hosts behind it, where they leave by another) or a PREFIX"},
+    Param{.name = "name", .help = "a name for the masquerade (default: made from LINK or PREFIX)"},
+    Param{.name = "pool",
+          .type = ParamType::string_list,
+          .help =
+              "an external ADDRESS that nobody has; may be repeated. Each inside host keeps to one of them "
+              "(default: fwd's own addresses of the link that packets leave by)"},
+    Param{.name = "to",
+          .type = ParamType::string_list,
+          .help = "only to this prefix; may be repeated (default: anywhere but inside)"},
+    Param{.name = "filtering",
+          .help =
+              "who may send to an inside host's external port: address-dependent (whom it has sent to) or "
+              "endpoint-independent (everybody) (default: address-dependent)"},
+    Param{.name = "max_ports_per_host",
+          .type = ParamType::integer,
+          .help = "at most so many external ports of an inside host at once",
+          .minimum = 1,
+          .maximum = Masquerade::kMostPortsPerHost},
+    Param{.name = "max_sessions",
+          .type = ParamType::integer,
+          .help = "at most so many live sessions",
+          .minimum = 1,
+          .maximum = Rule::kMostSessions},
+    Param{.name = "max_sessions_per_source",
+          .type = ParamType::integer,
+          .help = "at most so many live sessions of an inside host",
+          .minimum = 1,
+          .maximum = Rule::kMostSessionsPerSource},
+    Param{.name = "rate",
+          .type = ParamType::integer,
+          .help = "at most so many new sessions a second",
+          .minimum = 1,
+          .maximum = Rule::kMostRate},
+    Param{.name = "no_inbound_refresh",
+          .type = ParamType::boolean,
+          .help = "packets from outside alone don't keep a session alive"},
+    kRuntime,
+};
+constexpr std::span<const Param> kMasqueradeParams =
+    std::span{kAddMasqueradeParams}.first(kAddMasqueradeParams.size() - 1);
+
+constexpr std::array kDeleteMasqueradeParams{
+    Param{.name = "name", .required = true, .help = "name of the masquerade"},
+    Param{.name = "existing",
+          .help =
+              "what becomes of its live sessions: keep (they go on until they end) or kill (default: keep)"},
+};
+
 constexpr std::array kAddRulesParams{
     Param{.name = "rules",
           .type = ParamType::rules,
           .required = true,
           .help = "file of rules, as export writes it or one add-rule line each; - for standard input"},
+    Param{.name = "masquerades", .type = ParamType::masquerades, .help = "masquerades of the same file"},
     kRuntime,
 };
 
@@ -128,6 +182,26 @@ constexpr std::array kMethods{
            .handler = &Operations::list_links,
            .help = "Show the links with their addresses, state and counters.",
            .example = "fwdctl list-links"},
+    Method{.name = "masquerade.add",
+           .command = "add-masquerade",
+           .access = Access::write,
+           .params = kAddMasqueradeParams,
+           .handler = &Operations::add_masquerade,
+           .help = "Let inside hosts reach the world under external addresses.",
+           .example = "fwdctl add-masquerade lan --pool 203.0.113.5 --pool 203.0.113.9"},
+    Method{
+        .name = "masquerade.delete",
+        .command = "delete-masquerade",
+        .access = Access::write,
+        .params = kDeleteMasqueradeParams,
+        .handler = &Operations::delete_masquerade,
+        .help = "No new sessions by this masquerade; those there are live on until they end, or are ended.",
+        .example = "fwdctl delete-masquerade masquerade-lan"},
+    Method{.name = "masquerade.list",
+           .command = "list-masquerades",
+           .handler = &Operations::list_masquerades,
+           .help = "Show all masquerades with their mappings and counters.",
+           .example = "fwdctl list-masquerades"},
     Method{.name = "neighbour.list",
            .command = "list-neighbours",
            .handler = &Operations::list_neighbours,
@@ -186,7 +260,7 @@ constexpr std::array kMethods{
     Method{.name = "rules.export",
            .command = "export",
            .handler = &Operations::export_rules,
-           .help = "Print the rules in the syntax of the configuration file.",
+           .help = "Print rules and masquerades in the syntax of the configuration file.",
            .example = "fwdctl export > rules.conf"},
     Method{.name = "session.clear",
            .command = "clear-sessions",
@@ -285,18 +359,21 @@ Result<void> check_value(const Param& param, const Json& value, const Place& pla
             }
             return {};
         case ParamType::rules:
-            if (!value.is_array() || value.empty()) {
-                return invalid(field, fmt::format("got {}, want a list of at least one rule",
-                                                  value.is_array() ? "an empty list" : shown(value)));
+        case ParamType::masquerades: {
+            const bool rules = param.type == ParamType::rules;
+            if (!value.is_array()) {
+                return invalid(field, fmt::format("got {}, want a list of {}", shown(value), param.name));
             }
             for (std::size_t i = 0; i < value.size(); ++i) {
                 if (!value[i].is_object()) {
                     return invalid(fmt::format("{}[{}]", field, i),
                                    fmt::format("got {}, want an object", shown(value[i])));
                 }
-                if (auto ok = check_object(kRuleParams, value[i], {param.name, i}); !ok) return ok;
+                const auto known = rules ? kRuleParams : kMasqueradeParams;
+                if (auto ok = check_object(known, value[i], {param.name, i}); !ok) return ok;
             }
             return {};
+        }
     }
     return {};
 }
@@ -348,7 +425,13 @@ Result<void> check_params(const Method& method, const Json& params) {
     if (!params.is_object()) {
         return invalid("params", fmt::format("got {}, want an object with named parameters", shown(params)));
     }
-    return check_object(method.params, params, {});
+    if (auto ok = check_object(method.params, params, {}); !ok) return ok;
+    const auto is_empty_list = [&](const char* name) {
+        return !params.contains(name) || params.at(name).empty();
+    };
+    if (method.name == "rules.add" && is_empty_list("rules") && is_empty_list("masquerades"))
+        return invalid("rules", "got an empty list, want a list of at least one rule");
+    return {};
 }
 
 }  // namespace fwd::control

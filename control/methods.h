@@ -24,6 +24,9 @@ class Operations {
     virtual Result<Json> delete_rule(const Json& params) = 0;
     virtual Result<Json> enable_rule(const Json& params) = 0;
     virtual Result<Json> disable_rule(const Json& params) = 0;
+    virtual Result<Json> add_masquerade(const Json& params) = 0;
+    virtual Result<Json> delete_masquerade(const Json& params) = 0;
+    virtual Result<Json> list_masquerades(const Json& params) = 0;
     virtual Result<Json> export_rules(const Json& params) = 0;
     virtual Result<Json> list_rules(const Json& params) = 0;
     virtual Result<Json> list_sessions(const Json& params) = 0;
@@ -56,6 +59,7 @@ enum class ParamType {
     boolean,      ///< a flag on the command line
     string_list,  ///< an option that may be repeated
     rules,  ///< an array of objects, each with the parameters of add-rule; fwdctl reads them from a file
+    masquerades,  ///< the same of add-masquerade; fwdctl has them from that file, not from an option
 };
 
 struct Param {

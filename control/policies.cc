@@ -35,6 +35,13 @@ std::array<Tick, dataplane::kSessionStateCount> to_ticks(const TimeoutSettings& 
     return ticks;
 }
 
+dataplane::MappingTable::Times mapping_times(const TimeoutSettings& timeouts) {
+    return {.peer = Tick::from_duration(timeouts.mapping),
+            .quarantine = timeouts.port_quarantine.count() == 0
+                              ? Tick{}
+                              : Tick::from_duration(timeouts.port_quarantine)};
+}
+
 SourceTranslation to_translation(SourceMode mode) {
     switch (mode) {
         case SourceMode::masquerade:
@@ -61,6 +68,7 @@ Policies::Policies(const Settings& settings, std::uint32_t rule_slots)
       book_id_of_slot_(rule_slots) {
     for (std::uint32_t slot = rule_slots; slot > 0; --slot) free_slots_.push_back(slot - 1);
     current_.timeouts = to_ticks(settings.timeouts);
+    current_.mapping_times = mapping_times(settings.timeouts);
 }
 
 std::optional<LinkId> Policies::link_id(const std::string& name) const {
@@ -133,11 +141,32 @@ std::optional<std::uint32_t> Policies::take_free_slot(dataplane::Dataplane& data
     return std::nullopt;
 }
 
-Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules, Pause pause) {
-    Prepared prepared{.ids = {}, .free_slots = free_slots_, .busy_slots = {}, .set = nullptr};
+dataplane::Masquerade Policies::to_dataplane(const Masquerade& masquerade, dataplane::RuleId id) const {
+    dataplane::Masquerade made;
+    made.id = id;
+    made.whole_link = masquerade.link.has_value();
+    if (masquerade.link) made.link = link_id(*masquerade.link).value();
+    if (masquerade.prefix) made.prefix = *masquerade.prefix;
+    made.pool = masquerade.pool;
+    made.to = net::to_ranges(masquerade.to);
+    made.filtering = masquerade.filtering == Filtering::endpoint_independent
+                         ? dataplane::Filtering::endpoint_independent
+                         : dataplane::Filtering::address_dependent;
+    if (masquerade.max_sessions != 0) made.limits.sessions = masquerade.max_sessions;
+    made.limits.sessions_per_source = masquerade.max_sessions_per_source;
+    made.limits.rate = masquerade.rate;
+    made.ports_per_host = masquerade.max_ports_per_host;
+    made.inbound_refreshes = masquerade.inbound_refresh;
+    return made;
+}
+
+Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules,
+                                     const Masquerades& masquerades, Pause pause) {
+    Prepared prepared{
+        .ids = {}, .free_slots = free_slots_, .busy_slots = {}, .set = nullptr, .masquerades = nullptr};
     std::vector<dataplane::ForwardingRule> forwarding;
     forwarding.reserve(rules.size() * 2);
-    for (const auto& [id, rule] : rules) {
+    const auto slot_for = [&](RuleId id) -> Result<dataplane::RuleId> {
         // The book gives a changed rule a new id, so the same id is the same rule.
         std::optional<dataplane::RuleId> known = dataplane_id(id);
         if (!known) {
@@ -146,15 +175,27 @@ Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rule
                 return refused("rules",
                                fmt::format("got {}, and {} places are taken, if only by sessions of "
                                            "rules that are gone; want fewer, or clear-sessions first",
-                                           rules.size(), rule_slots_));
+                                           rules.size() + masquerades.size(), rule_slots_));
             }
             known = dataplane.rule_counters().renew(*slot);
         }
-        prepared.ids.emplace_hint(prepared.ids.end(), id, *known);
+        prepared.ids.emplace(id, *known);
+        return *known;
+    };
+    for (const auto& [id, rule] : rules) {
+        const auto known = slot_for(id);
+        if (!known) return tl::unexpected(known.error());
         // A disabled rule keeps its slot: its counters, and its sessions if they live on.
         if (!rule.disabled) append(forwarding, rule, *known);
         pause.step();
     }
+    std::vector<dataplane::Masquerade> outbound;
+    for (const auto& [id, masquerade] : masquerades) {
+        const auto known = slot_for(id);
+        if (!known) return tl::unexpected(known.error());
+        outbound.push_back(to_dataplane(masquerade, *known));
+    }
+    prepared.masquerades = std::make_shared<const dataplane::MasqueradeSet>(std::move(outbound));
     prepared.free_slots.insert(prepared.free_slots.end(), prepared.busy_slots.begin(),
                                prepared.busy_slots.end());
     auto set = dataplane::RuleSet::create(std::move(forwarding), dataplane.hash());
@@ -167,6 +208,7 @@ Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rule
 void Policies::publish_rules(dataplane::Dataplane& dataplane) {
     if (!prepared_) return;
     current_.rules = prepared_->set;
+    current_.masquerades = prepared_->masquerades;
     publish(dataplane);
     // Only now can nobody open a session by a rule that is gone, so its slot may go to another.
     free_slots_ = std::move(prepared_->free_slots);
@@ -184,6 +226,7 @@ void Policies::publish_rules(dataplane::Dataplane& dataplane) {
 
 void Policies::publish_timeouts(dataplane::Dataplane& dataplane, const TimeoutSettings& timeouts) {
     current_.timeouts = to_ticks(timeouts);
+    current_.mapping_times = mapping_times(timeouts);
     ++current_.timeout_generation;
     publish(dataplane);
 }
@@ -210,13 +253,22 @@ std::optional<RuleId> Policies::book_id(dataplane::RuleId id) const {
     return book_id;
 }
 
-std::set<std::pair<LinkId, net::Ipv4Address>> Policies::external_addresses(const Rules& rules) const {
+std::set<std::pair<LinkId, net::Ipv4Address>> Policies::external_addresses(
+    const Rules& rules, const Masquerades& masquerades) const {
     std::set<std::pair<LinkId, net::Ipv4Address>> addresses;
     for (const auto& [id, rule] : rules) {
         if (rule.disabled) continue;
         for (std::size_t i = 0; i < links_.size(); ++i) {
             if (rule.link && *rule.link != links_[i].name) continue;
             addresses.emplace(LinkId{static_cast<std::uint8_t>(i)}, rule.external.address);
+        }
+    }
+    const Topology topology{links_, {}};
+    for (const auto& [id, masquerade] : masquerades) {
+        for (const net::Ipv4Address address : masquerade.pool) {
+            // One that is on no segment is led to fwd by somebody's route.
+            if (const LinkSettings* segment = topology.connected(address))
+                addresses.emplace(*link_id(segment->name), address);
         }
     }
     return addresses;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "control/error.h"
+#include "control/masquerade.h"
 #include "control/pause.h"
 #include "control/rule.h"
 #include "control/rule_book.h"
@@ -23,6 +24,7 @@ namespace fwd::control {
 class Policies {
  public:
     using Rules = std::map<RuleId, Rule>;
+    using Masquerades = std::map<RuleId, Masquerade>;
 
     Policies(const Settings& settings, std::uint32_t rule_slots);
 
@@ -30,7 +32,8 @@ class Policies {
     Result<std::unique_ptr<const dataplane::Policy>> initial(const dataplane::FlowHash& hash);
 
     /// Makes ready what publish_rules() puts in force: all that can fail.
-    Result<void> prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules, Pause pause = {});
+    Result<void> prepare_rules(dataplane::Dataplane& dataplane, const Rules& rules,
+                               const Masquerades& masquerades = {}, Pause pause = {});
     void publish_rules(dataplane::Dataplane& dataplane);
     void publish_timeouts(dataplane::Dataplane& dataplane, const TimeoutSettings& timeouts);
     /// Lets every flow look up its next hop again.
@@ -41,7 +44,8 @@ class Policies {
     /// The inverse; nullopt when the rule is gone.
     std::optional<RuleId> book_id(dataplane::RuleId id) const;
     /// For which addresses fwd answers ARP, by link.
-    std::set<std::pair<dataplane::LinkId, net::Ipv4Address>> external_addresses(const Rules& rules) const;
+    std::set<std::pair<dataplane::LinkId, net::Ipv4Address>> external_addresses(
+        const Rules& rules, const Masquerades& masquerades = {}) const;
 
  private:
     /// A rule set that waits to be published, and the ids in it.
@@ -50,10 +54,12 @@ class Policies {
         std::vector<std::uint32_t> free_slots;
         std::vector<std::uint32_t> busy_slots;  ///< of rules that are gone and whose sessions are not
         std::shared_ptr<const dataplane::RuleSet> set;
+        std::shared_ptr<const dataplane::MasqueradeSet> masquerades;
     };
     static std::optional<std::uint32_t> take_free_slot(dataplane::Dataplane& dataplane, Prepared& prepared);
     Result<std::shared_ptr<const dataplane::Routes>> make_routes() const;
     void append(std::vector<dataplane::ForwardingRule>& to, const Rule& rule, dataplane::RuleId id) const;
+    dataplane::Masquerade to_dataplane(const Masquerade& masquerade, dataplane::RuleId id) const;
     std::optional<dataplane::LinkId> link_id(const std::string& name) const;
     void publish(dataplane::Dataplane& dataplane);
 

@@ -199,13 +199,10 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
     dataplane::FlowTable& flows = dataplane_.flows();
     const Session& session = flows.session(id);
     const dataplane::Flow& forward = flows.flow(id);
-    const dataplane::Flow& reverse = flows.flow(session.reverse);
     const dataplane::FlowKey& key = forward.key;
     const SessionState state = session.state.load(std::memory_order_relaxed);
     const auto index = std::min(static_cast<std::size_t>(state), dataplane::kSessionStateCount - 1);
-    Tick last{forward.last_seen.load(std::memory_order_relaxed)};
-    const Tick reverse_last{reverse.last_seen.load(std::memory_order_relaxed)};
-    if (last.before(reverse_last)) last = reverse_last;
+    Tick last = flows.last_use(id);
     if (now.before(last)) last = now;
     const Tick idle = now - last;
     const Tick timeout = dataplane_.policy().timeouts[index];
@@ -213,7 +210,7 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
     const dataplane::FlowCounts in = flows.counts(id);
     const dataplane::FlowCounts out = flows.counts(session.reverse);
     const auto& t = forward.translation;
-    return {{"rule", rule ? Json(book_.rules().at(*rule).name) : Json()},
+    return {{"rule", rule ? Json(book_.name_of(*rule)) : Json()},
             {"protocol", to_text(session.protocol)},
             {"state", dataplane::kSessionStateNames[index]},
             {"client", to_text(key.source_endpoint())},

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cassert>
 #include <unordered_map>
 #include <utility>
@@ -33,29 +34,38 @@ std::string place_of(const Rule& rule, const std::string& field) {
 }
 
 /// A rule of the database that the configuration no longer allows has to be mended while fwdd is not running.
-Error stored_rule_error(const RuleStore& store, const std::string& name, const Error& error) {
+Error stored_error(const RuleStore& store, const char* what, const std::string& name, const Error& error) {
     return {error.kind, store.file().string(),
-            fmt::format("rule {}: {}; change the configuration, or delete the rule: "
-                        "sqlite3 {} \"DELETE FROM rule WHERE name = '{}'\"",
-                        in_quotes(name), error.text(), store.file().string(), name)};
+            fmt::format("{0} {1}: {2}; change the configuration, or delete the {0}: "
+                        "sqlite3 {3} \"DELETE FROM {0} WHERE name = '{4}'\"",
+                        what, in_quotes(name), error.text(), store.file().string(), name)};
 }
 
 }  // namespace
 
 Result<RuleBook> RuleBook::open(Topology topology, std::unique_ptr<RuleStore> store,
-                                std::vector<Rule> config_rules) {
+                                std::vector<Rule> config_rules, std::vector<Masquerade> config_masquerades) {
     RuleBook book{std::move(topology), std::move(store)};
-    if (auto ok = book.reload(std::move(config_rules)); !ok) return tl::unexpected(std::move(ok.error()));
+    if (auto ok = book.reload(std::move(config_rules), std::move(config_masquerades)); !ok)
+        return tl::unexpected(std::move(ok.error()));
 
     auto stored = book.store_->load();
     if (!stored) return tl::unexpected(std::move(stored.error()));
     for (Rule& rule : *stored) {
         const std::string name = rule.name;
         if (auto ok = book.put_new(std::move(rule)); !ok) {
-            return tl::unexpected(stored_rule_error(*book.store_, name, ok.error()));
+            return tl::unexpected(stored_error(*book.store_, "rule", name, ok.error()));
         }
     }
+    auto masquerades = book.store_->load_masquerades();
+    if (!masquerades) return tl::unexpected(std::move(masquerades.error()));
+    for (Masquerade& masquerade : *masquerades) {
+        const std::string name = masquerade.name;
+        if (auto ok = book.put_new(std::move(masquerade)); !ok)
+            return tl::unexpected(stored_error(*book.store_, "masquerade", name, ok.error()));
+    }
     book.changes_.clear();  // all of it is where it belongs
+    book.committed_masquerades_ = book.masquerades_;
     return book;
 }
 
@@ -64,18 +74,26 @@ Result<RuleId> RuleBook::add(Rule rule) {
     return last_id_;
 }
 
-Result<std::vector<RuleId>> RuleBook::add(std::vector<Rule> rules, Pause pause) {
+Result<std::vector<RuleId>> RuleBook::add(std::vector<Rule> rules, std::vector<Masquerade> masquerades,
+                                          Pause pause) {
     const std::size_t before = changes_.size();
+    const Masquerades masquerades_before = masquerades_;
     std::vector<RuleId> ids;
-    for (std::size_t i = 0; i < rules.size(); ++i) {
-        if (auto ok = put_new(std::move(rules[i])); !ok) {
-            undo_to(before);
-            ok.error().field = fmt::format("rules[{}].{}", i, ok.error().field);
-            return tl::unexpected(std::move(ok.error()));
+    const auto take_all = [&](auto& list, const char* name) -> Result<void> {
+        for (std::size_t i = 0; i < list.size(); ++i) {
+            if (auto ok = put_new(std::move(list[i])); !ok) {
+                undo_to(before);
+                restore_masquerades(masquerades_before);
+                ok.error().field = fmt::format("{}[{}].{}", name, i, ok.error().field);
+                return ok;
+            }
+            ids.push_back(last_id_);
+            pause.step();
         }
-        ids.push_back(last_id_);
-        pause.step();
-    }
+        return {};
+    };
+    if (auto ok = take_all(rules, "rules"); !ok) return tl::unexpected(std::move(ok.error()));
+    if (auto ok = take_all(masquerades, "masquerades"); !ok) return tl::unexpected(std::move(ok.error()));
     return ids;
 }
 
@@ -114,8 +132,10 @@ Result<RuleId> RuleBook::set_disabled(std::string_view name, bool disabled) {
     return id;
 }
 
-Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules, Pause pause) {
+Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules,
+                                            std::vector<Masquerade> config_masquerades, Pause pause) {
     const std::size_t before = changes_.size();
+    const Masquerades masquerades_before = masquerades_;
 
     std::unordered_map<std::string_view, const Rule*> wanted;
     for (const Rule& rule : config_rules) {
@@ -169,6 +189,11 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules, Paus
         if (auto ok = put_new(rule); !ok) return refuse(rule, std::move(ok.error()));
         ++result.added;
     }
+    if (auto ok = reload_masquerades(std::move(config_masquerades), result); !ok) {
+        undo_to(before);
+        restore_masquerades(masquerades_before);
+        return tl::unexpected(std::move(ok.error()));
+    }
     return result;
 }
 
@@ -192,18 +217,28 @@ Result<void> RuleBook::commit() {
             switched.push_back(&now->second);
         }
     }
-    if (!deleted.empty() || !added.empty() || !switched.empty()) {
+    std::vector<const Masquerade*> masquerades;
+    for (const auto& [id, masquerade] : masquerades_) {
+        if (masquerade.origin == RuleOrigin::database) masquerades.push_back(&masquerade);
+    }
+    const bool masquerades_changed =
+        !std::ranges::equal(masquerades_, committed_masquerades_, {}, &Masquerades::value_type::first,
+                            &Masquerades::value_type::first);
+    if (masquerades_changed) store_->stage_masquerades(masquerades);
+    if (!deleted.empty() || !added.empty() || !switched.empty() || masquerades_changed) {
         if (auto ok = store_->change(deleted, added, switched); !ok) {
-            undo_to(0);
+            roll_back();
             return ok;
         }
     }
     changes_.clear();
+    committed_masquerades_ = masquerades_;
     return {};
 }
 
 void RuleBook::roll_back() {
     undo_to(0);
+    restore_masquerades(committed_masquerades_);
 }
 
 std::optional<RuleId> RuleBook::find(std::string_view name) const {
@@ -215,7 +250,12 @@ std::optional<RuleId> RuleBook::find(std::string_view name) const {
 /// Checks the rule and adds it under the next id. On failure nothing has changed.
 Result<void> RuleBook::put_new(Rule rule) {
     if (rule.name.empty()) rule.name = free_name(rule);
-    if (auto ok = check_rule(rule, topology_); !ok) return ok;
+    if (auto ok = check_rule(rule, topology_).and_then([&] { return check_beside_pools(rule); }); !ok)
+        return ok;
+    if (const auto id = find_masquerade(rule.name)) {
+        return refused("name", fmt::format("got {}, the name of a masquerade; want a name of its own",
+                                           in_quotes(rule.name)));
+    }
     if (auto ok = put(last_id_ + 1, std::move(rule)); !ok) return ok;
     changes_.push_back({++last_id_, {}});
     return {};
@@ -253,15 +293,131 @@ void RuleBook::undo_to(std::size_t count) {
     }
 }
 
-/// A name for a rule that was given none.
-std::string RuleBook::free_name(const Rule& rule) const {
+/// A name for a rule, or a masquerade, that was given none.
+template <typename T>
+std::string RuleBook::free_name(const T& named) const {
     constexpr std::size_t kRoomForNumber = 55;  // of 63 bytes
-    std::string name = default_name(rule);
-    if (!find(name)) return name;
+    std::string name = default_name(named);
+    const auto is_free = [this](const std::string& n) { return !find(n) && !find_masquerade(n); };
+    if (is_free(name)) return name;
     for (unsigned number = 2;; ++number) {
         std::string numbered = fmt::format("{}-{}", name.substr(0, kRoomForNumber), number);
-        if (!find(numbered)) return numbered;
+        if (is_free(numbered)) return numbered;
     }
+}
+
+std::optional<RuleId> RuleBook::find_masquerade(std::string_view name) const {
+    const auto found =
+        std::ranges::find_if(masquerades_, [&](const auto& m) { return m.second.name == name; });
+    if (found == masquerades_.end()) return {};
+    return found->first;
+}
+
+std::string RuleBook::name_of(RuleId id) const {
+    if (const auto rule = rules_.find(id); rule != rules_.end()) return rule->second.name;
+    const auto masquerade = masquerades_.find(id);
+    return masquerade != masquerades_.end() ? masquerade->second.name : std::string{};
+}
+
+Result<void> RuleBook::check_beside_pools(const Rule& rule) const {
+    for (const auto& [id, masquerade] : masquerades_) {
+        for (const Target& target : rule.targets) {
+            if (std::ranges::find(masquerade.pool, target.endpoint.address) == masquerade.pool.end())
+                continue;
+            return refused("target",
+                           fmt::format("got {}, in the pool of masquerade {}, for which fwd answers "
+                                       "ARP itself; want another host's address",
+                                       to_text(target.endpoint), in_quotes(masquerade.name)));
+        }
+    }
+    return {};
+}
+
+Result<void> RuleBook::put_new(Masquerade masquerade) {
+    if (masquerade.name.empty()) masquerade.name = free_name(masquerade);
+    if (masquerades_.size() >= Masquerade::kMost) {
+        return refused("inside", fmt::format("got one more masquerade, want at most {}", Masquerade::kMost));
+    }
+    if (auto ok = check_masquerade(masquerade, topology_); !ok) return ok;
+    for (const auto& [id, other] : masquerades_) {
+        if (auto ok = check_pair(masquerade, other); !ok) return ok;
+    }
+    if (find(masquerade.name)) {
+        return refused("name", fmt::format("got {}, the name of a rule; want a name of its own",
+                                           in_quotes(masquerade.name)));
+    }
+    for (std::size_t i = 0; i < masquerade.pool.size(); ++i) {
+        if (const std::string rule = claims_.forwarding_to(masquerade.pool[i]); !rule.empty()) {
+            return refused(
+                fmt::format("pool[{}]", i),
+                fmt::format("got {}, the host that {} forwards to; want an address that no other host "
+                            "has",
+                            to_text(masquerade.pool[i]), rule));
+        }
+    }
+    masquerades_.emplace(++last_id_, std::move(masquerade));
+    ++revision_;
+    return {};
+}
+
+Result<RuleId> RuleBook::add(Masquerade masquerade) {
+    if (auto ok = put_new(std::move(masquerade)); !ok) return tl::unexpected(std::move(ok.error()));
+    return last_id_;
+}
+
+Result<Masquerade> RuleBook::remove_masquerade(std::string_view name) {
+    const auto id = find_masquerade(name);
+    if (!id) {
+        return not_found("name",
+                         fmt::format("got {}, want the name of a masquerade: list-masquerades shows them",
+                                     in_quotes(name)));
+    }
+    Masquerade masquerade = masquerades_.at(*id);
+    if (masquerade.origin == RuleOrigin::config_file) {
+        return refused("name",
+                       fmt::format("got {}, a masquerade of the configuration file: delete it there ({}), "
+                                   "then reload",
+                                   in_quotes(name), masquerade.origin_text));
+    }
+    masquerades_.erase(*id);
+    ++revision_;
+    return masquerade;
+}
+
+Result<void> RuleBook::reload_masquerades(std::vector<Masquerade> wanted, Reloaded& result) {
+    for (auto it = wanted.begin(); it != wanted.end(); ++it) {
+        if (std::find_if(wanted.begin(), it, [&](const auto& m) { return m.name == it->name; }) == it)
+            continue;
+        const std::string place = it->origin_text.empty() ? "name" : it->origin_text + ": name";
+        return refused(place, fmt::format("got {} twice", in_quotes(it->name)));
+    }
+    const auto same = [&](const Masquerade& a) {
+        return [&a](const Masquerade& b) { return is_same(a, b); };
+    };
+    result.removed += std::erase_if(masquerades_, [&](const auto& row) {
+        return row.second.origin == RuleOrigin::config_file && std::ranges::none_of(wanted, same(row.second));
+    });
+    for (Masquerade& masquerade : wanted) {
+        const auto known = find_masquerade(masquerade.name);
+        if (known && is_same(masquerades_.at(*known), masquerade)) {
+            masquerades_.at(*known).origin_text = masquerade.origin_text;
+            ++result.unchanged;
+            continue;
+        }
+        const std::string place = masquerade.origin_text;
+        if (auto ok = put_new(std::move(masquerade)); !ok) {
+            if (!place.empty()) ok.error().field = place + ": " + ok.error().field;
+            return ok;
+        }
+        ++result.added;
+    }
+    ++revision_;
+    return {};
+}
+
+void RuleBook::restore_masquerades(Masquerades before) {
+    masquerades_ = std::move(before);
+    ++revision_;
 }
 
 }  // namespace fwd::control

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/error.h"
+#include "control/masquerade.h"
 #include "control/pause.h"
 #include "control/rule.h"
 #include "control/rule_check.h"
@@ -38,12 +39,17 @@ class RuleBook {
 
     /// The rules of the configuration file, then those of the database. Refused when they don't fit together.
     static Result<RuleBook> open(Topology topology, std::unique_ptr<RuleStore> store,
-                                 std::vector<Rule> config_rules);
+                                 std::vector<Rule> config_rules,
+                                 std::vector<Masquerade> config_masquerades = {});
 
     /// Adds a rule; one without a name gets one. An error's field is a key of the rule.
     Result<RuleId> add(Rule rule);
-    /// All or nothing. An error's field names the rule: "rules[3].external".
-    Result<std::vector<RuleId>> add(std::vector<Rule> rules, Pause pause = {});
+    /// All or nothing. An error's field names the rule: "rules[3].external", "masquerades[0].inside".
+    Result<std::vector<RuleId>> add(std::vector<Rule> rules, Pause pause = {}) {
+        return add(std::move(rules), {}, std::move(pause));
+    }
+    Result<std::vector<RuleId>> add(std::vector<Rule> rules, std::vector<Masquerade> masquerades,
+                                    Pause pause = {});
     /// Returns the rule. One of the configuration file is refused.
     Result<Rule> remove(std::string_view name);
     /// Enables or disables a rule, which keeps its id. One of the configuration file is refused, as is
@@ -52,7 +58,17 @@ class RuleBook {
     Result<RuleId> disable(std::string_view name) { return set_disabled(name, true); }
     /// Puts these in the place of the rules of the configuration file, all or nothing. A rule that is only
     /// enabled, disabled or commented otherwise keeps its id.
-    Result<Reloaded> reload(std::vector<Rule> config_rules, Pause pause = {});
+    Result<Reloaded> reload(std::vector<Rule> config_rules, std::vector<Masquerade> config_masquerades = {},
+                            Pause pause = {});
+
+    using Masquerades = std::map<RuleId, Masquerade>;
+    /// The same for masquerades. They share their names and ids with rules.
+    Result<RuleId> add(Masquerade masquerade);
+    Result<Masquerade> remove_masquerade(std::string_view name);
+    const Masquerades& masquerades() const { return masquerades_; }
+    std::optional<RuleId> find_masquerade(std::string_view name) const;
+    /// Of a rule or a masquerade; empty when it is gone.
+    std::string name_of(RuleId id) const;
 
     /// Makes what has changed since the last call durable, as far as it is to be, in one transaction. On
     /// failure all of it is undone.
@@ -86,7 +102,13 @@ class RuleBook {
     Result<RuleId> find_own(std::string_view name, std::string_view how) const;
     Rule take(RuleId id);
     void undo_to(std::size_t count);
-    std::string free_name(const Rule& rule) const;
+    template <typename T>
+    std::string free_name(const T& named) const;
+    Result<void> put_new(Masquerade masquerade);
+    void restore_masquerades(Masquerades before);
+    /// Whether a host that a rule forwards to has an address of a pool, for which fwd answers ARP.
+    Result<void> check_beside_pools(const Rule& rule) const;
+    Result<void> reload_masquerades(std::vector<Masquerade> wanted, Reloaded& result);
 
     Topology topology_;
     std::unique_ptr<RuleStore> store_;
@@ -94,6 +116,8 @@ class RuleBook {
     std::map<RuleId, Rule> rules_;
     std::map<std::string, RuleId, std::less<>> names_;
     std::vector<Change> changes_;  ///< since the last commit
+    Masquerades masquerades_;
+    Masquerades committed_masquerades_;  ///< as of the last commit
     RuleId last_id_ = 0;
     std::uint64_t revision_ = 0;
 };

@@ -17,6 +17,7 @@
 #include <system_error>
 #include <utility>
 
+#include "control/masquerade_json.h"
 #include "control/methods.h"
 #include "control/rule_json.h"
 #include "control/text.h"
@@ -25,7 +26,7 @@ namespace fwd::control {
 namespace {
 
 constexpr std::uint32_t kApplicationId = 0x66776472;  // "fwdr"
-constexpr std::uint32_t kVersion = 3;
+constexpr std::uint32_t kVersion = 4;
 
 constexpr const char* kSchema = R"(
     CREATE TABLE rule (
@@ -42,6 +43,11 @@ constexpr const char* kSchema = R"(
         limits TEXT NOT NULL DEFAULT '{}',        -- {"max_sessions": 10, "max_sessions_per_source": 1, "rate": 5}
         comment TEXT NOT NULL DEFAULT '',
         disabled INTEGER NOT NULL DEFAULT 0       -- 1: matches nothing
+    ) STRICT;
+    CREATE TABLE masquerade (
+        id     INTEGER PRIMARY KEY,
+        name   TEXT NOT NULL UNIQUE,
+        params TEXT NOT NULL            -- of masquerade.add: {"inside": "lan", "pool": [...], ...}
     ) STRICT
 )";
 
@@ -57,6 +63,14 @@ constexpr const char* kUpgrades[] = {
     R"(
         ALTER TABLE rule ADD COLUMN comment TEXT NOT NULL DEFAULT '';
         ALTER TABLE rule ADD COLUMN disabled INTEGER NOT NULL DEFAULT 0;
+    )",
+    // No masquerades.
+    R"(
+        CREATE TABLE masquerade (
+            id     INTEGER PRIMARY KEY,
+            name   TEXT NOT NULL UNIQUE,
+            params TEXT NOT NULL
+        ) STRICT;
     )",
 };
 static_assert(std::size(kUpgrades) == kVersion - 1);
@@ -304,6 +318,8 @@ Result<void> RuleStore::change(std::span<const std::string> deleted, std::span<c
                                std::span<const Rule* const> switched) {
     int result = sqlite3_exec(database_, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr);
     if (result == SQLITE_OK) result = write_changes(deleted, added, switched);
+    if (result == SQLITE_OK) result = write_masquerades();
+    staged_.reset();
     if (result == SQLITE_OK) result = sqlite3_exec(database_, "COMMIT", nullptr, nullptr, nullptr);
     if (result == SQLITE_OK) return {};
 
@@ -357,6 +373,46 @@ int RuleStore::write_changes(std::span<const std::string> deleted, std::span<con
         set_disabled.bind(2, rule->name);
         if (const int result = set_disabled.run(); result != SQLITE_OK) return result;
         if (sqlite3_changes(database_) != 1) return SQLITE_NOTFOUND;
+    }
+    return SQLITE_OK;
+}
+
+Result<std::vector<Masquerade>> RuleStore::load_masquerades() {
+    std::vector<Masquerade> masquerades;
+    Statement row{database_, "SELECT name, params FROM masquerade ORDER BY id"};
+    int step = SQLITE_DONE;
+    while ((step = row.next()) == SQLITE_ROW) {
+        Json params = Json::parse(row.text(1), nullptr, false);
+        if (params.is_object()) params["name"] = row.text(0);
+        auto masquerade = check_params(*find_method("masquerade.add"), params).and_then([&] {
+            return masquerade_from_json(params);
+        });
+        if (!masquerade) {
+            return damaged(
+                fmt::format("masquerade {}: {}", in_quotes(row.text(0)), masquerade.error().text()));
+        }
+        masquerades.push_back(std::move(*masquerade));
+    }
+    if ((step & 0xff) == SQLITE_ERROR) return damaged(sqlite3_errmsg(database_));
+    if (step != SQLITE_DONE) return failure(step);
+    return masquerades;
+}
+
+void RuleStore::stage_masquerades(const std::vector<const Masquerade*>& masquerades) {
+    staged_.emplace();
+    for (const Masquerade* masquerade : masquerades)
+        staged_->push_back({masquerade->name, masquerade_params(*masquerade).dump()});
+}
+
+int RuleStore::write_masquerades() {
+    if (!staged_) return SQLITE_OK;
+    Statement remove{database_, "DELETE FROM masquerade"};
+    if (const int result = remove.run(); result != SQLITE_OK) return result;
+    Statement insert{database_, "INSERT INTO masquerade (name, params) VALUES (?, ?)"};
+    for (const StagedMasquerade& staged : *staged_) {
+        insert.bind(1, staged.name);
+        insert.bind(2, staged.params);
+        if (const int result = insert.run(); result != SQLITE_OK) return result;
     }
     return SQLITE_OK;
 }

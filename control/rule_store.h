@@ -3,12 +3,14 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "control/error.h"
 #include "control/files.h"
+#include "control/masquerade.h"
 #include "control/rule.h"
 
 struct sqlite3;
@@ -34,6 +36,10 @@ class RuleStore {
     Result<void> change(std::span<const std::string> deleted, std::span<const Rule* const> added,
                         std::span<const Rule* const> switched = {});
 
+    Result<std::vector<Masquerade>> load_masquerades();
+    /// The next change() puts these in the place of those that are there.
+    void stage_masquerades(const std::vector<const Masquerade*>& masquerades);
+
     const std::filesystem::path& file() const { return file_; }
 
  private:
@@ -46,6 +52,7 @@ class RuleStore {
     Result<void> open_database();
     int write_changes(std::span<const std::string> deleted, std::span<const Rule* const> added,
                       std::span<const Rule* const> switched);
+    int write_masquerades();
     /// What SQLite's result code means for the operator.
     tl::unexpected<Error> failure(int code) const;
     tl::unexpected<Error> damaged(const std::string& detail) const;
@@ -54,6 +61,11 @@ class RuleStore {
     std::filesystem::path file_;
     FileDescriptor lock_;
     sqlite3* database_ = nullptr;
+    struct StagedMasquerade {
+        std::string name;
+        std::string params;
+    };
+    std::optional<std::vector<StagedMasquerade>> staged_;
 };
 
 }  // namespace fwd::control

@@ -33,6 +33,7 @@ constexpr std::uint64_t kLeastRotateBytes = 10'000;
 constexpr std::uint64_t kMostRotateBytes = std::uint64_t{1} << 40U;
 constexpr unsigned kMostLogFiles = 1000;
 constexpr std::int64_t kLongestTimeout = std::int64_t{86400} * 7;
+constexpr std::int64_t kShortestMapping = 120;  // RFC 4787, REQ-5
 
 Result<std::filesystem::path> parse_absolute_path(std::string_view text) {
     std::filesystem::path path{text};
@@ -98,20 +99,25 @@ Result<void> read_workers(const Value& value, Settings& settings) {
     return {};
 }
 
-Result<std::chrono::seconds> read_timeout(const Value& value) {
-    return value.integer<std::int64_t>(1, kLongestTimeout).map([](std::int64_t seconds) {
+Result<std::chrono::seconds> read_timeout(const Value& value, std::int64_t shortest = 1) {
+    return value.integer<std::int64_t>(shortest, kLongestTimeout).map([](std::int64_t seconds) {
         return std::chrono::seconds{seconds};
     });
 }
 
-Result<void> read_source_prefixes(const Value& value, std::vector<net::Ipv4Prefix>& prefixes) {
+Result<void> read_prefixes(const Value& value, const char* all, std::vector<net::Ipv4Prefix>& prefixes) {
     const auto read_prefix = [](const Value& prefix) { return read_text(prefix, parse_prefix); };
     if (Result<void> read = read_list(value, {Rule::kMostPrefixes, "prefixes"}, read_prefix, prefixes); !read)
         return read;
     if (prefixes.empty()) {
-        return value.bad("got an empty list, want at least one prefix, or no such key to allow every source");
+        return value.bad(fmt::format(
+            "got an empty list, want at least one prefix, or no such key to allow every {}", all));
     }
     return {};
+}
+
+Result<void> read_source_prefixes(const Value& value, std::vector<net::Ipv4Prefix>& prefixes) {
+    return read_prefixes(value, "source", prefixes);
 }
 
 constexpr Field<TimeoutSettings> kTimeoutFields[] = {
@@ -121,6 +127,10 @@ constexpr Field<TimeoutSettings> kTimeoutFields[] = {
     {"tcp_closing", "240", [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_closing); }},
     {"udp_unanswered", "120", [](auto& v, auto& out) { return assign(read_timeout(v), out.udp_unanswered); }},
     {"udp", "300", [](auto& v, auto& out) { return assign(read_timeout(v), out.udp); }},
+    {"mapping", "300",
+     [](auto& v, auto& out) { return assign(read_timeout(v, kShortestMapping), out.mapping); }},
+    {"port_quarantine", "120",
+     [](auto& v, auto& out) { return assign(read_timeout(v, 0), out.port_quarantine); }},
 };
 
 constexpr Field<TranslationLogSettings> kTranslationLogFields[] = {
@@ -252,6 +262,55 @@ constexpr Field<Rule> kRuleFields[] = {
     {"disabled", "true", [](auto& v, auto& rule) { return assign(v.boolean(), rule.disabled); }},
 };
 
+Result<void> read_pool(const Value& value, Masquerade& masquerade) {
+    const auto read_address = [](const Value& address) { return read_text(address, parse_address); };
+    if (Result<void> read =
+            read_list(value, {Masquerade::kMostAddresses, "addresses"}, read_address, masquerade.pool);
+        !read) {
+        return read;
+    }
+    if (masquerade.pool.empty())
+        return value.bad("got an empty list, want at least one address, or no such key to use fwd's own");
+    return {};
+}
+
+constexpr Field<Masquerade> kMasqueradeFields[] = {
+    {"name", R"("home")", [](auto& v, auto& m) { return assign(read_text(v, parse_name), m.name); }},
+    {"inside", R"("lan")",
+     [](auto& v, auto& m) {
+         return read_text(v, [&](std::string_view text) { return parse_inside(text, m); });
+     },
+     Presence::required},
+    {"pool", R"([ "203.0.113.5" ])", read_pool},
+    {"to", R"([ "198.51.100.0/24" ])",
+     [](auto& v, auto& m) { return read_prefixes(v, "destination", m.to); }},
+    {"filtering", R"("address-dependent")",
+     [](auto& v, auto& m) { return assign(read_text(v, parse_filtering), m.filtering); }},
+    {"max_ports_per_host", "1000",
+     [](auto& v, auto& m) {
+         return assign(v.integer(1U, Masquerade::kMostPortsPerHost), m.max_ports_per_host);
+     }},
+    {"max_sessions", "1000",
+     [](auto& v, auto& m) { return assign(v.integer(1U, Rule::kMostSessions), m.max_sessions); }},
+    {"max_sessions_per_source", "100",
+     [](auto& v, auto& m) {
+         return assign(v.integer(1U, Rule::kMostSessionsPerSource), m.max_sessions_per_source);
+     }},
+    {"rate", "100", [](auto& v, auto& m) { return assign(v.integer(1U, Rule::kMostRate), m.rate); }},
+    {"inbound_refresh", "true", [](auto& v, auto& m) { return assign(v.boolean(), m.inbound_refresh); }},
+};
+
+Result<void> read_masquerades(const Value& value, std::vector<Masquerade>& masquerades) {
+    const auto read_masquerade = [](const Value& element) -> Result<Masquerade> {
+        Masquerade masquerade;
+        if (Result<void> read = read_group(element, kMasqueradeFields, masquerade); !read)
+            return tl::unexpected(read.error());
+        if (masquerade.name.empty()) masquerade.name = default_name(masquerade);
+        return masquerade;
+    };
+    return read_list(value, {Masquerade::kMost, "masquerades"}, read_masquerade, masquerades);
+}
+
 Result<Rule> read_rule(const Value& value) {
     Rule rule;
     if (Result<void> read = read_group(value, kRuleFields, rule); !read) return tl::unexpected(read.error());
@@ -296,6 +355,8 @@ constexpr Field<Settings> kFields[] = {
     {"workers", "2 or [ 2, 3 ]", read_workers},
     {"sessions", "65536",
      [](auto& v, auto& out) { return assign(v.integer(kFewestSessions, kMostSessions), out.sessions); }},
+    {"mappings", "16384",
+     [](auto& v, auto& out) { return assign(v.integer(kFewestSessions, kMostSessions), out.mappings); }},
     {"idle", R"("adaptive")",
      [](auto& v, auto& out) { return assign(read_choice(v, kIdleModes), out.idle); }},
     {"hugepages", "true", [](auto& v, auto& out) { return assign(v.boolean(), out.hugepages); }},
@@ -310,6 +371,13 @@ constexpr Field<Settings> kFields[] = {
          return read_text(v, parse_port_range).map([&](PortRange range) {
              out.masquerade_port_first = range.first;
              out.masquerade_port_last = range.last;
+         });
+     }},
+    {"outbound_ports", R"("32768-65535")",
+     [](auto& v, auto& out) {
+         return read_text(v, parse_port_range).map([&](PortRange range) {
+             out.outbound_port_first = range.first;
+             out.outbound_port_last = range.last;
          });
      }},
     {"ttl", R"("decrement")",
@@ -333,6 +401,15 @@ constexpr Field<Settings> kFields[] = {
      }},
     {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
      [](auto& v, auto& out) { return read_rules(v, out.rules); }},
+    {"masquerades", R"(( { inside = "lan"; } ))",
+     [](auto& v, auto& out) { return read_masquerades(v, out.masquerades); }},
+};
+
+constexpr Field<RulesAndMasquerades> kRulesAndMasquerades[] = {
+    {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
+     [](auto& v, auto& out) { return read_rules(v, out.rules); }},
+    {"masquerades", R"(( { inside = "lan"; } ))",
+     [](auto& v, auto& out) { return read_masquerades(v, out.masquerades); }},
 };
 
 constexpr Field<std::vector<Rule>> kOnlyRules[] = {
@@ -379,6 +456,12 @@ Result<Settings> load_settings(const std::filesystem::path& file) {
             settings.rules[i].origin = RuleOrigin::config_file;
             settings.rules[i].origin_text = rules.element(i).place();
         }
+        const Value masquerades = root.member("masquerades");
+        for (std::size_t i = 0; i < settings.masquerades.size(); ++i) {
+            settings.masquerades[i].origin = RuleOrigin::config_file;
+            settings.masquerades[i].origin_text = masquerades.element(i).place();
+        }
+        settings.mappings = std::min(settings.mappings, settings.sessions);
         return check_settings(root, settings);
     };
     return parse(*source, read).map([&] { return std::move(settings); });
@@ -391,6 +474,14 @@ Result<std::vector<Rule>> parse_rules(const std::string& text, const std::string
     return parse(*source, [&](const Value& root) { return read_group(root, kOnlyRules, rules); }).map([&] {
         return std::move(rules);
     });
+}
+
+Result<RulesAndMasquerades> parse_rules_and_masquerades(const std::string& text, const std::string& name) {
+    const Result<ConfigSource> source = ConfigSource::from_text(text, name);
+    if (!source) return tl::unexpected(source.error());
+    RulesAndMasquerades both;
+    return parse(*source, [&](const Value& root) { return read_group(root, kRulesAndMasquerades, both); })
+        .map([&] { return std::move(both); });
 }
 
 std::string format_rules(const std::vector<Rule>& rules) {

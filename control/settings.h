@@ -12,6 +12,7 @@
 
 #include "control/error.h"
 #include "control/log_sink.h"
+#include "control/masquerade.h"
 #include "control/rule.h"
 #include "dataplane/net/address.h"
 
@@ -75,6 +76,9 @@ struct TimeoutSettings {
     std::chrono::seconds tcp_closing{240};
     std::chrono::seconds udp_unanswered{120};
     std::chrono::seconds udp{300};
+    std::chrono::seconds mapping{300};  ///< of masquerade's UDP mappings, at least two minutes
+    std::chrono::seconds port_quarantine{
+        120};  ///< before a mapping's port is another one's (RFC 6888, REQ-8)
 };
 
 /// Everything that fwdd's configuration file says. Checked for form and for references between its parts.
@@ -89,12 +93,17 @@ struct Settings {
     std::uint16_t masquerade_port_first = 1024;              ///< source ports for full NAT on own addresses
     std::uint16_t masquerade_port_last = 65535;
     bool hide_hop = false;  ///< fwd is no hop: TTLs stay as they are (requirement I10)
+    /// As many external ports as masquerades can have at once; at most as many as sessions.
+    std::uint32_t mappings = 16384;
+    std::uint16_t outbound_port_first = 32768;  ///< ports of own addresses for masquerades without a pool
+    std::uint16_t outbound_port_last = 65535;
     TimeoutSettings timeouts;
     TranslationLogSettings translation_log;
     std::vector<LinkSettings> links;  ///< at least one
     std::vector<RouteSettings> routes;
     std::vector<NeighbourSettings> neighbours;
-    std::vector<Rule> rules;  ///< origin config_file
+    std::vector<Rule> rules;              ///< origin config_file
+    std::vector<Masquerade> masquerades;  ///< origin config_file
 };
 
 /// Reads a configuration file in libconfig syntax (`@include` works, relative to the file). The error names
@@ -104,6 +113,13 @@ Result<Settings> load_settings(const std::filesystem::path& file);
 /// Reads rules in libconfig syntax: `rules = ( {...}, ... );` and nothing else. `name` stands for the text in
 /// messages. This is the inverse of format_rules().
 Result<std::vector<Rule>> parse_rules(const std::string& text, const std::string& name);
+
+/// Rules and masquerades, as `fwdctl export` prints them: either, or both.
+struct RulesAndMasquerades {
+    std::vector<Rule> rules;
+    std::vector<Masquerade> masquerades;
+};
+Result<RulesAndMasquerades> parse_rules_and_masquerades(const std::string& text, const std::string& name);
 
 /// The rules in libconfig syntax, ready for a configuration file.
 std::string format_rules(const std::vector<Rule>& rules);

@@ -195,6 +195,30 @@ Result<void> check_rules(const Value& list, const std::vector<Rule>& rules, cons
     return {};
 }
 
+Result<void> check_masquerades(const Value& list, const std::vector<Masquerade>& masquerades,
+                               const Topology& topology) {
+    for (std::size_t i = 0; i < masquerades.size(); ++i) {
+        Result<void> checked = check_masquerade(masquerades[i], topology);
+        for (std::size_t j = 0; checked && j < i; ++j) checked = check_pair(masquerades[i], masquerades[j]);
+        if (!checked) {
+            const Error& error = checked.error();
+            return list.element(i).member(error.field).error(error.kind, error.message);
+        }
+    }
+    return {};
+}
+
+Result<void> check_ports(const Value& root, const Settings& settings) {
+    // Where they overlap, the narrower one has the ports.
+    if (settings.masquerade_port_first != settings.outbound_port_first ||
+        settings.masquerade_port_last != settings.outbound_port_last) {
+        return {};
+    }
+    return root.member("outbound_ports")
+        .bad(fmt::format("got {}-{}, all of masquerade_ports; want other ports than rules use for full NAT",
+                         settings.outbound_port_first, settings.outbound_port_last));
+}
+
 }  // namespace
 
 Result<void> check_settings(const Value& root, Settings& settings) {
@@ -213,7 +237,12 @@ Result<void> check_settings(const Value& root, Settings& settings) {
         .and_then([&] {
             return check_rules(root.member("rules"), settings.rules,
                                Topology{settings.links, settings.routes, settings.neighbours});
-        });
+        })
+        .and_then([&] {
+            return check_masquerades(root.member("masquerades"), settings.masquerades,
+                                     Topology{settings.links, settings.routes, settings.neighbours});
+        })
+        .and_then([&] { return check_ports(root, settings); });
 }
 
 }  // namespace fwd::control

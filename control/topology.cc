@@ -95,6 +95,13 @@ const LinkSettings* Topology::owner(net::Ipv4Address address) const {
     return nullptr;
 }
 
+const LinkSettings* Topology::default_link() const {
+    for (const RouteSettings& route : routes_) {
+        if (route.prefix.length == 0) return route.link ? find_link(*route.link) : connected(route.via);
+    }
+    return nullptr;
+}
+
 std::string Topology::named_host(net::Ipv4Address address) const {
     const auto found = named_hosts_.find(address);
     return found == named_hosts_.end() ? std::string{} : found->second;

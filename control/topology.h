@@ -30,6 +30,8 @@ class Topology {
     const LinkSettings* connected(net::Ipv4Address address) const;
     /// The link that has this very address as its own; nullptr when none has.
     const LinkSettings* owner(net::Ipv4Address address) const;
+    /// The link of the default route; nullptr when there is none.
+    const LinkSettings* default_link() const;
     /// Why no single host can have the address ("a multicast address"), connected prefixes considered; empty
     /// when one can.
     std::string not_a_host(net::Ipv4Address address) const;

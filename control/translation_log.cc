@@ -38,16 +38,18 @@ Result<void> TranslationLog::switch_to(std::unique_ptr<LogSink> sink) {
     return {};
 }
 
-void TranslationLog::learn_names(const Policies& policies, const Policies::Rules& rules) {
+void TranslationLog::learn_names(const Policies& policies, const Policies::Rules& rules,
+                                 const Policies::Masquerades& masquerades) {
     if (!sink_) return;
     names_.resize(dataplane_.rule_counters().slot_count());
-    for (const auto& [id, rule] : rules) {
+    const auto learn = [&](RuleId id, const std::string& text) {
         const auto known = policies.dataplane_id(id);
-        if (!known) continue;
+        if (!known) return;
         Name& name = names_[known->slot];
-        if (name.generation == known->generation && !name.text.empty()) continue;
-        name = {known->generation, rule.name};
-    }
+        if (name.generation != known->generation || name.text.empty()) name = {known->generation, text};
+    };
+    for (const auto& [id, rule] : rules) learn(id, rule.name);
+    for (const auto& [id, masquerade] : masquerades) learn(id, masquerade.name);
 }
 
 std::string_view TranslationLog::name_of(dataplane::RuleId rule) const {

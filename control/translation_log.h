@@ -29,7 +29,8 @@ class TranslationLog {
     Result<void> switch_to(std::unique_ptr<LogSink> sink);
     Result<void> reopen() { return sink_ ? sink_->reopen() : Result<void>{}; }
     /// Remembers what rules are called: their sessions may outlive them.
-    void learn_names(const Policies& policies, const Policies::Rules& rules);
+    void learn_names(const Policies& policies, const Policies::Rules& rules,
+                     const Policies::Masquerades& masquerades = {});
 
     /// Writes what workers have reported, up to a bound; true if there may be more.
     bool drain();

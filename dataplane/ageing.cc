@@ -20,6 +20,30 @@ constexpr bool is_in_use(StateWord word) noexcept {
 
 }  // namespace
 
+MappingSweeper::MappingSweeper(const SharedTables& shared, MappingReclaimer& reclaimer, unsigned worker)
+    : mappings_{shared.mappings}, reclaimer_{reclaimer} {
+    const std::uint64_t positions = mappings_.position_count();
+    first_ = static_cast<std::uint32_t>(positions * worker / shared.worker_count);
+    end_ = static_cast<std::uint32_t>(positions * (worker + 1) / shared.worker_count);
+    at_ = first_;
+    period_cycles_ = rte_get_tsc_hz() / 1000 * kPeriod.count();
+    cycles_per_step_ = period_cycles_ * kMostPositions / std::max<std::uint32_t>(end_ - first_, 1);
+}
+
+void MappingSweeper::step(const Policy& policy, Tsc now) noexcept {
+    if (mappings_.key_count() == 0 || now.cycles < next_.cycles) return;
+    // A worker that was away for long owes one round, not many.
+    next_.cycles =
+        std::max(next_.cycles, now.cycles - std::min(now.cycles, period_cycles_)) + cycles_per_step_;
+    const Tick tick = Tick::of(now);
+    for (std::uint32_t done = 0; done < kMostPositions && reclaimer_.has_room(); ++done) {
+        const FlowPosition position{at_};
+        if (mappings_.may_expire(position))
+            mappings_.expire(position, policy.mapping_times, tick, reclaimer_);
+        if (++at_ == end_) at_ = first_;
+    }
+}
+
 Sweeper::Sweeper(const SharedTables& shared, Reclaimer& reclaimer, ThreadCounters& counters, unsigned worker)
     : shared_{shared}, reclaimer_{reclaimer}, counters_{counters} {
     const std::uint64_t positions = shared.flows.position_count();
@@ -94,10 +118,7 @@ bool Sweeper::has_ended(FlowPosition id, StateWord word, const Policy& policy, T
     const Session& session = shared_.flows.session(id);
     const SessionState state = session.state.load(std::memory_order_relaxed);
     if (state == SessionState::count_) return false;
-    Tick last{shared_.flows.flow(id).last_seen.load(std::memory_order_relaxed)};
-    const Tick reverse_last{shared_.flows.flow(session.reverse).last_seen.load(std::memory_order_relaxed)};
-    if (last.before(reverse_last)) last = reverse_last;
-    const Tick ends = last + policy.timeout(state);
+    const Tick ends = shared_.flows.last_use(id) + policy.timeout(state);
     if (!now.before(ends)) return true;
     // A condemn() in between must not be overwritten.
     std::uint32_t seen = shared_.flows.deadline(id).load(std::memory_order_relaxed);

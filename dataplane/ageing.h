@@ -6,6 +6,7 @@
 
 #include "dataplane/counter.h"
 #include "dataplane/flow_table.h"
+#include "dataplane/mapping_table.h"
 #include "dataplane/policy.h"
 #include "dataplane/shared_tables.h"
 
@@ -41,6 +42,24 @@ class Sweeper {
     std::uint64_t opened_ = 0;           ///< by this worker, as of the step before
     std::uint32_t timeout_generation_ = 0;
     std::uint32_t unconditional_ = 0;  ///< so many positions are looked at whatever their deadline says
+};
+
+/// Ends peers and mappings that nobody has referred to for long enough, at the same pace. Where there are
+/// none it does nothing.
+class MappingSweeper {
+ public:
+    MappingSweeper(const SharedTables& shared, MappingReclaimer& reclaimer, unsigned worker);
+    void step(const Policy& policy, Tsc now) noexcept;
+
+ private:
+    MappingTable& mappings_;
+    MappingReclaimer& reclaimer_;
+    std::uint32_t first_;
+    std::uint32_t end_;
+    std::uint32_t at_;
+    std::uint64_t period_cycles_;
+    std::uint64_t cycles_per_step_;
+    Tsc next_{0};  ///< when the next step is due
 };
 
 }  // namespace fwd::dataplane

@@ -45,9 +45,9 @@ rte_mempool* create_mbuf_pool(const char* name, std::uint32_t count, std::uint16
 
 }  // namespace
 
-std::size_t Dataplane::memory_bytes(std::uint32_t sessions, unsigned ports, unsigned workers,
-                                    std::uint16_t mtu) noexcept {
-    return FlowTable::memory_bytes(sessions) +
+std::size_t Dataplane::memory_bytes(std::uint32_t sessions, std::uint32_t mappings, unsigned ports,
+                                    unsigned workers, std::uint16_t mtu) noexcept {
+    return FlowTable::memory_bytes(sessions) + MappingTable::memory_bytes(mappings) +
            std::size_t{mbuf_count(ports, workers)} * (mbuf_data_bytes(mtu) + sizeof(rte_mbuf) + 128) +
            std::size_t{ports} * 1024 * 1024 + std::size_t{8} * 1024 * 1024;
 }
@@ -67,6 +67,10 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
     if (!flows) return tl::unexpected(flows.error());
     self->flows_ = std::move(*flows);
     rte_rcu_qsbr_thread_register(self->flows_->qsbr(), workers);  // control's id
+    auto mappings = MappingTable::create(config.mappings, hash, self->flows_->qsbr());
+    if (!mappings) return tl::unexpected(mappings.error());
+    self->mappings_ = std::move(*mappings);
+    self->flows_->set_mappings(*self->mappings_);
 
     auto neighbours = NeighbourTable::create(hash);
     if (!neighbours) return tl::unexpected(neighbours.error());
@@ -92,6 +96,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
 
     if (auto opened = self->open_ports(config); !opened) return tl::unexpected(opened.error());
     self->shared_.reset(new SharedTables{.flows = *self->flows_,
+                                         .mappings = *self->mappings_,
                                          .neighbours = *self->neighbours_,
                                          .rule_counters = *self->rule_counters_,
                                          .evictions = *self->evictions_,
@@ -101,6 +106,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
                                          .punts = self->punts_,
                                          .control_bell = self->control_bell_,
                                          .masquerade_ports = config.masquerade_ports,
+                                         .outbound_ports = config.outbound_ports,
                                          .worker_count = workers});
     self->create_workers(config);
     return self;

@@ -30,19 +30,21 @@ struct DataplaneConfig {
     };
     std::vector<LinkConfig> links;
     std::uint32_t sessions = 65536;
+    std::uint32_t mappings = 16384;
     std::uint32_t rule_slots = 131072;
     std::vector<unsigned> worker_lcores;  ///< one worker each
     IdleMode idle = IdleMode::adaptive;
     PortRange masquerade_ports;
     bool hide_hop = false;  ///< no TTL goes down
+    PortRange outbound_ports{32768, 65535};
     FlowHash::Secret secret{};
 };
 
 class Dataplane {
  public:
     /// Memory that create() takes from EAL's heap, bytes.
-    static std::size_t memory_bytes(std::uint32_t sessions, unsigned ports, unsigned workers,
-                                    std::uint16_t mtu) noexcept;
+    static std::size_t memory_bytes(std::uint32_t sessions, std::uint32_t mappings, unsigned ports,
+                                    unsigned workers, std::uint16_t mtu) noexcept;
 
     /// `policy` is in force from the start.
     static Setup<std::unique_ptr<Dataplane>> create(const DataplaneConfig& config,
@@ -62,6 +64,7 @@ class Dataplane {
 
     const FlowHash& hash() const noexcept { return flows_->hash(); }
     FlowTable& flows() noexcept { return *flows_; }
+    MappingTable& mappings() noexcept { return *mappings_; }
     NeighbourTable& neighbours() noexcept { return *neighbours_; }
     RuleCounters& rule_counters() noexcept { return *rule_counters_; }
     const std::vector<Link>& links() const noexcept { return links_; }
@@ -108,6 +111,7 @@ class Dataplane {
     std::unique_ptr<RuleCounters> rule_counters_;
     std::unique_ptr<EvictionBoard> evictions_;
     std::unique_ptr<FlowTable> flows_;
+    std::unique_ptr<MappingTable> mappings_;
     std::unique_ptr<NeighbourTable> neighbours_;
     std::vector<Link> links_;
     std::vector<std::unique_ptr<Port>> ports_;

@@ -11,5 +11,6 @@ struct FlowPosition {
     std::uint32_t value = 0;
     friend constexpr auto operator<=>(FlowPosition, FlowPosition) noexcept = default;
 };
+inline constexpr FlowPosition kNoPosition{0xffffffff};
 
 }  // namespace fwd::dataplane

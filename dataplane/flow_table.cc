@@ -9,7 +9,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <new>
-#include <utility>
+
+#include "dataplane/mapping_table.h"
 
 namespace fwd::dataplane {
 namespace {
@@ -141,7 +142,8 @@ void FlowTable::publish(const NewSession& n) noexcept {
     shared.rule = n.rule;
     shared.reverse = n.reverse;
     shared.opened = n.now;
-    shared.source_counted = n.source_counted;
+    shared.traits = n.traits;
+    session(n.reverse).peers = n.peers;
     shared.window_shifts.store(0, std::memory_order_relaxed);
     count_move(SessionState::count_, first_state(n.protocol));
 
@@ -180,8 +182,13 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     if (log_.is_on()) [[unlikely]]
         log_event(SessionEvent::Kind::ended, id);
     // The slot is free for another rule once the last session has been taken off.
-    if (shared.source_counted) rule_counters_.sources().give_back(shared.rule.slot, forward.key.source);
+    if (shared.traits.counted != Counted::nobody) {
+        rule_counters_.sources().give_back(shared.rule.slot, shared.traits.counted == Counted::client
+                                                                 ? forward.key.source
+                                                                 : forward.translation.destination);
+    }
     rule_counters_.session_closed(shared.rule, in.packets + out.packets, in.bytes + out.bytes);
+    release_mappings(id, last);
     release_session();
     reclaimer.bury(id);
     reclaimer.bury(shared.reverse);
@@ -227,6 +234,23 @@ void FlowTable::fetch_keys(std::span<const FlowPosition> sessions) const noexcep
                 .bytes_in = in.bytes,
                 .packets_out = out.packets,
                 .bytes_out = out.bytes});
+}
+
+void FlowTable::release_mappings(FlowPosition id, SessionState last) noexcept {
+    const MappingPeers& peers = session(session(id).reverse).peers;
+    for (const FlowPosition peer : {peers.client, peers.target}) {
+        if (peer != kNoPosition) [[unlikely]]
+            mappings_->release(peer, last_use(id), is_closed(last));
+    }
+}
+
+Tick FlowTable::last_use(FlowPosition id) noexcept {
+    const Session& shared = session(id);
+    const Tick forward{flow(id).last_seen.load(std::memory_order_relaxed)};
+    const Tick reverse{flow(shared.reverse).last_seen.load(std::memory_order_relaxed)};
+    if (!has(shared.traits.kept_alive_by, Direction::reverse)) return forward;
+    if (!has(shared.traits.kept_alive_by, Direction::forward)) return reverse;
+    return forward.before(reverse) ? reverse : forward;
 }
 
 bool FlowTable::condemn(FlowPosition id, StateWord expected) noexcept {
@@ -335,34 +359,6 @@ void FlowTable::free_position(FlowPosition position) noexcept {
     const StateWord word = record.state.load(std::memory_order_relaxed);
     record.state.store(StateWord::make(word.generation() + 1, RecordState::free), std::memory_order_release);
     rte_hash_free_key_with_position(hash_table_, static_cast<std::int32_t>(position.value));
-}
-
-Reclaimer::Reclaimer(FlowTable& table, std::uint32_t capacity)
-    : table_{table},
-      capacity_{capacity},
-      collecting_{std::make_unique<FlowPosition[]>(capacity)},
-      waiting_{std::make_unique<FlowPosition[]>(capacity)} {}
-
-void Reclaimer::drain(unsigned limit) noexcept {
-    if (waiting_.count != 0) {
-        if (!passed_) {
-            rte_rcu_qsbr* qsbr = table_.qsbr();
-            if (rte_rcu_qsbr_check(qsbr, token_, false) != 1) return;
-            // The check may have taken another thread's plain word for it: this orders what readers did
-            // before.
-            for (unsigned t = 0; t < qsbr->max_threads; ++t)
-                static_cast<void>(__atomic_load_n(&qsbr->qsbr_cnt[t].cnt, __ATOMIC_ACQUIRE));
-            passed_ = true;
-        }
-        for (; limit != 0 && waiting_.count != 0; --limit) {
-            table_.free_position(waiting_.positions[--waiting_.count]);
-        }
-    }
-    if (waiting_.count == 0 && collecting_.count != 0) {
-        std::swap(waiting_, collecting_);
-        token_ = rte_rcu_qsbr_start(table_.qsbr());
-        passed_ = false;
-    }
 }
 
 }  // namespace fwd::dataplane

@@ -34,6 +34,7 @@
 
 #include "dataplane/flow_hints.h"
 #include "dataplane/flow_key.h"
+#include "dataplane/reclaimer.h"
 #include "dataplane/rule_counters.h"
 #include "dataplane/session.h"
 #include "dataplane/session_log.h"
@@ -99,15 +100,24 @@ struct alignas(64) Flow {
 static_assert(sizeof(Flow) == 64);
 static_assert(std::atomic<NextHopRef>::is_always_lock_free && std::atomic<StateWord>::is_always_lock_free);
 
+/// What a session holds in the mapping table: kNoPosition where its client, or its target, has no mapping.
+struct MappingPeers {
+    FlowPosition client = kNoPosition;
+    FlowPosition target = kNoPosition;
+};
+
 /// What both directions share; touched only when it changes. Lies at the forward flow's position; of the one
-/// at the reverse flow's, only the counters are used.
+/// at the reverse flow's, only the counters and `peers` are used.
 struct alignas(32) Session {
     std::atomic<SessionState> state{SessionState::udp_unanswered};
     net::Protocol protocol = net::Protocol::udp;
-    bool source_counted = false;  ///< in SourceCounts
+    SessionTraits traits;
     /// TCP window scales (RFC 7323), the client's in the low four bits, the target's in the high ones.
     std::atomic<std::uint8_t> window_shifts{0};
-    RuleId rule;
+    union {
+        RuleId rule{};
+        MappingPeers peers;  ///< of the session, at the reverse flow's position
+    };
     FlowPosition reverse;
     Tick opened;
     // What did not fit in Flow::counts of this position.
@@ -122,7 +132,9 @@ struct FlowCounts {
     std::uint64_t bytes = 0;  ///< of IP packets
 };
 
-class Reclaimer;
+class MappingTable;
+class FlowTable;
+using Reclaimer = ReclaimerOf<FlowTable>;
 
 inline constexpr std::uint32_t kNoSession = 0;
 inline constexpr std::uint32_t kDueAtOnce = 2;
@@ -138,6 +150,8 @@ class FlowTable {
     /// @param threads QSBR ids that may be used: 0 to threads - 1
     static Setup<std::unique_ptr<FlowTable>> create(std::uint32_t sessions, const FlowHash& hash,
                                                     unsigned threads, RuleCounters& rule_counters);
+    /// Where sessions give back what they hold of mappings.
+    void set_mappings(MappingTable& mappings) noexcept { mappings_ = &mappings; }
     ~FlowTable();
     FlowTable(const FlowTable&) = delete;
     FlowTable& operator=(const FlowTable&) = delete;
@@ -214,7 +228,8 @@ class FlowTable {
         NextHopRef forward_next_hop;
         net::Protocol protocol = net::Protocol::udp;
         RuleId rule;
-        bool source_counted = false;
+        SessionTraits traits;
+        MappingPeers peers;
         Tick now;
         Tick timeout;  ///< in its first state
     };
@@ -227,6 +242,8 @@ class FlowTable {
 
     /// Brings what retire() needs of both keys' places into the cache, for live or condemned sessions.
     void fetch_keys(std::span<const FlowPosition> sessions) const noexcept;
+    /// When a session last had a packet that keeps it alive.
+    Tick last_use(FlowPosition id) noexcept;
 
     /// Marks a session to be retired by the next sweep; its packets are dropped from now on. Any thread that
     /// is online in QSBR; false when the session is not live any more.
@@ -245,11 +262,12 @@ class FlowTable {
     void release_session() noexcept { session_count_.fetch_sub(1, std::memory_order_relaxed); }
 
  private:
-    friend class Reclaimer;
+    friend Reclaimer;
     FlowTable(const FlowHash& hash, RuleCounters& rule_counters) noexcept
         : hash_{hash}, rule_counters_{rule_counters} {}
     /// A session has gone from one state to another; count_ before its beginning and after its end.
     void count_move(SessionState from, SessionState to) noexcept;
+    void release_mappings(FlowPosition id, SessionState last) noexcept;
     void delete_key(FlowPosition position) noexcept;
     void free_position(FlowPosition position) noexcept;
     void log_event(SessionEvent::Kind kind, FlowPosition id) noexcept;
@@ -257,6 +275,7 @@ class FlowTable {
     FlowHash hash_;
     RuleCounters& rule_counters_;
     SessionLog log_;
+    MappingTable* mappings_ = nullptr;
     rte_hash* hash_table_ = nullptr;
     rte_rcu_qsbr* qsbr_ = nullptr;
     void* hint_memory_ = nullptr;
@@ -269,34 +288,6 @@ class FlowTable {
     // Written at the opening and the end of sessions by all workers.
     alignas(64) std::atomic<std::uint32_t> session_count_{0};
     std::array<std::atomic<std::uint32_t>, kEvictableCount> evictable_counts_{};
-};
-
-/// One worker's positions that wait for their grace period: deleted keys that some other worker may still be
-/// looking at. They share grace periods in batches, and batches move on with time alone.
-class Reclaimer {
- public:
-    Reclaimer(FlowTable& table, std::uint32_t capacity);
-
-    /// How many more sessions' keys there is room for.
-    std::uint32_t room() const noexcept { return (capacity_ - collecting_.count) / 2; }
-    bool has_room() const noexcept { return room() != 0; }
-    void bury(FlowPosition position) noexcept { collecting_.positions[collecting_.count++] = position; }
-
-    /// Frees up to `limit` positions whose grace period is over, and starts the next one. Never waits.
-    void drain(unsigned limit) noexcept;
-    bool empty() const noexcept { return collecting_.count == 0 && waiting_.count == 0; }
-
- private:
-    struct Batch {
-        std::unique_ptr<FlowPosition[]> positions;
-        std::uint32_t count = 0;
-    };
-    FlowTable& table_;
-    std::uint32_t capacity_;
-    Batch collecting_;
-    Batch waiting_;
-    std::uint64_t token_ = 0;
-    bool passed_ = false;
 };
 
 }  // namespace fwd::dataplane

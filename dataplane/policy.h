@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <memory>
 
+#include "dataplane/mapping_table.h"
+#include "dataplane/masquerade_set.h"
 #include "dataplane/routes.h"
 #include "dataplane/rule_set.h"
 #include "dataplane/session.h"
@@ -18,6 +20,8 @@ namespace fwd::dataplane {
 struct Policy {
     std::shared_ptr<const RuleSet> rules;
     std::shared_ptr<const Routes> routes;
+    std::shared_ptr<const MasqueradeSet> masquerades = std::make_shared<const MasqueradeSet>();
+    MappingTable::Times mapping_times{};
     std::array<Tick, kSessionStateCount> timeouts{};
     /// Changes with the timeouts: live sessions are then looked at once, since they may end sooner.
     std::uint32_t timeout_generation = 0;

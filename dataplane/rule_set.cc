@@ -61,10 +61,7 @@ std::vector<std::uint8_t> turns_of(std::span<const WeightedTarget> targets) {
 }
 
 bool ForwardingRule::allows(net::Ipv4Address source_address) const noexcept {
-    if (allowed_sources.empty()) return true;
-    const auto behind =
-        std::ranges::upper_bound(allowed_sources, source_address, {}, &net::AddressRange::first);
-    return behind != allowed_sources.begin() && source_address <= std::prev(behind)->last;
+    return net::is_in(allowed_sources, source_address);
 }
 
 FlowKey RuleSet::key_for(LinkId ingress, net::Protocol protocol, net::Endpoint external) noexcept {

@@ -33,6 +33,28 @@ inline constexpr std::array<std::string_view, kSessionStateCount> kSessionStateN
 /// Seen from the client that opened the session.
 enum class Direction : std::uint8_t { forward, reverse };
 
+enum class Directions : std::uint8_t { none, forward, reverse, both };
+constexpr bool has(Directions directions, Direction direction) noexcept {
+    return (static_cast<unsigned>(directions) & (1U << static_cast<unsigned>(direction))) != 0;
+}
+
+/// Whose sessions a session is counted among, in SourceCounts.
+enum class Counted : std::uint8_t { nobody, client, target };
+
+/// What does not change in a session's life, in one byte.
+struct SessionTraits {
+    Counted counted : 2 = Counted::nobody;
+    Directions kept_alive_by : 2 = Directions::both;
+    /// Whose ICMP errors hide that they come from behind fwd (requirement I5).
+    Directions hidden : 2 = Directions::reverse;
+};
+static_assert(sizeof(SessionTraits) == 1);
+
+/// Nothing of a session that has ended in this state can still be on its way.
+constexpr bool is_closed(SessionState state) noexcept {
+    return state == SessionState::tcp_closing;
+}
+
 /// Sessions that go first when the table fills up (requirement R18).
 enum class Evictable : std::uint8_t {
     unanswered,

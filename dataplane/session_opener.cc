@@ -32,11 +32,12 @@ constexpr bool has_ports(net::Protocol protocol) noexcept {
 
 }  // namespace
 
-SessionOpener::SessionOpener(const SharedTables& shared, Reclaimer& reclaimer, ThreadCounters& counters,
-                             unsigned worker)
+SessionOpener::SessionOpener(const SharedTables& shared, Reclaimer& reclaimer,
+                             MappingReclaimer& mapping_reclaimer, ThreadCounters& counters, unsigned worker)
     : shared_{shared},
       reclaimer_{reclaimer},
       counters_{counters},
+      masquerader_{shared, mapping_reclaimer, worker},
       queues_{EvictionQueue{shared.flows.capacity()}, EvictionQueue{shared.flows.capacity()},
               EvictionQueue{shared.flows.capacity()}},
       worker_{worker},
@@ -145,6 +146,8 @@ bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& 
         net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
     if (!has_ports(key.protocol)) source.port = {};
     set_translation(key, source, plan);
+    // Where masquerades use own addresses as well, they have ports of their own.
+    if (policy.masquerades->uses_own_addresses() && shared_.is_outbound(source.port)) return false;
     // Rules come first in the port plan: an answer to such a port would look like a request. What a rule for
     // the whole address gets is what is left.
     return policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
@@ -156,21 +159,40 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
         refused != Verdict::forward) {
         return {refused};
     }
+    MasqueradeSet::Host client;
+    if (!policy.masquerades->empty()) {
+        client = policy.masquerades->find_host(*policy.routes, key.source);
+        // From the wrong side: whoever sends this hopes to be taken for a host inside (requirement P5).
+        if (client && client.link != key.ingress) return {Verdict::drop_martian};
+    }
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
-    if (rule == nullptr) return {Verdict::drop_no_rule};
-    if (!rule->allows(key.source)) return {Verdict::drop_source_denied};
+    if (rule != nullptr) return plan_by_rule(policy, key, ip, *rule, client);
+    if (policy.masquerades->empty() || !has_ports(key.protocol)) return {Verdict::drop_no_rule};
+    return plan_masquerade(policy, key, ip, client);
+}
+
+SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const FlowKey& key,
+                                                const std::uint8_t* ip, const ForwardingRule& rule,
+                                                const MasqueradeSet::Host& client) noexcept {
+    if (!rule.allows(key.source)) return {Verdict::drop_source_denied};
     if (key.protocol == net::Protocol::tcp && !TcpFlags{ip[net::kTcpFlagsOffset]}.opens())
         return {Verdict::drop_not_syn};
     const net::Endpoint target =
-        rule->pick_target(shared_.flows.hash(), key.source, key.destination_port,
-                          rule->takes_turns() ? shared_.rule_counters.next_turn(rule->id) : 0);
+        rule.pick_target(shared_.flows.hash(), key.source, key.destination_port,
+                         rule.takes_turns() ? shared_.rule_counters.next_turn(rule.id) : 0);
     const std::optional<NextHop> next_hop = policy.routes->find(target.address);
     if (!next_hop) return {Verdict::drop_no_route};
     if (shared_.links[key.ingress.value].ends_ttl(ip)) return {Verdict::punt_ttl_expired};
-    const bool masquerade = rule->source == SourceTranslation::masquerade ||
-                            (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
-    Plan plan{.masquerade = masquerade, .next_hop = *next_hop, .rule = rule, .target = target};
-    if (!masquerade) {
+    Plan plan{.next_hop = *next_hop, .rule = rule.id, .limits = &rule.limits, .target = target};
+    if (rule.source == SourceTranslation::automatic && client && has_ports(key.protocol))
+        plan.mapped = masquerader_.plan_hairpin(policy, key, client);
+    if (plan.mapped.client != nullptr) {
+        set_translation(key, plan.mapped.source, plan);
+        return plan;
+    }
+    plan.full_nat = rule.source == SourceTranslation::masquerade ||
+                    (rule.source == SourceTranslation::automatic && next_hop->egress == key.ingress);
+    if (!plan.full_nat) {
         set_translation(key, key.source_endpoint(), plan);
         return plan;
     }
@@ -181,30 +203,53 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
     return {Verdict::drop_ports_used_up};
 }
 
-[[gnu::always_inline]] inline Verdict SessionOpener::take_limits(const ForwardingRule& rule,
-                                                                 net::Ipv4Address client, Tick now,
-                                                                 bool& source_counted) noexcept {
+SessionOpener::Plan SessionOpener::plan_masquerade(const Policy& policy, const FlowKey& key,
+                                                   const std::uint8_t* ip,
+                                                   const MasqueradeSet::Host& client) noexcept {
+    const Masquerader::Plan masquerade = masquerader_.plan(policy, key, client);
+    if (masquerade.verdict != Verdict::forward) return {masquerade.verdict};
+    if (key.protocol == net::Protocol::tcp && !TcpFlags{ip[net::kTcpFlagsOffset]}.opens())
+        return {Verdict::drop_not_syn};
+    if (shared_.links[key.ingress.value].ends_ttl(ip)) return {Verdict::punt_ttl_expired};
+    const Mapped& mapped = masquerade.mapped;
+    const Masquerade& owner = mapped.client != nullptr ? *mapped.client : *mapped.target;
+    Plan plan{.next_hop = masquerade.next_hop,
+              .rule = owner.id,
+              .limits = &owner.limits,
+              .mapped = mapped,
+              .target = masquerade.target};
+    set_translation(key, mapped.client != nullptr ? mapped.source : key.source_endpoint(), plan);
+    return plan;
+}
+
+[[gnu::always_inline]] inline Verdict SessionOpener::take_limits(const Plan& plan, const FlowKey& key,
+                                                                 Tick now, Counted& counted) noexcept {
     RuleCounters& counters = shared_.rule_counters;
-    const auto& limits = rule.limits;
-    if (limits.rate != 0 && !counters.in_time(rule.id, now, limits.rate)) return Verdict::drop_rate_limited;
-    if (!counters.reserve_session(rule.id, limits.sessions)) return Verdict::drop_rule_full;
+    const auto& limits = *plan.limits;
+    if (limits.rate != 0 && !counters.in_time(plan.rule, now, limits.rate)) return Verdict::drop_rate_limited;
+    if (!counters.reserve_session(plan.rule, limits.sessions)) return Verdict::drop_rule_full;
     if (limits.sessions_per_source == 0) return Verdict::forward;
-    const auto taken = counters.sources().take(rule.id.slot, client, limits.sessions_per_source);
-    source_counted = taken == SourceCounts::Taken::counted;
+    const Counted whose = plan.counted();
+    const auto taken =
+        counters.sources().take(plan.rule.slot, whose == Counted::client ? key.source : plan.target.address,
+                                limits.sessions_per_source);
+    if (taken == SourceCounts::Taken::counted) counted = whose;
     if (taken != SourceCounts::Taken::refused) return Verdict::forward;
-    counters.release_session(rule.id);
+    counters.release_session(plan.rule);
     return Verdict::drop_source_full;
 }
 
-void SessionOpener::give_limits_back(const ForwardingRule& rule, net::Ipv4Address client,
-                                     bool source_counted) noexcept {
-    if (source_counted) shared_.rule_counters.sources().give_back(rule.id.slot, client);
-    shared_.rule_counters.release_session(rule.id);
+void SessionOpener::give_limits_back(const Plan& plan, const FlowKey& key, Counted counted) noexcept {
+    if (counted != Counted::nobody) {
+        shared_.rule_counters.sources().give_back(
+            plan.rule.slot, counted == Counted::client ? key.source : plan.target.address);
+    }
+    shared_.rule_counters.release_session(plan.rule);
 }
 
 FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {
     FlowTable::Claim claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
-    if (!plan.masquerade) return claim;
+    if (!plan.full_nat) return claim;
     for (int probe = 1; probe < kPortProbes && claim.outcome == FlowTable::Claim::Outcome::taken; ++probe) {
         if (draw_source(policy, key, plan)) claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
     }
@@ -214,17 +259,15 @@ FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKe
 SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
                                           Plan& plan, Tick now) noexcept {
     if (plan.verdict != Verdict::forward) return {plan.verdict};
-    bool source_counted = false;
-    if (const Verdict limited = take_limits(*plan.rule, key.source, now, source_counted);
-        limited != Verdict::forward) {
+    Counted counted = Counted::nobody;
+    if (const Verdict limited = take_limits(plan, key, now, counted); limited != Verdict::forward)
         return {limited};
-    }
     const auto give_back = [&] {
-        give_limits_back(*plan.rule, key.source, source_counted);
+        give_limits_back(plan, key, counted);
         shared_.flows.release_session();
     };
     if (!make_room()) {
-        give_limits_back(*plan.rule, key.source, source_counted);
+        give_limits_back(plan, key, counted);
         return {Verdict::drop_sessions_full};
     }
 
@@ -244,17 +287,35 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
         }
     }
 
+    MappingPeers peers;
+    if (plan.mapped.takes_part()) {
+        const Verdict held = masquerader_.hold(policy, key, plan.mapped, now, peers);
+        if (held != Verdict::forward) {
+            shared_.flows.abandon(forward.position, reclaimer_);
+            give_back();
+            return {held};
+        }
+        if (plan.mapped.client != nullptr && plan.mapped.source != plan.reverse.destination_endpoint())
+            set_translation(key, plan.mapped.source, plan);
+    }
     const FlowTable::Claim reverse = claim_reverse(policy, key, plan);
     if (reverse.outcome != FlowTable::Claim::Outcome::won) {
         shared_.flows.abandon(forward.position, reclaimer_);
+        masquerader_.release(peers, now);
         give_back();
         if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
-        return {plan.masquerade ? Verdict::drop_ports_used_up : Verdict::drop_tuple_in_use};
+        if (plan.full_nat) return {Verdict::drop_ports_used_up};
+        // The other side may just be opening the same session.
+        return {plan.mapped.takes_part() ? Verdict::drop_session_opening : Verdict::drop_tuple_in_use};
     }
 
     NextHopRef ref{};
     if (const auto adjacency = shared_.neighbours.find(plan.next_hop))
         ref = {adjacency->value, policy.route_generation};
+    SessionTraits traits;
+    traits.counted = counted;
+    traits.kept_alive_by = plan.mapped.kept_alive_by();
+    traits.hidden = plan.mapped.hidden();
     shared_.flows.publish({
         .forward = forward.position,
         .reverse = reverse.position,
@@ -263,8 +324,9 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
             Translation::between(plan.reverse, key.destination_endpoint(), key.source_endpoint()),
         .forward_next_hop = ref,
         .protocol = key.protocol,
-        .rule = plan.rule->id,
-        .source_counted = source_counted,
+        .rule = plan.rule,
+        .traits = traits,
+        .peers = peers,
         .now = now,
         .timeout = policy.timeout(first_state(key.protocol)),
     });

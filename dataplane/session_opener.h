@@ -12,25 +12,33 @@
 
 #include "dataplane/counter.h"
 #include "dataplane/eviction_queue.h"
+#include "dataplane/masquerade.h"
 #include "dataplane/shared_tables.h"
 
 namespace fwd::dataplane {
 
 class SessionOpener {
  public:
-    SessionOpener(const SharedTables& shared, Reclaimer& reclaimer, ThreadCounters& counters,
-                  unsigned worker);
+    SessionOpener(const SharedTables& shared, Reclaimer& reclaimer, MappingReclaimer& mapping_reclaimer,
+                  ThreadCounters& counters, unsigned worker);
 
     /// A session that is not there yet.
     struct Plan {
         Verdict verdict = Verdict::forward;  ///< anything else: there will be no session
-        bool masquerade = false;
+        bool full_nat = false;
         NextHop next_hop{};
-        const ForwardingRule* rule = nullptr;
+        RuleId rule{};
+        const ForwardingRule::Limits* limits = nullptr;
+        Mapped mapped{};
         net::Endpoint target{};
         Translation forward{};
         FlowKey reverse{};  ///< of the answers; where fwd's own port is taken open() tries others
         std::uint32_t reverse_hash = 0;
+
+        /// Whose sessions the session is counted among: the client's, or of the host inside.
+        Counted counted() const noexcept {
+            return mapped.client == nullptr && mapped.target != nullptr ? Counted::target : Counted::client;
+        }
     };
     /// @param ip a packet that has passed parse(), with this key; of ICMP only an echo request
     Plan plan(const Policy& policy, const FlowKey& key, const std::uint8_t* ip) noexcept;
@@ -68,16 +76,20 @@ class SessionOpener {
     /// Draws fwd's own address and a random port (RFC 6056) for a plan; false if that port is a rule's.
     bool draw_source(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
     void set_translation(const FlowKey& key, net::Endpoint source, Plan& plan) noexcept;
+    Plan plan_by_rule(const Policy& policy, const FlowKey& key, const std::uint8_t* ip,
+                      const ForwardingRule& rule, const MasqueradeSet::Host& client) noexcept;
+    Plan plan_masquerade(const Policy& policy, const FlowKey& key, const std::uint8_t* ip,
+                         const MasqueradeSet::Host& client) noexcept;
     /// Counts a session against its rule's limits; Verdict::forward, or which one is reached.
-    Verdict take_limits(const ForwardingRule& rule, net::Ipv4Address client, Tick now,
-                        bool& source_counted) noexcept;
-    void give_limits_back(const ForwardingRule& rule, net::Ipv4Address client, bool source_counted) noexcept;
+    Verdict take_limits(const Plan& plan, const FlowKey& key, Tick now, Counted& counted) noexcept;
+    void give_limits_back(const Plan& plan, const FlowKey& key, Counted counted) noexcept;
     /// Claims the key of the answers.
     FlowTable::Claim claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
 
     const SharedTables& shared_;
     Reclaimer& reclaimer_;
     ThreadCounters& counters_;
+    Masquerader masquerader_;
     std::array<EvictionQueue, kEvictableCount> queues_;
     unsigned worker_;
     struct Elsewhere {

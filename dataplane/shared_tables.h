@@ -13,6 +13,7 @@
 #include "dataplane/eviction_board.h"
 #include "dataplane/flow_table.h"
 #include "dataplane/link.h"
+#include "dataplane/mapping_table.h"
 #include "dataplane/neighbour_table.h"
 #include "dataplane/policy.h"
 #include "dataplane/rule_counters.h"
@@ -34,16 +35,18 @@ inline PuntNote& punt_note(rte_mbuf& packet) noexcept {
     return *static_cast<PuntNote*>(rte_mbuf_to_priv(&packet));
 }
 
-/// The part of a port plan that full NAT draws its source ports from.
+/// A part of a port plan.
 struct PortRange {
     std::uint16_t first = 1024;
     std::uint16_t last = 65535;
     std::uint32_t size() const noexcept { return std::uint32_t{last} - first + 1; }
+    bool has(net::be16 port) const noexcept { return port.host() >= first && port.host() <= last; }
 };
 
 /// What all workers and control share.
 struct SharedTables {
     FlowTable& flows;
+    MappingTable& mappings;
     NeighbourTable& neighbours;
     RuleCounters& rule_counters;
     EvictionBoard& evictions;
@@ -52,8 +55,17 @@ struct SharedTables {
     const std::atomic<const Policy*>& policy;
     rte_ring* punts = nullptr;  ///< workers to control, which they then ring for
     Bell& control_bell;
-    PortRange masquerade_ports;
+    PortRange masquerade_ports;  ///< of full NAT
+    PortRange outbound_ports;    ///< of masquerades with links' own addresses
     unsigned worker_count = 1;
+
+    /// Whether a port of an own address is for masquerades: where both ranges have it, it belongs to the one
+    /// that lies within the other, else to masquerades.
+    bool is_outbound(net::be16 port) const noexcept {
+        const bool is_within =
+            outbound_ports.first <= masquerade_ports.first && masquerade_ports.last <= outbound_ports.last;
+        return outbound_ports.has(port) && !(is_within && masquerade_ports.has(port));
+    }
 };
 
 }  // namespace fwd::dataplane

@@ -47,6 +47,10 @@ enum class Verdict : std::uint8_t {
     drop_rate_limited,
     drop_rule_full,
     drop_source_full,
+    drop_destination_denied,
+    drop_filtered,
+    drop_mappings_full,
+    drop_host_ports_full,
     drop_not_syn,
     drop_sessions_full,
     drop_ports_used_up,
@@ -122,9 +126,16 @@ inline constexpr std::array<VerdictName, kVerdictCount> kVerdictNames{{
     {Verdict::drop_rate_limited, "rate-limited", "more new sessions a second than the rule's `rate`"},
     {Verdict::drop_rule_full, "rule-full", "the rule has its `max_sessions` already"},
     {Verdict::drop_source_full, "source-full", "the client has its `max_sessions_per_source` already"},
+    {Verdict::drop_destination_denied, "destination-denied",
+     "the masquerade's `to` does not allow this destination"},
+    {Verdict::drop_filtered, "filtered", "from outside to a mapping, which has not sent to that address"},
+    {Verdict::drop_mappings_full, "mappings-full", "mapping table full: raise `mappings`"},
+    {Verdict::drop_host_ports_full, "host-ports-full",
+     "the inside host has its `max_ports_per_host` already"},
     {Verdict::drop_not_syn, "not-syn", "TCP of no live session, and no SYN"},
     {Verdict::drop_sessions_full, "sessions-full", "session table full: raise `sessions`"},
-    {Verdict::drop_ports_used_up, "ports-used-up", "no free source port found: add own addresses"},
+    {Verdict::drop_ports_used_up, "ports-used-up",
+     "no free source port found: add own addresses, or some to the pool"},
     {Verdict::drop_tuple_in_use, "tuple-in-use",
      "another session's answers have these very addresses and ports"},
     {Verdict::drop_session_opening, "session-opening", "another worker is just opening its session"},
@@ -160,6 +171,9 @@ constexpr bool is_refusal(Verdict verdict) noexcept {
         case Verdict::drop_rate_limited:
         case Verdict::drop_rule_full:
         case Verdict::drop_source_full:
+        case Verdict::drop_destination_denied:
+        case Verdict::drop_mappings_full:
+        case Verdict::drop_host_ports_full:
         case Verdict::drop_sessions_full:
         case Verdict::drop_ports_used_up:
         case Verdict::drop_tuple_in_use:

@@ -20,6 +20,7 @@ namespace fwd::dataplane {
 namespace {
 
 constexpr std::uint32_t kBuriedPositions = 1U << 17U;
+constexpr std::uint32_t kBuriedMappings = 1U << 14U;
 constexpr unsigned kParsePrefetch = 4;
 // Lines are asked for in groups with nothing in between: a core waits at a request whose page it has to look
 // up, and does that only for the requests close behind it at the same time. It has about two dozen buffers
@@ -72,8 +73,10 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       clamps_mss_{std::ranges::any_of(shared.links, [](const Link& link) { return link.mss_clamp != 0; })},
       burst_{std::make_unique<Burst>()},
       reclaimer_{shared.flows, kBuriedPositions},
-      opener_{shared, reclaimer_, counters_, config.index},
+      mapping_reclaimer_{shared.mappings, kBuriedMappings},
+      opener_{shared, reclaimer_, mapping_reclaimer_, counters_, config.index},
       sweeper_{shared, reclaimer_, counters_, config.index},
+      mapping_sweeper_{shared, mapping_reclaimer_, config.index},
       fragments_{shared.flows.hash(), counters_} {
     const auto limiter = [](std::uint64_t per_second) { return PuntLimiter{per_second, per_second / 4}; };
     for (std::size_t link = 0; link < shared.links.size(); ++link)
@@ -141,9 +144,11 @@ unsigned Worker::poll(Tsc now) noexcept {
     }
     flush();
     sweeper_.step(*policy_, now);
+    mapping_sweeper_.step(*policy_, now);
     opener_.tidy();
     fragments_.expire(now);
     reclaimer_.drain(2 * (met + kReclaimedSessions));
+    mapping_reclaimer_.drain(4 * (met + kReclaimedSessions));
     return met;
 }
 
@@ -598,7 +603,8 @@ void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     const Link& ingress = shared_.links[parsed.ingress.value];
     if (ingress.ends_ttl(ip)) return refuse(Verdict::drop_ttl_expired);
     if (ingress.hides_hop) take_back_hop(ip);
-    rewrite_icmp_error(ip, parsed.ip_bytes, *key, flow.translation, flow.direction == Direction::reverse);
+    const bool hide = has(shared_.flows.session(flow.session).traits.hidden, flow.direction);
+    rewrite_icmp_error(ip, parsed.ip_bytes, *key, flow.translation, hide);
     emit(parsed, flow, flow.translation.destination, now);
 }
 

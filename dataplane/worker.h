@@ -147,8 +147,10 @@ class Worker {
     Bell bell_;
     ThreadCounters counters_;
     Reclaimer reclaimer_;
+    MappingReclaimer mapping_reclaimer_;
     SessionOpener opener_;
     Sweeper sweeper_;
+    MappingSweeper mapping_sweeper_;
     FragmentTable fragments_;
     std::vector<TxBuffer> tx_;  // by PortIndex
     /// By link, so that a flood at one takes nothing from the others.

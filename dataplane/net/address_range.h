@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <span>
 #include <vector>
 
@@ -16,6 +17,13 @@ struct AddressRange {
     Ipv4Address last;
     friend constexpr auto operator<=>(const AddressRange&, const AddressRange&) noexcept = default;
 };
+
+/// Whether an address is in one of sorted, disjoint ranges; true when there are none.
+inline bool is_in(std::span<const AddressRange> ranges, Ipv4Address address) noexcept {
+    if (ranges.empty()) return true;
+    const auto behind = std::ranges::upper_bound(ranges, address, {}, &AddressRange::first);
+    return behind != ranges.begin() && address <= std::prev(behind)->last;
+}
 
 /// Prefixes as sorted, disjoint ranges.
 inline std::vector<AddressRange> to_ranges(std::span<const Ipv4Prefix> prefixes) {

@@ -89,6 +89,8 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
     dp.sessions = settings_.sessions;
     dp.rule_slots = rule_slots;
     dp.hide_hop = settings_.hide_hop;
+    dp.mappings = settings_.mappings;
+    dp.outbound_ports = {settings_.outbound_port_first, settings_.outbound_port_last};
     dp.masquerade_ports = {settings_.masquerade_port_first, settings_.masquerade_port_last};
     for (unsigned w = 0; w < workers; ++w) dp.worker_lcores.push_back(w + 1);
     std::ranges::fill(dp.secret.bytes, std::uint8_t{0x5a});
@@ -118,7 +120,7 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
                                 neighbour.address, neighbour.mac);
     }
     for (unsigned w = 0; w < workers; ++w) rte_rcu_qsbr_thread_register(dataplane_->flows().qsbr(), w);
-    set_rules(control::format_rules(settings_.rules));
+    set_rules(control::format_rules(settings_.rules) + control::format_masquerades(settings_.masquerades));
     settle();
     for (const auto& device : devices_) device->tx.clear();  // announcements
 }
@@ -335,20 +337,28 @@ void Box::set_timeouts(const control::TimeoutSettings& timeouts) {
 }
 
 void Box::set_rules(const std::string& text) {
-    auto rules = control::parse_rules(text, "rules");
-    if (!rules) fail(rules.error().text());
+    auto both = control::parse_rules_and_masquerades(text, "rules");
+    if (!both) fail(both.error().text());
     // The same rule keeps its id, as in the rule book.
     std::map<std::string, control::RuleId> known;
     for (const auto& [id, rule] : rules_) known.emplace(control::format_rules({rule}), id);
     control::Policies::Rules next;
-    for (control::Rule& rule : *rules) {
+    for (control::Rule& rule : both->rules) {
         const auto same = known.find(control::format_rules({rule}));
         next.emplace(same != known.end() ? same->second : next_rule_++, std::move(rule));
     }
     rules_ = std::move(next);
-    if (auto ready = policies_->prepare_rules(*dataplane_, rules_); !ready) fail(ready.error().text());
+    control::Policies::Masquerades masquerades;
+    for (control::Masquerade& masquerade : both->masquerades) {
+        const auto same = std::ranges::find_if(
+            masquerades_, [&](const auto& row) { return is_same(row.second, masquerade); });
+        masquerades.emplace(same != masquerades_.end() ? same->first : next_rule_++, std::move(masquerade));
+    }
+    masquerades_ = std::move(masquerades);
+    if (auto ready = policies_->prepare_rules(*dataplane_, rules_, masquerades_); !ready)
+        fail(ready.error().text());
     policies_->publish_rules(*dataplane_);
-    neighbours_->set_external_addresses(policies_->external_addresses(rules_));
+    neighbours_->set_external_addresses(policies_->external_addresses(rules_, masquerades_));
 }
 
 void Box::clear_sessions() {

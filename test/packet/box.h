@@ -78,8 +78,10 @@ class Box {
     /// Lets time go by: housekeeping happens as it would.
     void pass(std::chrono::milliseconds time, std::optional<unsigned> sleeping_worker = std::nullopt);
 
-    /// Replaces the rules by those of this text, as `fwdctl export` prints them.
+    /// Replaces rules and masquerades by those of this text, as `fwdctl export` prints them.
     void set_rules(const std::string& text);
+    /// Of masquerades, those held back included.
+    std::uint32_t mappings() const { return dataplane_->mappings().count(); }
     /// As a reload with these timeouts does.
     void set_timeouts(const control::TimeoutSettings& timeouts);
     /// Ends all sessions, as clear-sessions does.
@@ -133,6 +135,7 @@ class Box {
     std::vector<Device*> device_of_link_;
     std::optional<control::Policies> policies_;
     control::Policies::Rules rules_;
+    control::Policies::Masquerades masquerades_;
     control::RuleId next_rule_ = 1;
     std::unique_ptr<dataplane::Dataplane> dataplane_;
     std::unique_ptr<control::Neighbours> neighbours_;

@@ -13,6 +13,7 @@
 #include <functional>
 #include <optional>
 #include <random>
+#include <set>
 #include <thread>
 #include <vector>
 
@@ -733,6 +734,103 @@ TEST(RunningWorkers, BesideControlsReportsAndNeighbours) {
     box.clear_sessions();
     box.pass(10'000ms);
     EXPECT_EQ(box.sessions(), 0);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
+/// Hosts of link "lan" reach the world behind "wan" by fwd's own address there.
+std::string outbound_config(const std::string& more) {
+    return more + R"(
+        sessions = 4096;
+        timeouts = { port_quarantine = 0; };
+        links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.2/24" ]; },
+                  { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; } );
+        routes = ( { prefix = "0.0.0.0/0"; via = "192.0.2.254"; } );
+        neighbours = ( { link = "wan"; address = "192.0.2.254"; mac = "02:00:00:00:00:fe"; } );
+        masquerades = ( { inside = "lan"; } );)";
+}
+
+/// U1, U3, S2: both workers see an inside endpoint's first packets at once, to different peers: it gets one
+/// mapping, and nobody else gets the same.
+TEST(TwoWorkers, WithTheSameNewInsideEndpointsMakeOneMappingOfEach) {
+    constexpr unsigned kEndpoints = 1024;
+    constexpr unsigned kRounds = 131'072 / kSlowdown / kEndpoints;
+    Box box{outbound_config(""), kWorkers};
+    std::array<std::array<std::uint16_t, kEndpoints>, kWorkers> left_with{};
+    box.watch_transmit("wan", [&](std::uint16_t queue, const std::uint8_t* frame) {
+        left_with[queue][read16(frame, kTagOffset)] = read16(frame, kPortsOffset);
+    });
+    unsigned wrong = 0;
+    unsigned lost = 0;
+    RacingOpens{box}.run(
+        kRounds, kEndpoints,
+        [&](Driver& driver, unsigned worker, unsigned round, unsigned i) {
+            if (i == 0) left_with[worker].fill(0);
+            // Those of the rounds before may still be there.
+            const unsigned port = 2000 + round % 3 * kEndpoints + i;
+            Bytes frame = box.to("lan")
+                              .ipv4("10.0.0.7"_ip, worker == 0 ? "198.51.100.7"_ip : "198.51.100.8"_ip)
+                              .tcp(static_cast<std::uint16_t>(port), 80, kSyn)
+                              .bytes();
+            frame[kTagOffset] = static_cast<std::uint8_t>(i >> 8U);
+            frame[kTagOffset + 1] = static_cast<std::uint8_t>(i);
+            driver.put(frame);
+        },
+        [&](unsigned round) {
+            EXPECT_GE(box.mappings(), kEndpoints) << "round " << round;
+            std::set<std::uint16_t> ports;
+            for (unsigned i = 0; i < kEndpoints; ++i) {
+                const auto [a, b] = std::pair{left_with[0][i], left_with[1][i]};
+                if (a == 0 || b == 0) ++lost;
+                if (a != 0 && b != 0 && a != b) ++wrong;
+                ports.insert(std::max(a, b));
+            }
+            EXPECT_EQ(ports.size(), kEndpoints) << "round " << round;
+        });
+    EXPECT_EQ(wrong, 0U);
+    // One that arrives while the other worker is making the mapping is put through once more, and may be
+    // lost.
+    EXPECT_EQ(lost, box.count(Verdict::drop_session_opening) + box.count(Verdict::drop_session_ending));
+    box.pass(3000ms);
+    EXPECT_EQ(box.mappings(), 0U);
+    EXPECT_EQ(box.dataplane().mappings().key_count(), 0U);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
+/// U3, R11: two hosts want more ports than there are, at two workers: each port is given to one.
+TEST(TwoWorkers, WithTooFewExternalPortsGiveEachToOne) {
+    constexpr unsigned kPorts = 64, kEach = 128;
+    constexpr unsigned kRounds = 16'384 / kSlowdown / kEach;
+    Box box{outbound_config("outbound_ports = \"40000-40063\";"), kWorkers};
+    std::array<std::array<std::uint16_t, kPorts>, kWorkers> used{};
+    box.watch_transmit("wan", [&](std::uint16_t queue, const std::uint8_t* frame) {
+        ++used[queue][read16(frame, kPortsOffset) - 40000U];
+    });
+    unsigned given_twice = 0;
+    RacingOpens{box}.run(
+        kRounds, kEach,
+        [&](Driver& driver, unsigned worker, unsigned, unsigned i) {
+            if (i == 0) used[worker].fill(0);
+            driver.put(box.to("lan")
+                           .ipv4(worker == 0 ? "10.0.0.7"_ip : "10.0.0.8"_ip, "198.51.100.7"_ip)
+                           .tcp(static_cast<std::uint16_t>(2000 + i), 80, kSyn)
+                           .bytes());
+        },
+        [&](unsigned round) {
+            unsigned total = 0;
+            for (unsigned port = 0; port < kPorts; ++port) {
+                total += used[0][port] + used[1][port];
+                if (used[0][port] + used[1][port] > 1) ++given_twice;
+            }
+            EXPECT_EQ(box.sessions(), total) << "round " << round;
+            EXPECT_GE(box.mappings(), total) << "round " << round;
+            EXPECT_LE(box.mappings(), kPorts) << "round " << round;
+            EXPECT_GT(total, kPorts / 2) << "round " << round;
+        });
+    EXPECT_EQ(given_twice, 0U);
+    box.pass(3000ms);
+    EXPECT_EQ(box.mappings(), 0U);
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
 }

@@ -48,7 +48,9 @@ CLI::Option* add_argument(CLI::App& app, const Param& param) {
 }  // namespace
 
 Arguments::Arguments(CLI::App& app, std::span<const Param> params) {
-    for (const Param& param : params) arguments_.push_back({&param, add_argument(app, param)});
+    for (const Param& param : params) {
+        if (param.type != ParamType::masquerades) arguments_.push_back({&param, add_argument(app, param)});
+    }
 }
 
 Json Arguments::params() const {
@@ -70,6 +72,8 @@ Json Arguments::params() const {
             case ParamType::string_list:
                 value = option->results();
                 break;
+            case ParamType::masquerades:
+                break;  // no argument
         }
     }
     return params;

@@ -129,6 +129,7 @@ class Run {
             if (!read) return fail(read.error(), kRefused);
             file = std::move(*read);
             params["rules"] = std::move(file->rules);
+            if (!file->masquerades.empty()) params["masquerades"] = std::move(file->masquerades);
         }
         auto client = Client::connect(line_.socket());
         if (!client) return fail(client.error());

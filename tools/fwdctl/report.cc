@@ -84,11 +84,13 @@ std::string from_text(const Json& rule) {
     return (from == "-" || from.empty() ? "" : from + " ") + "not " + not_from;
 }
 
-/// "1000, 10/source, 50/s".
+/// "1000, 10/source, 50/s, 100 ports/host".
 std::string limits_text(const Json& rule) {
     std::vector<std::string> limits;
-    for (const auto& [key, unit] :
-         {std::pair{"max_sessions", ""}, {"max_sessions_per_source", "/source"}, {"rate", "/s"}}) {
+    for (const auto& [key, unit] : {std::pair{"max_sessions", ""},
+                                    {"max_sessions_per_source", "/source"},
+                                    {"rate", "/s"},
+                                    {"max_ports_per_host", " ports/host"}}) {
         if (rule.contains(key)) limits.push_back(cell(rule, key) + unit);
     }
     return limits.empty() ? "-" : fmt::format("{}", fmt::join(limits, ", "));
@@ -122,6 +124,37 @@ std::string report_added_rule(const Json& result) {
     const Json& rule = member(result, "rule");
     return fmt::format("added {}: {} {} to {}, source {}\n", cell(rule, "name"), cell(rule, "protocol"),
                        cell(rule, "external"), cell(rule, "target"), source_text(rule));
+}
+
+std::string or_else(std::string text, const char* otherwise) {
+    return text == "-" ? otherwise : text;
+}
+
+std::string report_masquerades(const Json& result) {
+    Table table{{{"NAME"},
+                 {"INSIDE"},
+                 {"POOL"},
+                 {"TO"},
+                 {"FILTERING"},
+                 {"LIMITS"},
+                 {"ORIGIN"},
+                 {"SESSIONS", Align::right},
+                 {"MAPPINGS", Align::right},
+                 {"PACKETS", Align::right},
+                 {"BYTES", Align::right}}};
+    for (const Json& m : member(result, "masquerades")) {
+        table.add({cell(m, "name"), cell(m, "inside"), or_else(cell(m, "pool"), "own addresses"),
+                   or_else(cell(m, "to"), "anywhere"), cell(m, "filtering"), limits_text(m),
+                   cell(m, "origin"), cell(m, "sessions"), cell(m, "mappings"), cell(m, "packets"),
+                   cell(m, "bytes")});
+    }
+    return table.take_text();
+}
+
+std::string report_added_masquerade(const Json& result) {
+    const Json& m = member(result, "masquerade");
+    return fmt::format("added {}: {} to {} under {}\n", cell(m, "name"), cell(m, "inside"),
+                       or_else(cell(m, "to"), "anywhere"), or_else(cell(m, "pool"), "fwd's own addresses"));
 }
 
 std::string report_ended_rule(const Json& result, const char* how) {
@@ -195,7 +228,7 @@ std::string uptime_text(const Json& seconds) {
 }
 
 std::string report_status(const Json& result) {
-    const std::array<std::pair<const char*, std::string>, 10> lines{{
+    const std::array<std::pair<const char*, std::string>, 12> lines{{
         {"fwdd", fmt::format("{}, process {}", cell(result, "version"), cell(result, "pid"))},
         {"up for", uptime_text(member(result, "uptime_s"))},
         {"configuration", cell(result, "config")},
@@ -204,6 +237,8 @@ std::string report_status(const Json& result) {
         {"workers", cell(result, "workers")},
         {"sessions", fmt::format("{} of {}", cell(result, "sessions"), cell(result, "capacity"))},
         {"rules", cell(result, "rules")},
+        {"masquerades", cell(result, "masquerades")},
+        {"mappings", fmt::format("{} of {}", cell(result, "mappings"), cell(result, "mapping_capacity"))},
         {"hugepages", cell(result, "hugepages")},
         {"memory", cell(result, "memory_mb") + " MB"},
     }};
@@ -341,6 +376,9 @@ std::string report(std::string_view method, const Json& result) {
     if (method == "rule.delete") return report_ended_rule(result, "deleted");
     if (method == "rule.disable") return report_ended_rule(result, "disabled");
     if (method == "rule.enable") return report_enabled_rule(result);
+    if (method == "masquerade.add") return report_added_masquerade(result);
+    if (method == "masquerade.delete") return report_ended_rule(result, "deleted");
+    if (method == "masquerade.list") return report_masquerades(result);
     if (method == "rule.list") return report_rules(result);
     if (method == "rules.export") return cell(result, "text");
     if (method == "link.list") return table_text(kLinkFields, member(result, "links"));

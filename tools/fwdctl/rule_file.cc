@@ -13,6 +13,7 @@
 #include <string_view>
 #include <system_error>
 
+#include "control/masquerade_json.h"
 #include "control/rule_json.h"
 #include "control/settings.h"
 #include "tools/fwdctl/arguments.h"
@@ -45,14 +46,17 @@ Json params_of(const control::Rule& rule) {
 }
 
 Result<RuleFile> parse_libconfig(const std::string& text, const std::string& name) {
-    const auto rules = control::parse_rules(text, name);
-    if (!rules) return tl::unexpected(rules.error());
+    const auto both = control::parse_rules_and_masquerades(text, name);
+    if (!both) return tl::unexpected(both.error());
     RuleFile file;
-    for (const control::Rule& rule : *rules) {
+    for (const control::Rule& rule : both->rules) {
         file.rules.push_back(params_of(rule));
-        file.places.push_back(rule.origin_text.empty()
-                                  ? fmt::format("{}: rules[{}]", name, file.places.size())
-                                  : rule.origin_text);
+        file.places.push_back(fmt::format("{}: rules[{}]", name, file.places.size()));
+    }
+    for (const control::Masquerade& masquerade : both->masquerades) {
+        file.masquerades.push_back(masquerade_params(masquerade));
+        file.masquerade_places.push_back(
+            fmt::format("{}: masquerades[{}]", name, file.masquerade_places.size()));
     }
     return file;
 }
@@ -141,7 +145,8 @@ Result<RuleFile> parse_lines(const std::string& text, const std::string& name) {
 
 Result<RuleFile> parse_rule_file(const std::string& text, const std::string& name) {
     auto file = is_libconfig(text) ? parse_libconfig(text, name) : parse_lines(text, name);
-    if (file && file->rules.empty()) return control::invalid(name, "no rules in it");
+    if (file && file->rules.empty() && file->masquerades.empty())
+        return control::invalid(name, "no rules in it");
     return file;
 }
 
@@ -165,17 +170,18 @@ Result<RuleFile> read_rule_file(const std::string& name) {
 }
 
 Error at_place(Error error, const RuleFile& file) {
-    static constexpr std::string_view kBeginning = "rules[";
-    if (!error.field.starts_with(kBeginning)) return error;
+    const bool of_masquerade = error.field.starts_with("masquerades[");
+    if (!of_masquerade && !error.field.starts_with("rules[")) return error;
+    const std::vector<std::string>& places = of_masquerade ? file.masquerade_places : file.places;
     std::size_t index = 0;
     const char* end = error.field.data() + error.field.size();
-    const auto number = std::from_chars(error.field.data() + kBeginning.size(), end, index);
-    if (number.ec != std::errc{} || number.ptr == end || *number.ptr != ']' || index >= file.places.size()) {
+    const auto number = std::from_chars(error.field.data() + error.field.find('[') + 1, end, index);
+    if (number.ec != std::errc{} || number.ptr == end || *number.ptr != ']' || index >= places.size()) {
         return error;
     }
     std::string key{number.ptr + 1, end};
     if (key.starts_with('.')) key.erase(0, 1);
-    error.field = key.empty() ? file.places[index] : file.places[index] + ": " + key;
+    error.field = key.empty() ? places[index] : places[index] + ": " + key;
     return error;
 }
 

@@ -11,11 +11,14 @@ namespace fwd::fwdctl {
 /// Rules as the parameter `rules` of rules.add, and where each one stood ("rules.txt:12").
 struct RuleFile {
     control::Json rules = control::Json::array();
-    std::vector<std::string> places;
+    control::Json masquerades = control::Json::array();
+    std::vector<std::string> places;  ///< of rules
+    std::vector<std::string> masquerade_places;
 };
 
-/// Reads rules in libconfig syntax (`rules = ( ... );`, as `fwdctl export` writes it), or one on each line
-/// with the arguments of add-rule. `name` stands for the text in messages. An error's field is FILE:LINE.
+/// Reads rules and masquerades in libconfig syntax (`rules = ( ... ); masquerades = ( ... );`, as `fwdctl
+/// export` writes it), or one on each line with the arguments of add-rule. `name` stands for the text in
+/// messages. An error's field is FILE:LINE.
 control::Result<RuleFile> parse_rule_file(const std::string& text, const std::string& name);
 
 /// The same from a file, or from standard input if its name is "-".

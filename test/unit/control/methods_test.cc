@@ -25,6 +25,8 @@ Json right_value(const Param& param) {
         case ParamType::rules:
             return Json::array(
                 {{{"protocol", "tcp"}, {"external", "10.0.0.3:80"}, {"target", "10.0.0.4:80"}}});
+        case ParamType::masquerades:
+            return Json::array({{{"inside", "lan"}}});
     }
     return nullptr;
 }
@@ -48,7 +50,8 @@ bool is_right(const Param& param, const Json& value) {
                        return item.is_string() && item.get<std::string>().size() <= 2048;
                    });
         case ParamType::rules:
-            return false;
+        case ParamType::masquerades:
+            return value.is_array() && value.empty();  // of the two lists one may be
     }
     return false;
 }
@@ -199,6 +202,8 @@ TEST(Methods, ErrorInAListOfRulesNamesTheRule) {
     params["rules"][1]["runtime"] = true;  // stands beside the list
     EXPECT_EQ(check_params(add, params).error().field, "rules[1]");
     params["rules"] = Json::array();
+    EXPECT_TRUE(check_params(add, params));  // there is a masquerade
+    params.erase("masquerades");
     EXPECT_EQ(check_params(add, params).error().text(),
               "rules: got an empty list, want a list of at least one rule");
 }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "control/masquerade_json.h"
 #include "control/methods.h"
 #include "control/rule_book.h"
 #include "control/rule_json.h"
@@ -57,7 +58,10 @@ class PlainOperations : public control::Operations {
     }
     Result<Json> add_rules(const Json& params) override {
         return control::rules_from_json(params)
-            .and_then([&](std::vector<control::Rule> rules) { return book_.add(std::move(rules)); })
+            .and_then([&](std::vector<control::Rule> rules) {
+                return control::masquerades_from_json(params).and_then(
+                    [&](auto masquerades) { return book_.add(std::move(rules), std::move(masquerades)); });
+            })
             .map([](const std::vector<control::RuleId>& ids) {
                 return Json{{"added", ids.size()}};
             });
@@ -77,10 +81,29 @@ class PlainOperations : public control::Operations {
             return Json{{"disabled", book_.rules().at(id).name}, {"sessions_kept", 0}};
         });
     }
+    Result<Json> add_masquerade(const Json& params) override {
+        return control::masquerade_from_json(params)
+            .and_then([&](control::Masquerade masquerade) { return book_.add(std::move(masquerade)); })
+            .map([&](control::RuleId id) {
+                return Json{{"masquerade", masquerade_json(book_.masquerades().at(id))}};
+            });
+    }
+    Result<Json> delete_masquerade(const Json& params) override {
+        return book_.remove_masquerade(params.at("name").get<std::string>()).map([](const auto& masquerade) {
+            return Json{{"deleted", masquerade.name}, {"sessions_kept", 0}};
+        });
+    }
+    Result<Json> list_masquerades(const Json&) override {
+        Json rows = Json::array();
+        for (const auto& [id, masquerade] : book_.masquerades()) rows.push_back(masquerade_json(masquerade));
+        return Json{{"masquerades", std::move(rows)}};
+    }
     Result<Json> export_rules(const Json&) override {
         std::vector<control::Rule> rules;
         for (const auto& [id, rule] : book_.rules()) rules.push_back(rule);
-        return Json{{"text", control::format_rules(rules)}};
+        std::vector<control::Masquerade> masquerades;
+        for (const auto& [id, masquerade] : book_.masquerades()) masquerades.push_back(masquerade);
+        return Json{{"text", control::format_rules(rules) + control::format_masquerades(masquerades)}};
     }
     Result<Json> list_rules(const Json&) override {
         Json rules = Json::array();
@@ -151,6 +174,14 @@ class PlainOperations : public control::Operations {
     int commits = 0;
 
  private:
+    static Json masquerade_json(const control::Masquerade& masquerade) {
+        Json json = control::masquerade_to_json(masquerade);
+        json["mappings"] = 3;
+        json["packets"] = 11;
+        json["bytes"] = 50600;
+        json["sessions"] = 1;
+        return json;
+    }
     static Json rule_json(const control::Rule& rule) {
         Json json = control::rule_to_json(rule);
         json["source_effective"] = "masquerade";

@@ -162,9 +162,9 @@ TEST_F(RuleStoreTest, ForeignDatabaseIsRefusedAndLeftAlone) {
 
 TEST_F(RuleStoreTest, NewerDatabaseIsRefusedAndLeftAlone) {
     open();
-    sql("PRAGMA user_version = 4");
+    sql("PRAGMA user_version = 5");
     EXPECT_EQ(open_error(),
-              "state/rules.db: written by a newer fwd (version 4 of the database, this fwd knows 3): "
+              "state/rules.db: written by a newer fwd (version 5 of the database, this fwd knows 4): "
               "install that fwd, or choose another state directory");
 }
 
@@ -264,7 +264,7 @@ TEST_F(RuleStoreTest, OfTheVersionBeforeItIsTakenOver) {
         "    link TEXT, external TEXT NOT NULL, target TEXT NOT NULL, source TEXT NOT NULL,"
         "    prefixes TEXT NOT NULL) STRICT;"
         "INSERT INTO rule SELECT id, name, protocol, link, external, target, source, prefixes FROM new;"
-        "DROP TABLE new; PRAGMA user_version = 1");
+        "DROP TABLE new; DROP TABLE masquerade; PRAGMA user_version = 1");
     {
         const auto store = open();
         EXPECT_EQ(store->load()->size(), 3U);
@@ -306,7 +306,7 @@ TEST_F(RuleStoreTest, OfVersionTwoItIsTakenOver) {
     ) STRICT;
     INSERT INTO rule SELECT id, name, protocol, link, external, target, source, prefixes, not_prefixes, balance,
         limits FROM new;
-    DROP TABLE new; PRAGMA user_version = 2)");
+    DROP TABLE new; DROP TABLE masquerade; PRAGMA user_version = 2)");
     {
         const auto store = open();
         ASSERT_EQ(store->load()->size(), 3U);

@@ -237,9 +237,9 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
     expect_messages({
         {kLan + "worker = 2;\n", "fwd.conf:2: worker: unknown key, did you mean 'workers'?"},
         {kLan + "state_dir = \"/x\";\n",
-         "fwd.conf:2: state_dir: unknown key, want one of workers, sessions, idle, hugepages, socket, "
-         "state_directory, log_level, masquerade_ports, ttl, timeouts, translation_log, links, "
-         "routes, neighbours, rules"},
+         "fwd.conf:2: state_dir: unknown key, want one of workers, sessions, mappings, idle, hugepages, "
+         "socket, state_directory, log_level, masquerade_ports, outbound_ports, ttl, timeouts, "
+         "translation_log, links, routes, neighbours, rules, masquerades"},
         {kLan + "timeouts = {\nudp_unaswered = 1; };\n",
          "fwd.conf:3: timeouts.udp_unaswered: unknown key, did you mean 'udp_unanswered'?"},
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},

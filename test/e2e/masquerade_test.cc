@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Hosts inside reach the world, and what is inside by its external address, with the kernel's own TCP and
+// UDP. "server" is the host inside, "client" is the world.
+#include <fmt/format.h>
+
+#include "test/e2e/lab.h"
+
+namespace fwd::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+class MasqueradeLab : public LabTest {
+ protected:
+    void SetUp() override {
+        LabTest::SetUp();
+        up({.topology = "two-arm"});
+    }
+    void start_world_server() {
+        world_.push_back(start("client", "python3 -u -m http.server 8000 --bind 192.0.2.10"));
+        ASSERT_TRUE(world_.back().says("Serving"));
+    }
+    std::vector<Process> world_;
+};
+
+/// U1, R3: curl from inside; the world sees fwd's address, then one of the pool, and never the host's.
+TEST_F(MasqueradeLab, InsideReachesTheWorldByTcp) {
+    ASSERT_NO_FATAL_FAILURE(start_world_server());
+    EXPECT_NE(exec("server", "curl -s -m 2 http://192.0.2.10:8000/").status, 0);
+    fwdctl("add-masquerade lan");
+    EXPECT_EQ(exec("server", "curl -s -m 5 -o /dev/null http://192.0.2.10:8000/").status, 0);
+    EXPECT_TRUE(world_.back().says("192.0.2.1 - - "));
+    fwdctl("delete-masquerade masquerade-lan --existing kill");
+    fwdctl("add-masquerade 10.0.0.0/24 --pool 192.0.2.77 --name pool");
+    EXPECT_EQ(exec("server", "curl -s -m 5 -o /dev/null http://192.0.2.10:8000/").status, 0);
+    EXPECT_TRUE(world_.back().says("192.0.2.77 - - "));
+    const Json listed = fwdctl("list-masquerades")["masquerades"];
+    ASSERT_EQ(listed.size(), 1U);
+    EXPECT_EQ(listed[0]["sessions"], 1);
+    EXPECT_EQ(listed[0]["mappings"], 1);
+    EXPECT_EQ(sessions().at(0)["rule"], "pool");
+    expect_every_packet_accounted_for();
+}
+
+/// U8: two peers that have learned of each other's addresses: the one outside gets in once the other has
+/// sent.
+TEST_F(MasqueradeLab, UdpHoleIsPunched) {
+    fwdctl("add-masquerade lan");
+    Socket inside = udp("server");
+    Socket outside = udp("client");
+    ASSERT_TRUE(outside.bind({"192.0.2.10", 4000}));
+    ASSERT_TRUE(inside.bind({"10.0.0.4", 5000}));
+    ASSERT_TRUE(inside.connect({"192.0.2.10", 4000}));
+    ASSERT_TRUE(inside.send("hello"));
+    ASSERT_TRUE(eventually([&] { return !sessions().empty(); }));
+    const std::string source = sessions().at(0)["source"];
+    const auto port = static_cast<std::uint16_t>(std::stoi(source.substr(source.find(':') + 1)));
+    EXPECT_EQ(source.substr(0, source.find(':')), "192.0.2.1");
+    ASSERT_TRUE(outside.connect({"192.0.2.1", port}));
+    EXPECT_EQ(outside.receive(), "hello");
+    ASSERT_TRUE(outside.send("and back"));
+    EXPECT_EQ(inside.receive(), "and back");
+    ASSERT_TRUE(inside.send("again"));
+    EXPECT_EQ(outside.receive(), "again");
+    expect_every_packet_accounted_for();
+}
+
+/// I4: traceroute from inside sees the way, its answers being ICMP errors about masqueraded sessions.
+TEST_F(MasqueradeLab, TracerouteFromInsideArrives) {
+    fwdctl("add-masquerade lan");
+    const Finished trace = exec("server", "traceroute -n -q 1 -N 1 -w 2 -m 4 -U -p 5353 192.0.2.10");
+    EXPECT_NE(trace.output.find(" 1  10.0.0.1"), std::string::npos) << trace.output;
+    EXPECT_NE(trace.output.find(" 2  192.0.2.10"), std::string::npos) << trace.output;
+}
+
+/// U9, T8: a host inside reaches a server inside by its external address, and is seen by its own.
+TEST_F(MasqueradeLab, InsideServerIsReachedByItsExternalAddress) {
+    ASSERT_NO_FATAL_FAILURE(start_web_server());
+    fwdctl("add-masquerade lan");
+    add_rule("tcp 192.0.2.3:80 10.0.0.4:8080 --name web");
+    EXPECT_EQ(exec("server", "curl -s -m 5 http://192.0.2.3/who").output, "192.0.2.1 asked 10.0.0.4:8080");
+    EXPECT_EQ(get("http://192.0.2.3/who").output, "192.0.2.10 asked 10.0.0.4:8080");
+    EXPECT_EQ(get("http://192.0.2.3/").output, kPage);
+    expect_every_packet_accounted_for();
+}
+
+/// A masquerade is durable, and exported in a form that is read again.
+TEST_F(MasqueradeLab, IsBackAfterARestart) {
+    fwdctl("add-masquerade lan --to 192.0.2.0/24 --filtering endpoint-independent --max-ports-per-host 9");
+    const std::string before = try_fwdctl("export").output;
+    EXPECT_NE(before.find("masquerades = ("), std::string::npos) << before;
+    ASSERT_NO_FATAL_FAILURE(kill_fwdd());
+    ASSERT_NO_FATAL_FAILURE(start_fwdd());
+    EXPECT_EQ(try_fwdctl("export").output, before);
+    fwdctl("delete-masquerade masquerade-lan");
+    write_file(files() / "rules.conf", before);
+    EXPECT_EQ(fwdctl("add-rules " + (files() / "rules.conf").string())["added"], 1);
+    EXPECT_EQ(try_fwdctl("export").output, before);
+}
+
+}  // namespace
+}  // namespace fwd::test

@@ -1,0 +1,490 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Hosts inside reach the world under external addresses: mappings, who is let in by them, how long they last,
+// and what happens when they run out.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <set>
+
+#include "test/packet/outbound.h"
+
+namespace fwd::test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::SizeIs;
+using namespace std::chrono_literals;
+
+const std::string kHome = R"({ name = "home"; inside = "lan"; })";
+const auto kSomePool =
+    R"({ name = "home"; inside = "lan"; pool = [ "192.0.2.7", "203.0.113.9", "192.0.2.5" ]; })";
+
+class MasqueradeTest : public ::testing::Test {
+ protected:
+    void use(const std::string& masquerades, const std::string& more = "") {
+        box_.emplace(masqueraded(masquerades, more));
+        out_.emplace(*box_);
+    }
+    std::optional<Seen> udp(std::uint16_t port, net::Endpoint to, net::Ipv4Address host = kHost) {
+        return out_->udp(endpoint(host, port), to);
+    }
+    void SetUp() override { use(kHome); }
+    void TearDown() override { box_->expect_every_packet_accounted_for(); }
+
+    std::optional<Box> box_;
+    std::optional<Outbound> out_;
+};
+
+TEST_F(MasqueradeTest, PacketsLeaveUnderTheLinksOwnAddressAndAnswersComeBack) {
+    const auto sent = box_->exchange(
+        "lan", box_->to("lan").from(kHostMac).ipv4(kHost, kPeer).udp(5000, 53).payload("q"), "wan");
+    ASSERT_THAT(sent, SizeIs(1));
+    const Seen seen = look_into(sent[0]);
+    EXPECT_EQ(sent[0], from_fwd(*box_, "wan", kRouterMac)
+                           .ipv4(kWanAddress, kPeer)
+                           .ttl(63)
+                           .udp(seen.source.port.host(), 53)
+                           .payload("q")
+                           .frame());
+    EXPECT_THAT(
+        box_->exchange("wan",
+                       box_->to("wan").ipv4(kPeer, kWanAddress).udp(53, seen.source.port.host()).payload("a"),
+                       "lan"),
+        ElementsAre(
+            from_fwd(*box_, "lan", kHostMac).ipv4(kPeer, kHost).ttl(63).udp(53, 5000).payload("a").frame()));
+}
+
+/// U1: whomever an endpoint inside talks to, it is the same one outside.
+TEST_F(MasqueradeTest, MappingIsEndpointIndependent) {
+    const auto first = udp(5000, endpoint(kPeer, 53));
+    ASSERT_TRUE(first);
+    for (const auto& to : {endpoint(kPeer, 54), endpoint(kStranger, 53), endpoint("203.0.113.77"_ip, 9)})
+        EXPECT_EQ(udp(5000, to)->source, first->source);
+    EXPECT_NE(udp(5001, endpoint(kPeer, 53))->source, first->source);
+    EXPECT_EQ(box_->mappings(), 2);
+}
+
+/// U1: TCP as well.
+TEST_F(MasqueradeTest, MappingOfTcpIsEndpointIndependent) {
+    const auto first = out_->tcp(endpoint(kHost, 5000), endpoint(kPeer, 80));
+    const auto second = out_->tcp(endpoint(kHost, 5000), endpoint(kStranger, 443));
+    ASSERT_TRUE(first && second);
+    EXPECT_EQ(first->source, second->source);
+}
+
+/// U2, R3: a host keeps to one address of the pool, with every port and protocol; all addresses are used.
+TEST_F(MasqueradeTest, HostKeepsToOneAddressOfAPool) {
+    use(kSomePool);
+    std::set<net::Ipv4Address> used;
+    for (std::uint32_t host = 10; host < 60; ++host) {
+        const auto address = net::Ipv4Address::from_host((10U << 24U) + host);
+        std::set<net::Ipv4Address> of_host;
+        for (std::uint16_t port = 1024; port < 1030; ++port) {
+            of_host.insert(udp(port, endpoint(kPeer, 53), address)->source.address);
+            of_host.insert(out_->tcp(endpoint(address, port), endpoint(kPeer, 80))->source.address);
+        }
+        EXPECT_THAT(of_host, SizeIs(1));
+        used.merge(of_host);
+    }
+    EXPECT_THAT(used, ::testing::UnorderedElementsAre("192.0.2.7"_ip, "203.0.113.9"_ip, "192.0.2.5"_ip));
+}
+
+/// R3: fwd answers ARP for the addresses of a pool, on their segment alone.
+TEST_F(MasqueradeTest, PoolIsFwdsOwnByArp) {
+    use(kSomePool);
+    const auto ask = [&](const char* link, net::Ipv4Address target) {
+        return box_->exchange(
+            link, box_->to(link).from(kRouterMac).arp(1, kRouterMac, "192.0.2.254"_ip, {}, target), link);
+    };
+    EXPECT_THAT(ask("wan", "192.0.2.7"_ip), SizeIs(1));
+    EXPECT_THAT(ask("wan", "192.0.2.8"_ip), SizeIs(0));
+    EXPECT_THAT(ask("lan", "192.0.2.7"_ip), SizeIs(0));
+}
+
+/// U3, T7: two inside endpoints never have the same external port, whatever they talk to.
+TEST_F(MasqueradeTest, NoPortIsGivenToTwo) {
+    use(kHome, "outbound_ports = \"40000-40199\";");
+    std::map<net::Endpoint, unsigned> used;
+    for (std::uint16_t port = 2000; port < 2060; ++port) {
+        for (const auto host : {kHost, kOtherHost}) ++used[udp(port, endpoint(kPeer, port), host)->source];
+    }
+    EXPECT_THAT(used, SizeIs(120));
+}
+
+/// R15: ports are not one after the other. RFC 4787 REQ-4: even stays even, odd stays odd.
+TEST_F(MasqueradeTest, PortsAreRandomAndKeepTheirParity) {
+    unsigned near = 0;
+    std::uint16_t last = 0;
+    for (std::uint16_t port = 2000; port < 2100; ++port) {
+        const std::uint16_t external = udp(port, endpoint(kPeer, 53))->source.port.host();
+        EXPECT_EQ(external % 2, port % 2);
+        EXPECT_GE(external, 32768);
+        if (std::abs(external - last) < 16) ++near;
+        last = external;
+    }
+    EXPECT_LT(near, 10);
+}
+
+/// R16: a port is nobody else's because the rules have changed.
+TEST_F(MasqueradeTest, MappingsSurviveAReload) {
+    const auto before = udp(5000, endpoint(kPeer, 53));
+    box_->set_rules(
+        "rules = ( { protocol = \"udp\"; external = \"192.0.2.3:9\"; target = \"10.0.0.4:9\"; } ); "
+        "masquerades = (" +
+        kHome + ");");
+    box_->settle();
+    box_->take("wan");
+    EXPECT_EQ(udp(5000, endpoint(kStranger, 53))->source, before->source);
+    EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 53), before->source));
+}
+
+/// U8: whom the host has sent to may answer from any port; nobody else gets in.
+TEST_F(MasqueradeTest, FilteringIsAddressDependent) {
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    const auto in = out_->udp_back(endpoint(kPeer, 4444), external);
+    ASSERT_TRUE(in);
+    EXPECT_EQ(in->source, endpoint(kPeer, 4444));
+    EXPECT_EQ(in->destination, endpoint(kHost, 5000));
+    EXPECT_EQ(udp(5000, endpoint(kPeer, 4444))->source, external);
+    EXPECT_FALSE(out_->udp_back(endpoint(kStranger, 53), external));
+    EXPECT_EQ(box_->count(Verdict::drop_filtered), 1);
+    udp(5000, endpoint(kStranger, 99));
+    EXPECT_TRUE(out_->udp_back(endpoint(kStranger, 53), external));
+}
+
+/// U8: by option everybody gets in.
+TEST_F(MasqueradeTest, FilteringIsEndpointIndependentByOption) {
+    use(R"({ inside = "lan"; filtering = "endpoint-independent"; })");
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    const auto in = out_->udp_back(endpoint(kStranger, 7), external);
+    ASSERT_TRUE(in);
+    EXPECT_EQ(in->destination, endpoint(kHost, 5000));
+    EXPECT_EQ(udp(5000, endpoint(kStranger, 7))->source, external);
+    EXPECT_FALSE(out_->udp_back(endpoint(kStranger, 7), endpoint(kWanAddress, 1)));
+}
+
+/// T2: a connection is opened from outside too, and one that both open at once.
+TEST_F(MasqueradeTest, TcpIsOpenedFromEitherSideOrBoth) {
+    const auto host = endpoint(kHost, 5000);
+    const auto external = out_->tcp(host, endpoint(kPeer, 80))->source;
+    EXPECT_EQ(out_->tcp_back(endpoint(kPeer, 80), external, kSyn)->destination, host);
+    EXPECT_TRUE(out_->tcp(host, endpoint(kPeer, 80), kSyn | kAck));
+    EXPECT_TRUE(out_->tcp_back(endpoint(kPeer, 80), external, kSyn | kAck));
+    EXPECT_EQ(out_->tcp_back(endpoint(kPeer, 99), external, kSyn)->destination, host);
+    EXPECT_EQ(out_->tcp(host, endpoint(kPeer, 99), kSyn | kAck)->source, external);
+    EXPECT_TRUE(out_->tcp_back(endpoint(kPeer, 99), external, kAck));
+    EXPECT_FALSE(out_->tcp_back(endpoint(kPeer, 98), external, kAck));
+    EXPECT_EQ(box_->sessions(), 2);
+}
+
+/// U5: five minutes from the last packet on, though its session is long gone.
+TEST_F(MasqueradeTest, MappingLastsFiveMinutes) {
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    box_->pass(290s);
+    EXPECT_EQ(box_->sessions(), 0);
+    EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 53), external));
+    box_->pass(290s);
+    EXPECT_EQ(udp(5000, endpoint(kStranger, 53))->source, external);
+    box_->pass(310s);
+    EXPECT_FALSE(out_->udp_back(endpoint(kStranger, 53), external));
+    box_->pass(125s);
+    EXPECT_EQ(box_->mappings(), 0);
+    EXPECT_EQ(box_->dataplane().mappings().key_count(), 0);
+    box_->expect_no_record_lost();
+}
+
+/// U6: packets of either side keep a session alive, by option those from inside alone.
+TEST_F(MasqueradeTest, InboundPacketsRefreshUnlessSwitchedOff) {
+    for (const bool inbound : {true, false}) {
+        use(inbound ? kHome : R"({ inside = "lan"; inbound_refresh = false; })");
+        const auto external = udp(5000, endpoint(kPeer, 53))->source;
+        out_->udp_back(endpoint(kPeer, 53), external);
+        for (int i = 0; i < 4; ++i) {
+            box_->pass(200s);
+            EXPECT_EQ(out_->udp_back(endpoint(kPeer, 53), external).has_value(), inbound || i == 0) << i;
+        }
+        udp(5000, endpoint(kPeer, 53));
+        box_->pass(200s);
+        EXPECT_TRUE(udp(5000, endpoint(kPeer, 53)));
+        box_->expect_every_packet_accounted_for();
+    }
+}
+
+/// R8: for two minutes an external port is nobody's but its last owner's.
+TEST_F(MasqueradeTest, PortIsHeldBackAfterUse) {
+    use(kHome, "outbound_ports = \"40000-40000\";");
+    udp(5000, endpoint(kPeer, 53));
+    box_->pass(303s);
+    EXPECT_EQ(box_->sessions(), 0);
+    EXPECT_FALSE(udp(5000, endpoint(kPeer, 53), kOtherHost));
+    EXPECT_EQ(box_->count(Verdict::drop_ports_used_up), 1);
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 53)));
+    box_->pass(303s);
+    EXPECT_FALSE(udp(5000, endpoint(kPeer, 53), kOtherHost));
+    box_->pass(121s);
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 53), kOtherHost));
+}
+
+/// R8: after a clean end of TCP it is free.
+TEST_F(MasqueradeTest, PortOfClosedTcpIsFreeAtOnce) {
+    use(kHome, "outbound_ports = \"40000-40000\";");
+    const auto external = out_->tcp(endpoint(kHost, 5000), endpoint(kPeer, 80))->source;
+    out_->tcp_back(endpoint(kPeer, 80), external, kSyn | kAck);
+    out_->tcp(endpoint(kHost, 5000), endpoint(kPeer, 80), kAck);
+    out_->tcp(endpoint(kHost, 5000), endpoint(kPeer, 80), kFin | kAck);
+    out_->tcp_back(endpoint(kPeer, 80), external, kFin | kAck);
+    out_->tcp(endpoint(kHost, 5000), endpoint(kPeer, 80), kAck);
+    EXPECT_FALSE(out_->tcp(endpoint(kOtherHost, 5000), endpoint(kPeer, 80)));
+    box_->pass(248s);
+    EXPECT_EQ(box_->sessions(), 0);
+    EXPECT_TRUE(out_->tcp(endpoint(kOtherHost, 5000), endpoint(kPeer, 80)));
+}
+
+/// R4: a host has no more ports than it may have, and others have theirs.
+TEST_F(MasqueradeTest, HostHasItsLimitOfPorts) {
+    use(R"({ inside = "lan"; max_ports_per_host = 3; })");
+    for (std::uint16_t port = 5000; port < 5003; ++port) EXPECT_TRUE(udp(port, endpoint(kPeer, 53)));
+    EXPECT_FALSE(udp(5003, endpoint(kPeer, 53)));
+    EXPECT_EQ(box_->count(Verdict::drop_host_ports_full), 1);
+    EXPECT_TRUE(udp(5002, endpoint(kStranger, 53)));
+    EXPECT_TRUE(udp(5003, endpoint(kPeer, 53), kOtherHost));
+    box_->pass(430s);
+    EXPECT_TRUE(udp(5003, endpoint(kPeer, 53)));
+}
+
+/// R5: a host has no more sessions than it may have; those from outside are its own as well.
+TEST_F(MasqueradeTest, HostHasItsLimitOfSessions) {
+    use(R"({ inside = "lan"; max_sessions_per_source = 2; })");
+    const auto external = udp(5000, endpoint(kPeer, 1))->source;
+    EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 2), external));
+    EXPECT_FALSE(udp(5000, endpoint(kPeer, 3)));
+    EXPECT_FALSE(out_->udp_back(endpoint(kPeer, 4), external));
+    EXPECT_EQ(box_->count(Verdict::drop_source_full), 2);
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 3), kOtherHost));
+    box_->pass(125s);
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 3)));
+    EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 4), external));
+    EXPECT_FALSE(udp(5000, endpoint(kPeer, 5)));
+}
+
+/// R11: out of ports, what is new is dropped and counted; what is there does not notice.
+TEST_F(MasqueradeTest, OutOfPortsLiveSessionsGoOn) {
+    use(kHome, "outbound_ports = \"40000-40003\";");
+    std::vector<net::Endpoint> externals;
+    for (std::uint16_t port = 5000; port < 5004; ++port)
+        externals.push_back(udp(port, endpoint(kPeer, 53))->source);
+    for (std::uint16_t port = 6000; port < 6010; ++port) EXPECT_FALSE(udp(port, endpoint(kPeer, 53)));
+    EXPECT_EQ(box_->count(Verdict::drop_ports_used_up), 10);
+    for (std::uint16_t i = 0; i < 4; ++i) {
+        EXPECT_EQ(out_->udp_back(endpoint(kPeer, 53), externals[i])->destination, endpoint(kHost, 5000 + i));
+        EXPECT_EQ(udp(5000 + i, endpoint(kStranger, 53))->source, externals[i]);
+    }
+    EXPECT_EQ(box_->mappings(), 4);
+}
+
+/// R11: the same when the table of mappings is full.
+TEST_F(MasqueradeTest, OutOfMappingsLiveSessionsGoOn) {
+    use(kHome, "mappings = 16;");
+    const auto first = udp(2000, endpoint(kPeer, 53))->source;
+    unsigned refused = 0;
+    for (std::uint16_t port = 2001; port < 2030; ++port) refused += udp(port, endpoint(kPeer, 53)) ? 0 : 1;
+    EXPECT_EQ(box_->count(Verdict::drop_mappings_full), refused);
+    EXPECT_EQ(refused, 14);
+    EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 53), first));
+    box_->pass(430s);
+    EXPECT_EQ(box_->mappings(), 0);
+    EXPECT_TRUE(udp(2029, endpoint(kPeer, 53)));
+}
+
+/// U11: with thousands of mappings and a full session table an endpoint is treated as without them.
+TEST_F(MasqueradeTest, LoadChangesNoBehaviour) {
+    use(kHome, "mappings = 4096;");
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    EXPECT_FALSE(out_->udp_back(endpoint(kStranger, 53), external));
+    for (std::uint32_t n = 0; n < 6000; ++n) {
+        const auto host = net::Ipv4Address::from_host((10U << 24U) + 32 + n % 150);
+        box_->put_many("lan", box_->to("lan")
+                                  .ipv4(host, net::Ipv4Address::from_host((198U << 24U) + n))
+                                  .udp(static_cast<std::uint16_t>(1024 + n / 150 % 20), 53));
+        if (n % 512 == 0) box_->settle();
+    }
+    box_->settle();
+    box_->take("wan");
+    EXPECT_GT(box_->sessions(), 3000);
+    EXPECT_GT(box_->mappings(), 2900);
+    EXPECT_EQ(udp(5000, endpoint(kPeer, 53))->source, external);
+    EXPECT_EQ(udp(5000, endpoint(kPeer, 54))->source, external);
+    EXPECT_EQ(out_->udp_back(endpoint(kPeer, 55), external)->destination, endpoint(kHost, 5000));
+    EXPECT_FALSE(out_->udp_back(endpoint(kStranger, 53), external));
+}
+
+/// A rule's external port comes first: it is never drawn, and the rule's packets find the rule.
+TEST_F(MasqueradeTest, PortsOfRulesAreNotDrawn) {
+    use(kHome, "outbound_ports = \"40000-40003\";");
+    box_->set_rules(
+        "rules = ( { protocol = \"udp\"; external = \"192.0.2.1:40000-40002\"; target = "
+        "\"10.0.0.5:1-3\"; } ); masquerades = (" +
+        kHome + ");");
+    EXPECT_EQ(udp(5001, endpoint(kPeer, 53))->source, endpoint(kWanAddress, 40003));
+    EXPECT_FALSE(udp(5000, endpoint(kPeer, 53)));
+    EXPECT_EQ(out_->udp_back(endpoint(kPeer, 53), endpoint(kWanAddress, 40001))->destination,
+              endpoint(kOtherHost, 2));
+}
+
+/// Full NAT of rules takes no port that masquerades may need.
+TEST_F(MasqueradeTest, FullNatAndMasqueradeHavePortsOfTheirOwn) {
+    use(kHome, "masquerade_ports = \"40000-40003\"; outbound_ports = \"40002-40005\";");
+    box_->set_rules(
+        "rules = ( { protocol = \"udp\"; external = \"10.0.0.9:53\"; target = \"198.51.100.7:53\"; "
+        "source = \"masquerade\"; } ); masquerades = (" +
+        kHome + ");");
+    std::set<std::uint16_t> full_nat;
+    for (std::uint16_t port = 1; port < 40; ++port) {
+        if (const auto seen = udp(port, endpoint("10.0.0.9"_ip, 53)))
+            full_nat.insert(seen->source.port.host());
+    }
+    std::set<std::uint16_t> outbound;
+    for (std::uint16_t port = 1; port < 40; ++port) {
+        if (const auto seen = udp(port, endpoint(kPeer, 99))) outbound.insert(seen->source.port.host());
+    }
+    EXPECT_THAT(full_nat, ElementsAre(40000, 40001));
+    EXPECT_THAT(outbound, ElementsAre(40002, 40003, 40004, 40005));
+}
+
+TEST_F(MasqueradeTest, OnlyListedDestinationsAreReached) {
+    use(R"({ inside = "lan"; to = [ "198.51.100.7/32", "203.0.113.0/24" ]; })");
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 53)));
+    EXPECT_TRUE(udp(5000, endpoint("203.0.113.200"_ip, 53)));
+    EXPECT_FALSE(udp(5000, endpoint(kStranger, 53)));
+    EXPECT_EQ(box_->count(Verdict::drop_destination_denied), 1);
+}
+
+/// The most specific hosts decide, and what they may not reach they reach by no other masquerade.
+TEST_F(MasqueradeTest, MostSpecificHostsWin) {
+    use(R"({ inside = "lan"; }, { name = "some"; inside = "10.0.0.4/32"; pool = [ "192.0.2.9" ]; to = [ "198.51.100.7/32" ]; },
+           { name = "more"; inside = "10.0.0.4/32"; pool = [ "192.0.2.10" ]; to = [ "203.0.113.0/24" ]; })");
+    EXPECT_EQ(udp(5000, endpoint(kPeer, 53))->source.address, "192.0.2.9"_ip);
+    EXPECT_EQ(udp(5000, endpoint("203.0.113.1"_ip, 53))->source.address, "192.0.2.10"_ip);
+    EXPECT_FALSE(udp(5000, endpoint(kStranger, 53)));
+    EXPECT_EQ(udp(5000, endpoint(kStranger, 53), kOtherHost)->source.address, kWanAddress);
+}
+
+/// P5: nobody outside is taken for a host inside, also where that is behind a router; and nobody inside for
+/// one outside.
+TEST_F(MasqueradeTest, SpoofedInsideSourcesAreDropped) {
+    box_.emplace(R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; } );
+        routes = ( { prefix = "0.0.0.0/0"; via = "192.0.2.254"; }, { prefix = "10.7.0.0/16"; via = "10.0.0.4"; } );
+        rules = ( { protocol = "udp"; external = "192.0.2.3:53"; target = "10.0.0.4:53"; } );
+        neighbours = ( { link = "wan"; address = "192.0.2.254"; mac = "02:00:00:00:00:fe"; } );
+        masquerades = ( { inside = "lan"; } );)");
+    out_.emplace(*box_);
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 53), "10.7.1.1"_ip));
+    box_->put("wan", box_->to("wan").ipv4("10.7.1.1"_ip, "192.0.2.3"_ip).udp(5000, 53));
+    box_->put("wan", box_->to("wan").ipv4("10.7.1.1"_ip, kPeer).udp(5000, 53));
+    box_->put("lan", box_->to("lan").ipv4(kPeer, kStranger).udp(5000, 53));
+    box_->settle();
+    EXPECT_EQ(box_->count(Verdict::drop_martian), 2);
+    EXPECT_EQ(box_->count(Verdict::drop_no_rule), 1);
+    EXPECT_EQ(box_->sessions(), 1);
+}
+
+/// What is inside, and fwd itself, are not the world.
+TEST_F(MasqueradeTest, NothingButTheWorldIsReached) {
+    EXPECT_FALSE(udp(5000, endpoint(kWanAddress, 53)));
+    EXPECT_FALSE(udp(5000, endpoint(kLanAddress, 53)));
+    EXPECT_FALSE(udp(5000, endpoint(kOtherHost, 53)));
+    EXPECT_FALSE(out_->udp_back(endpoint(kPeer, 53), endpoint(kHost, 5000)));
+    EXPECT_EQ(box_->count(Verdict::drop_no_rule), 4);
+    EXPECT_EQ(box_->sessions(), 0);
+    EXPECT_FALSE(out_->tcp(endpoint(kHost, 5000), endpoint(kPeer, 80), kAck));
+    EXPECT_EQ(box_->count(Verdict::drop_not_syn), 1);
+    EXPECT_EQ(box_->mappings(), 0);
+}
+
+/// I4, U12, T10: an error from a router in the world reaches the host with its own addresses in it, and ends
+/// nothing.
+TEST_F(MasqueradeTest, ErrorFromOutsideReachesTheHost) {
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    const std::uint16_t port = external.port.host();
+    EXPECT_THAT(
+        box_->exchange(
+            "wan",
+            box_->to("wan")
+                .ipv4("203.0.113.77"_ip, kWanAddress)
+                .icmp(11, 0)
+                .payload(packet().ipv4(kWanAddress, kPeer).ttl(1).udp(port, 53).payload("out").ip_bytes()),
+            "lan"),
+        ElementsAre(from_fwd(*box_, "lan", kHostMac)
+                        .ipv4("203.0.113.77"_ip, kHost)
+                        .ttl(63)
+                        .icmp(11, 0)
+                        .payload(packet().ipv4(kHost, kPeer).ttl(1).udp(5000, 53).payload("out").ip_bytes())
+                        .frame()));
+    EXPECT_EQ(udp(5000, endpoint(kStranger, 53))->source, external);
+    EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 53), external));
+}
+
+/// I5: an error from inside comes from the external address.
+TEST_F(MasqueradeTest, ErrorFromInsideComesFromTheExternalAddress) {
+    const std::uint16_t port = udp(5000, endpoint(kPeer, 53))->source.port.host();
+    out_->udp_back(endpoint(kPeer, 53), endpoint(kWanAddress, port));
+    for (const auto from : {kHost, "10.0.0.77"_ip}) {
+        EXPECT_THAT(
+            box_->exchange(
+                "lan",
+                box_->to("lan")
+                    .ipv4(from, kPeer)
+                    .icmp(3, 3)
+                    .payload(packet().ipv4(kPeer, kHost).ttl(63).udp(53, 5000).payload("back").ip_bytes()),
+                "wan"),
+            ElementsAre(
+                from_fwd(*box_, "wan", kRouterMac)
+                    .ipv4(kWanAddress, kPeer)
+                    .ttl(63)
+                    .icmp(3, 3)
+                    .payload(
+                        packet().ipv4(kPeer, kWanAddress).ttl(63).udp(53, port).payload("back").ip_bytes())
+                    .frame()));
+    }
+}
+
+/// I1, I2: echo goes out under an external identifier, one for each host that uses the same; the answer comes
+/// back under the host's, also more than a minute later.
+TEST_F(MasqueradeTest, EchoIsMasqueradedByIdentifier) {
+    const auto identifier_of = [](const Frame& frame) {
+        return frame.bytes.at(38) << 8U | frame.bytes.at(39);
+    };
+    std::set<unsigned> identifiers;
+    for (const auto& [host, mac] : {std::pair{kHost, kHostMac}, {kOtherHost, kOtherHostMac}}) {
+        const auto sent = box_->exchange(
+            "lan", box_->to("lan").from(mac).ipv4(host, kPeer).icmp(8, 0, 77U << 16U | 1U).payload("ping"),
+            "wan");
+        ASSERT_THAT(sent, SizeIs(1));
+        const auto id = static_cast<std::uint32_t>(identifier_of(sent[0]));
+        identifiers.insert(id);
+        EXPECT_EQ(sent[0], from_fwd(*box_, "wan", kRouterMac)
+                               .ipv4(kWanAddress, kPeer)
+                               .ttl(63)
+                               .icmp(8, 0, id << 16U | 1U)
+                               .payload("ping")
+                               .frame());
+        box_->pass(61s);
+        EXPECT_THAT(
+            box_->exchange(
+                "wan", box_->to("wan").ipv4(kPeer, kWanAddress).icmp(0, 0, id << 16U | 1U).payload("ping"),
+                "lan"),
+            ElementsAre(from_fwd(*box_, "lan", mac)
+                            .ipv4(kPeer, host)
+                            .ttl(63)
+                            .icmp(0, 0, 77U << 16U | 1U)
+                            .payload("ping")
+                            .frame()));
+    }
+    EXPECT_THAT(identifiers, SizeIs(2));
+}
+
+}  // namespace
+}  // namespace fwd::test
