@@ -143,7 +143,7 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules,
             return refused(place_of(rule, "name"), fmt::format("got {} twice", in_quotes(rule.name)));
         }
     }
-    // First out with the old ones: a new rule may have the address of one that goes.
+    // First out with the old ones: a new rule may have the address of one that goes, or its name.
     Reloaded result;
     std::vector<RuleId> gone;
     for (const auto& [id, rule] : rules_) {
@@ -156,10 +156,16 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules,
         result.ended.emplace_back(id, *changes_.back().before);
         pause.step();
     }
-    result.removed = gone.size();
+    result.removed =
+        gone.size() + std::erase_if(masquerades_, [&](const auto& row) {
+            const auto same = [&](const Masquerade& other) { return is_same(row.second, other); };
+            return row.second.origin == RuleOrigin::config_file &&
+                   std::ranges::none_of(config_masquerades, same);
+        });
 
     const auto refuse = [&](const Rule& rule, Error error) {
         undo_to(before);
+        restore_masquerades(masquerades_before);
         error.field = place_of(rule, error.field);
         return tl::unexpected(std::move(error));
     };
@@ -333,6 +339,27 @@ Result<void> RuleBook::check_beside_pools(const Rule& rule) const {
     return {};
 }
 
+Result<void> RuleBook::check_beside_targets(const Masquerade& masquerade) const {
+    if (masquerade.pool.empty()) return {};
+    std::vector<net::Ipv4Address> pool = masquerade.pool;
+    std::ranges::sort(pool);
+    // Disabled rules as well: to enable one asks nothing of the masquerades.
+    for (const auto& [id, rule] : rules_) {
+        for (const Target& target : rule.targets) {
+            const net::Ipv4Address address = target.endpoint.address;
+            if (!std::ranges::binary_search(pool, address)) continue;
+            const auto at = std::ranges::find(masquerade.pool, address) - masquerade.pool.begin();
+            return refused(
+                fmt::format("pool[{}]", at),
+                fmt::format("got {}, the host that rule {}{} forwards to; want an address that no "
+                            "other host has",
+                            to_text(address), in_quotes(rule.name),
+                            rule.origin_text.empty() ? "" : fmt::format(" ({})", rule.origin_text)));
+        }
+    }
+    return {};
+}
+
 Result<void> RuleBook::put_new(Masquerade masquerade) {
     if (masquerade.name.empty()) masquerade.name = free_name(masquerade);
     if (masquerades_.size() >= Masquerade::kMost) {
@@ -346,15 +373,7 @@ Result<void> RuleBook::put_new(Masquerade masquerade) {
         return refused("name", fmt::format("got {}, the name of a rule; want a name of its own",
                                            in_quotes(masquerade.name)));
     }
-    for (std::size_t i = 0; i < masquerade.pool.size(); ++i) {
-        if (const std::string rule = claims_.forwarding_to(masquerade.pool[i]); !rule.empty()) {
-            return refused(
-                fmt::format("pool[{}]", i),
-                fmt::format("got {}, the host that {} forwards to; want an address that no other host "
-                            "has",
-                            to_text(masquerade.pool[i]), rule));
-        }
-    }
+    if (auto ok = check_beside_targets(masquerade); !ok) return ok;
     masquerades_.emplace(++last_id_, std::move(masquerade));
     ++revision_;
     return {};
@@ -391,12 +410,6 @@ Result<void> RuleBook::reload_masquerades(std::vector<Masquerade> wanted, Reload
         const std::string place = it->origin_text.empty() ? "name" : it->origin_text + ": name";
         return refused(place, fmt::format("got {} twice", in_quotes(it->name)));
     }
-    const auto same = [&](const Masquerade& a) {
-        return [&a](const Masquerade& b) { return is_same(a, b); };
-    };
-    result.removed += std::erase_if(masquerades_, [&](const auto& row) {
-        return row.second.origin == RuleOrigin::config_file && std::ranges::none_of(wanted, same(row.second));
-    });
     for (Masquerade& masquerade : wanted) {
         const auto known = find_masquerade(masquerade.name);
         if (known && is_same(masquerades_.at(*known), masquerade)) {

@@ -108,6 +108,7 @@ class RuleBook {
     void restore_masquerades(Masquerades before);
     /// Whether a host that a rule forwards to has an address of a pool, for which fwd answers ARP.
     Result<void> check_beside_pools(const Rule& rule) const;
+    Result<void> check_beside_targets(const Masquerade& masquerade) const;
     Result<void> reload_masquerades(std::vector<Masquerade> wanted, Reloaded& result);
 
     Topology topology_;

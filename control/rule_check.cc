@@ -107,11 +107,6 @@ Result<void> RuleClaims::check_hosts(const Rule& rule, const Topology& topology)
     return {};
 }
 
-std::string RuleClaims::forwarding_to(net::Ipv4Address address) const {
-    const auto found = targets_.find(address);
-    return found == targets_.end() ? std::string{} : reference(*found->second.begin());
-}
-
 std::string RuleClaims::reference(const std::string& name) const {
     const std::string& origin = names_.find(name)->second;
     return fmt::format("rule {}{}", in_quotes(name), origin.empty() ? "" : fmt::format(" ({})", origin));

@@ -37,8 +37,6 @@ class RuleClaims {
     /// Refused, with both names and nothing changed, when another rule has the name or the endpoint, or the
     /// target in the way that is said above.
     Result<void> add(const Rule& rule, const Topology& topology);
-    /// The rule that forwards to a host next to fwd with this address: "rule 'web'"; empty when none does.
-    std::string forwarding_to(net::Ipv4Address address) const;
     /// Gives back what add() took for this rule in the same topology.
     void remove(const Rule& rule, const Topology& topology);
 

@@ -200,9 +200,7 @@ Result<void> RuleStore::open_database() {
     if (!std::filesystem::exists(file_, code)) {
         if (auto ok = create_database(); !ok) return ok;
     }
-    const auto version = check_header();
-    if (!version) return tl::unexpected(version.error());
-
+    if (auto ok = check_header(); !ok) return ok;
     if (const int opened = sqlite3_open_v2(file_.c_str(), &database_,
                                            SQLITE_OPEN_READWRITE | SQLITE_OPEN_EXRESCODE, nullptr);
         opened != SQLITE_OK) {
@@ -225,9 +223,16 @@ Result<void> RuleStore::open_database() {
     Statement check{database_, "PRAGMA integrity_check(1)"};
     if (const int step = check.next(); step != SQLITE_ROW) return failure(step);
     if (check.text(0) != "ok") return damaged(std::string{check.text(0)});
-    if (*version == kVersion) return {};
+    // Not the header's version: an upgrade before a crash is in the log alone.
+    std::uint32_t version = 0;
+    {
+        Statement stored{database_, "PRAGMA user_version"};
+        if (const int step = stored.next(); step != SQLITE_ROW) return failure(step);
+        version = static_cast<std::uint32_t>(stored.integer(0));
+    }
+    if (auto ok = check_version(version); !ok || version == kVersion) return ok;
     std::string upgrade = "BEGIN IMMEDIATE;";
-    for (std::uint32_t from = *version; from < kVersion; ++from) upgrade += kUpgrades[from - 1];
+    for (std::uint32_t from = version; from < kVersion; ++from) upgrade += kUpgrades[from - 1];
     upgrade += fmt::format("PRAGMA user_version = {}; COMMIT", kVersion);
     const int upgraded = sqlite3_exec(database_, upgrade.c_str(), nullptr, nullptr, nullptr);
     if (upgraded != SQLITE_OK) return failure(upgraded);
@@ -269,7 +274,7 @@ Result<void> RuleStore::create_database() {
 }
 
 /// Looks at the file before SQLite does, which might repair or change what is not fwd's.
-Result<std::uint32_t> RuleStore::check_header() const {
+Result<void> RuleStore::check_header() const {
     const std::string name = file_.string();
     const FileDescriptor file{::open(file_.c_str(), O_RDONLY | O_NONBLOCK | O_CLOEXEC)};
     if (!file.valid()) return system_error("cannot open " + name);
@@ -287,15 +292,18 @@ Result<std::uint32_t> RuleStore::check_header() const {
         return refused(name,
                        "an SQLite database, but not of fwd: move it away, or choose another state directory");
     }
-    const std::uint32_t version = read_be32(&header[kVersionOffset]);
+    return check_version(read_be32(&header[kVersionOffset]));
+}
+
+Result<void> RuleStore::check_version(std::uint32_t version) const {
     if (version > kVersion) {
-        return refused(name,
+        return refused(file_.string(),
                        fmt::format("written by a newer fwd (version {} of the database, this fwd knows {}): "
                                    "install that fwd, or choose another state directory",
                                    version, kVersion));
     }
     if (version == 0) return damaged(fmt::format("version {} of the database does not exist", version));
-    return version;
+    return {};
 }
 
 Result<std::vector<Rule>> RuleStore::load() {

@@ -48,7 +48,8 @@ class RuleStore {
 
     Result<void> open_directory();
     Result<void> create_database();
-    Result<std::uint32_t> check_header() const;  ///< the database's version
+    Result<void> check_header() const;
+    Result<void> check_version(std::uint32_t version) const;
     Result<void> open_database();
     int write_changes(std::span<const std::string> deleted, std::span<const Rule* const> added,
                       std::span<const Rule* const> switched);

@@ -322,8 +322,8 @@ FlowCounts FlowTable::counts(FlowPosition position) noexcept {
 
 void FlowTable::spill_counts(Flow& record) noexcept {
     std::uint64_t word = record.counts.load(std::memory_order_relaxed);
-    // Another worker that carries the same flow may have seen it, too.
-    if ((word & ((1U << Flow::kPacketBits) - 1)) != 0 ||
+    // Another worker that carries the same flow may have seen it, too, and been here.
+    if (word == 0 || (word & ((1U << Flow::kPacketBits) - 1)) != 0 ||
         !record.counts.compare_exchange_strong(word, 0, std::memory_order_relaxed)) {
         return;
     }

@@ -12,6 +12,7 @@ namespace fwd::dataplane {
 namespace {
 
 constexpr int kPortProbes = 64;
+constexpr int kAddressProbes = 8;  // of a protocol without ports: only fwd's own address can differ
 constexpr int kEvictionTries = 256;
 constexpr int kTidiedEntries = 8;
 constexpr unsigned kEntryPrefetch = 8;
@@ -250,7 +251,8 @@ void SessionOpener::give_limits_back(const Plan& plan, const FlowKey& key, Count
 FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {
     FlowTable::Claim claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
     if (!plan.full_nat) return claim;
-    for (int probe = 1; probe < kPortProbes && claim.outcome == FlowTable::Claim::Outcome::taken; ++probe) {
+    const int probes = has_ports(key.protocol) ? kPortProbes : kAddressProbes;
+    for (int probe = 1; probe < probes && claim.outcome == FlowTable::Claim::Outcome::taken; ++probe) {
         if (draw_source(policy, key, plan)) claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
     }
     return claim;

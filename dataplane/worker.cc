@@ -622,16 +622,17 @@ void Worker::drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept {
 
 void Worker::refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept {
     const Link& link = shared_.links[parsed.ingress.value];
-    if (link.refuses_by_icmp && is_refusal(verdict) && limiters_of(parsed.ingress).refusals.allow(now)) {
+    const bool tcp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::tcp);
+    const bool is_nobodys = tcp && verdict == Verdict::drop_no_rule;
+    const auto opens = [&] {
+        return TcpFlags{parsed.ip[net::header_bytes(parsed.ip) + net::kTcpFlagsOffset - net::kIpv4Bytes]}
+            .opens();
+    };
+    if (link.refuses_by_icmp && is_refusal(verdict) && (!is_nobodys || opens()) &&
+        limiters_of(parsed.ingress).refusals.allow(now)) {
         // The packet itself is dropped and counted under its reason, whoever is told.
-        PuntNote note = note_about(parsed, Verdict::punt_refused, parsed.ingress);
-        const bool tcp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::tcp);
-        if (tcp && verdict == Verdict::drop_no_rule) {
-            note.why = Verdict::punt_syn_refused;
-            if (!TcpFlags{parsed.ip[net::header_bytes(parsed.ip) + net::kTcpFlagsOffset - net::kIpv4Bytes]}
-                     .opens())
-                return drop(parsed.packet, verdict, parsed.ingress);
-        }
+        PuntNote note = note_about(parsed, is_nobodys ? Verdict::punt_syn_refused : Verdict::punt_refused,
+                                   parsed.ingress);
         constexpr std::uint16_t kMostQuoted = 576;  // of an error, RFC 1812, section 4.3.2.3
         note.l3_bytes = std::min(note.l3_bytes, kMostQuoted);
         if (rte_mbuf* copy = rte_pktmbuf_copy(parsed.packet, parsed.packet->pool, 0,

@@ -61,8 +61,11 @@ KernelNat::KernelNat(const std::string& ruleset) {
     set("ipv4/ip_forward", "1");
     set("ipv4/conf/all/rp_filter", "1");
     set("ipv4/icmp_ratelimit", "0");
-    set("ipv4/icmp_msgs_per_sec", "1000000");
-    set("ipv4/icmp_msgs_burst", "100000");
+    // Older kernels have these for the whole machine alone.
+    if (access("/proc/sys/net/ipv4/icmp_msgs_per_sec", F_OK) == 0) {
+        set("ipv4/icmp_msgs_per_sec", "1000000");
+        set("ipv4/icmp_msgs_burst", "100000");
+    }
     feed("nft -f -", ruleset);
     // As fwd: no session begins in the middle, and whether a segment is in the window is the hosts' business.
     set("netfilter/nf_conntrack_tcp_loose", "0");

@@ -17,7 +17,12 @@ class MasqueradeLab : public LabTest {
         up({.topology = "two-arm"});
     }
     void start_world_server() {
-        world_.push_back(start("client", "python3 -u -m http.server 8000 --bind 192.0.2.10"));
+        // Not http.server itself, which asks DNS for the address's name first.
+        world_.push_back(start(
+            "client",
+            R"py(python3 -u -c "import http.server as h, socketserver as s)py"
+            R"py(; w = s.TCPServer(('192.0.2.10', 8000), h.SimpleHTTPRequestHandler); print('Serving'))py"
+            R"py(; w.serve_forever()")py"));
         ASSERT_TRUE(world_.back().says("Serving"));
     }
     std::vector<Process> world_;

@@ -62,7 +62,6 @@ TEST_F(ReloadTest, OfAHundredThousandRulesUnderTraffic) {
         "seconds for a reload of 100 000 rules: half changed {:.2f} and {:.2f}, all changed "
         "{:.2f}, none changed {:.2f}\n",
         half, all, back, same);
-    EXPECT_LT(std::max({half, all, back, same}), 30.0);
 
     // The last one ties with another: nothing changes.
     std::string bad = rules(kRules);

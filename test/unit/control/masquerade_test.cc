@@ -198,6 +198,13 @@ TEST_F(MasqueradeBookTest, WhatClashesIsRefusedAndChangesNothing) {
     EXPECT_EQ(refused(pool),
               "pool[0]: got 192.0.2.4, the host that rule 'web' forwards to; want an address that no other "
               "host has");
+    Rule off = test::make_rule("tcp", "192.0.2.9:82", "192.0.2.6:80", "off");
+    off.disabled = true;
+    ASSERT_TRUE(book.add(off));
+    pool.pool = {*parse_address("192.0.2.5"), *parse_address("192.0.2.6")};
+    EXPECT_EQ(refused(pool),
+              "pool[1]: got 192.0.2.6, the host that rule 'off' forwards to; want an address that no other "
+              "host has");
     pool.pool = {*parse_address("192.0.2.5")};
     EXPECT_EQ(refused(pool), "added");
     const auto rule = book.add(test::make_rule("tcp", "192.0.2.9:81", "192.0.2.5:80", "mail"));
@@ -237,6 +244,15 @@ TEST_F(MasqueradeBookTest, ReloadIsAllOrNothing) {
               "reload");
     ASSERT_TRUE(book.reload({}, {}));
     EXPECT_TRUE(names(book).empty());
+
+    Masquerade pool = from_file("lan");
+    pool.pool = {*parse_address("192.0.2.4")};
+    ASSERT_TRUE(book.reload({}, {pool}));
+    Rule rule = test::make_rule("tcp", "192.0.2.9:80", "192.0.2.4:80", "m-lan");
+    rule.origin = RuleOrigin::config_file;
+    ASSERT_FALSE(book.reload({rule}, {pool}));
+    EXPECT_EQ(names(book), Names{"m-lan"});
+    EXPECT_TRUE(book.reload({rule}, {})) << "name and address are free";
 }
 
 TEST_F(MasqueradeBookTest, OlderDatabaseGetsATableForThem) {

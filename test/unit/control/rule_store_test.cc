@@ -322,6 +322,21 @@ TEST_F(RuleStoreTest, OfVersionTwoItIsTakenOver) {
     EXPECT_TRUE(rules->back().disabled);
 }
 
+/// A crash after an upgrade leaves it in the log, and the version before in the file's header.
+TEST_F(RuleStoreTest, UpgradeThatIsInTheLogAloneIsNotDoneAgain) {
+    ASSERT_TRUE(add(*open(), many_rules(2)));
+    sql("DROP TABLE masquerade; PRAGMA user_version = 3");
+    std::map<std::string, std::string> at_the_crash;
+    {
+        const auto store = open();
+        ASSERT_EQ(store->load()->size(), 2U);
+        at_the_crash = files();
+    }
+    ASSERT_TRUE(at_the_crash.contains("rules.db-wal"));
+    for (const auto& [name, bytes] : at_the_crash) base_.write("state/" + name, bytes);
+    EXPECT_EQ(open()->load()->size(), 2U);
+}
+
 TEST_F(RuleStoreTest, WithoutItsTableItIsDamaged) {
     ASSERT_TRUE(add(*open(), many_rules(1)));
     sql("DROP TABLE rule");
