@@ -88,6 +88,19 @@ TEST_F(WholeAddress, ProtocolsWithoutPortsAreKnownByTheirAddresses) {
     box_.expect_every_packet_accounted_for();
 }
 
+/// U14, P3: a fragment without ports is known as the whole is, and IP options stay where they are.
+TEST_F(WholeAddress, FragmentsAndOptionsAreNotInTheWayOfTunnels) {
+    const Bytes content{0, 0, 0x08, 0, 1, 2, 3, 4};
+    for (const std::uint16_t fragment : {0x0002, 0x2000, 0x0001}) {
+        expect_forwarded(from_client().protocol(kGre, content).fragment(fragment),
+                         to_inside().protocol(kGre, content).fragment(fragment));
+    }
+    expect_answered(from_inside().protocol(kGre, content).ip_options({1, 1, 1, 1}),
+                    to_client().protocol(kGre, content).ip_options({1, 1, 1, 1}));
+    EXPECT_EQ(box_.sessions(), 1U);
+    box_.expect_every_packet_accounted_for();
+}
+
 TEST_F(WholeAddress, WhatNoRuleAndNoSessionExplainsIsDropped) {
     EXPECT_THAT(box_.exchange("lan", from_inside().protocol(kGre, Bytes(8)), "wan"), IsEmpty());
     box_.exchange("wan", box_.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic).protocol(kGre, Bytes(8)),
