@@ -77,8 +77,8 @@ class SourceCounts {
     static constexpr std::uint64_t kCountMask = kMostSessions;
     struct alignas(64) Line : std::array<std::atomic<std::uint64_t>, kPerLine> {};
 
-    /// 2^64 by the golden ratio: its multiples by less than 2^32 lie more than 2^25 apart, so what is left of the
-    /// product still tells all clients of a rule apart.
+    /// 2^64 by the golden ratio: its multiples by less than 2^32 lie more than 2^25 apart, so what is left of
+    /// the product still tells all clients of a rule apart.
     static std::uint64_t key_of(std::uint32_t slot, net::Ipv4Address client) noexcept {
         return (std::uint64_t{slot} << 32U | client.value.host()) * 0x9e3779b97f4a7c15U >> kCountBits;
     }
