@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""flood.py INTERFACE MAC tcp|udp ADDRESS PORT SECONDS: SYNs, or UDP datagrams, of ever other made-up sources."""
+"""flood.py INTERFACE MAC tcp|udp ADDRESS PORT SECONDS RATE: SYNs, or UDP datagrams, of ever other made-up sources.
+
+RATE: packets a second, 0 for as many as the machine gives.
+"""
 
 import socket
 import struct
@@ -8,7 +11,7 @@ import time
 
 FRAMES = 100_000  # different ones; then they come again
 
-interface, mac, protocol, address, port, seconds = sys.argv[1:]
+interface, mac, protocol, address, port, seconds, rate = sys.argv[1:]
 destination = socket.inet_aton(address)
 number = {"tcp": 6, "udp": 17}[protocol]
 
@@ -37,8 +40,12 @@ wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 wire.bind((interface, 0))
 frames = [frame(n) for n in range(FRAMES)]
 print("flooding", flush=True)
-sent, end = 0, time.monotonic() + float(seconds)
-while time.monotonic() < end:
+start = time.monotonic()
+sent, end = 0, start + float(seconds)
+while (now := time.monotonic()) < end:
+    if int(rate) and sent > int(rate) * (now - start):
+        time.sleep(0.001)
+        continue
     for n in range(sent, sent + 100):
         try:
             wire.send(frames[n % FRAMES])

@@ -63,8 +63,8 @@ std::string Process::output() const {
     return text;
 }
 
-bool Process::says(const std::string& text) const {
-    for (const auto end = std::chrono::steady_clock::now() + 10s; std::chrono::steady_clock::now() < end;) {
+bool Process::says(const std::string& text, std::chrono::milliseconds time) const {
+    for (const auto end = std::chrono::steady_clock::now() + time; std::chrono::steady_clock::now() < end;) {
         if (output().find(text) != std::string::npos) return true;
         std::this_thread::sleep_for(10ms);
     }

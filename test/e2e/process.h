@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <string>
@@ -26,8 +27,8 @@ class Process {
 
     /// What it has said so far.
     std::string output() const;
-    /// Waits for this text in what it says; false after 10 seconds without.
-    bool says(const std::string& text) const;
+    /// Waits for this text in what it says; false without it within the time.
+    bool says(const std::string& text, std::chrono::milliseconds time = std::chrono::seconds{10}) const;
     bool is_running();
 
     Finished wait();
