@@ -113,19 +113,20 @@ TEST_F(FwdctlTest, EveryCommandWorksAsTextAndAsJson) {
             return rule["name"] == "echo" && rule["sessions"] == 12 && rule["packets"] == 24;
         });
     }));
-    // timeout(1) says 124 when it had to stop it.
-    const Finished watched =
-        run({"sh", "-c",
-             fmt::format("timeout 2.5 {} --socket {} stats --watch",
-                         build_file("tools/fwdctl/fwdctl").string(), lab_file("fwd.sock").string())});
-    EXPECT_EQ(watched.status, 124);
-    EXPECT_NE(watched.output.find("/S"), std::string::npos)
-        << "rates from the second round on: " << watched.output;
-    const Finished stream =
-        run({"sh", "-c",
-             fmt::format("timeout 1.5 {} --json --socket {} stats --watch",
-                         build_file("tools/fwdctl/fwdctl").string(), lab_file("fwd.sock").string())});
-    EXPECT_TRUE(Json::parse(stream.output.substr(0, stream.output.find('\n')), nullptr, false).is_object());
+    const auto watch = [](const Command& options) {
+        Command command{build_file("tools/fwdctl/fwdctl"), "--socket", lab_file("fwd.sock")};
+        command.insert(command.end(), options.begin(), options.end());
+        command.insert(command.end(), {"stats", "--watch"});
+        return Process{command};
+    };
+    Process watched = watch({});
+    EXPECT_TRUE(watched.says("/S")) << "rates from the second round on: " << watched.output();
+    EXPECT_TRUE(watched.is_running());
+    EXPECT_EQ(watched.stop().status, 128 + SIGTERM);
+    Process stream = watch({"--json"});
+    EXPECT_TRUE(stream.says("\n"));
+    const std::string lines = stream.stop().output;
+    EXPECT_TRUE(Json::parse(lines.substr(0, lines.find('\n')), nullptr, false).is_object());
 
     EXPECT_EQ(fwdctl("clear-sessions --rule dns")["cleared"], 3);
     EXPECT_TRUE(eventually([&] { return sessions().size() == 12; }));

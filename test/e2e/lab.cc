@@ -55,9 +55,11 @@ http {{
 
 Wire Capture::stop() {
     // Until nothing more comes: tcpdump has a buffer.
-    for (std::uintmax_t before = ~std::uintmax_t{0}; before != std::filesystem::file_size(file_);) {
-        before = std::filesystem::file_size(file_);
-        std::this_thread::sleep_for(200ms);
+    std::uintmax_t before = ~std::uintmax_t{0};
+    for (int same = 0; same < 4; std::this_thread::sleep_for(150ms)) {
+        const std::uintmax_t now = std::filesystem::file_size(file_);
+        same = now == before ? same + 1 : 0;
+        before = now;
     }
     tcpdump_.stop(SIGINT);
     return read_capture(file_);

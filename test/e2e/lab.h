@@ -123,7 +123,7 @@ std::filesystem::path build_file(const std::string& name);
 
 /// Waits for a condition; false if it does not come true within the time.
 template <typename Condition>
-bool eventually(Condition condition, std::chrono::milliseconds time = std::chrono::seconds{10}) {
+bool eventually(Condition condition, std::chrono::milliseconds time = std::chrono::seconds{60}) {
     const auto end = std::chrono::steady_clock::now() + time;
     while (!condition()) {
         if (std::chrono::steady_clock::now() > end) return false;

@@ -28,8 +28,9 @@ class Process {
     /// What it has said so far.
     std::string output() const;
     /// Waits for this text in what it says; false without it within the time.
-    bool says(const std::string& text, std::chrono::milliseconds time = std::chrono::seconds{10}) const;
+    bool says(const std::string& text, std::chrono::milliseconds time = std::chrono::seconds{60}) const;
     bool is_running();
+    pid_t pid() const { return pid_; }
 
     Finished wait();
     Finished stop(int signal = SIGTERM);

@@ -122,7 +122,7 @@ TEST_P(ProgramsTest, DnsAnswersByUdpAndLongOnesByTcp) {
               5353));
     add_rule(fmt::format("tcp+udp {}:53 10.0.0.4:5353", nobody()));
     const auto dig = [&](const std::string& words) {
-        return exec("client", fmt::format("dig +short +tries=1 +time=5 @{} {}", nobody(), words)).output;
+        return exec("client", fmt::format("dig +short +tries=1 +time=30 @{} {}", nobody(), words)).output;
     };
     EXPECT_EQ(dig("www.test"), "198.51.100.80\n");
     EXPECT_EQ(dig("+tcp www.test"), "198.51.100.80\n");
@@ -134,7 +134,7 @@ TEST_P(ProgramsTest, DnsAnswersByUdpAndLongOnesByTcp) {
 /// T5: nobody types for longer than a session lives, and the keepalives of ssh are what it lives by. An hour
 /// of idleness at the scale of the timeout.
 TEST_P(LongProgramsTest, SshStaysConnectedWhileNobodyTypes) {
-    ASSERT_NO_FATAL_FAILURE(start_network("timeouts = { tcp_established = 2; };\n"));
+    ASSERT_NO_FATAL_FAILURE(start_network("timeouts = { tcp_established = 10; };\n"));
     exec("server", fmt::format("mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N '' -f {0}; ssh-keygen -q -t "
                                "ed25519 -N '' -f {1}",
                                file("host"), file("user")));
@@ -147,15 +147,16 @@ TEST_P(LongProgramsTest, SshStaysConnectedWhileNobodyTypes) {
     add_rule(fmt::format("tcp {}:22 10.0.0.4:2200", nobody()));
     const auto ssh = [&](int keepalive) {
         return fmt::format(
-            "timeout 8 ssh -F none -i {} -o BatchMode=yes -o StrictHostKeyChecking=no "
-            "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ServerAliveInterval={} root@{} "
-            "'echo begin; sleep 5; echo end'",
+            "timeout 60 ssh -F none -i {} -o BatchMode=yes -o StrictHostKeyChecking=no "
+            "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ServerAliveCountMax=60 -o "
+            "ServerAliveInterval={} root@{} "
+            "'echo begin; sleep 25; echo end'",
             file("user"), keepalive, nobody());
     };
     // Without keepalives it does not: what the test shows is not a timeout that is too long.
     Process silent = start("client", ssh(0));
     EXPECT_EQ(exec("client", ssh(1)).output, "begin\nend\n");
-    EXPECT_EQ(silent.wait().output, "begin\n");
+    EXPECT_EQ(silent.stop().output, "begin\n");
 }
 
 }  // namespace

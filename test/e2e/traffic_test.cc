@@ -32,6 +32,20 @@ class TrafficTest : public LabTest {
         return report.is_object() ? report : Json::object();
     }
 
+    /// What a device's queue loses while nothing on this machine runs, fwd never sees: so more than one try.
+    void expect_all_arrive(const std::string& options) {
+        Json report;
+        const bool arrived = [&] {
+            for (int tries = 0; tries < 5; ++tries) {
+                report = iperf(options);
+                EXPECT_GE(number(report, "/end/sum/packets"), 4000) << report;
+                if (number(report, "/end/sum/lost_packets") == 0) return true;
+            }
+            return false;
+        }();
+        EXPECT_TRUE(arrived) << report;
+    }
+
     static double number(const Json& report, const char* path) {
         return report.value(Json::json_pointer{path}, -1.0);
     }
@@ -46,7 +60,7 @@ TEST_F(TrafficTest, GigabyteArrivesWithItsSha256) {
     const std::string sum =
         exec("server", fmt::format("head -c 1000000000 /dev/urandom | tee {} | sha256sum", file)).output;
     const Finished done =
-        exec("client", fmt::format("curl -sS --max-time 120 http://{}/gigabyte | sha256sum", nobody()));
+        exec("client", fmt::format("curl -sS --max-time 600 http://{}/gigabyte | sha256sum", nobody()));
     EXPECT_EQ(done.output, sum);
     EXPECT_EQ(sessions().at(0)["rule"], "tcp-192.0.2.3-80");
     EXPECT_GE(sessions().at(0)["bytes_out"], 1000000000);
@@ -59,7 +73,7 @@ TEST_F(TrafficTest, TwoHundredClientsAtOnceGetTheWholeFile) {
     const std::string urls = fmt::format("'http://{}/file?[1-200]'", nobody());
     const Finished done =
         get(urls,
-            "--parallel --parallel-immediate --parallel-max 200 --max-time 60 -H 'Connection: close' "
+            "--parallel --parallel-immediate --parallel-max 200 --max-time 300 -H 'Connection: close' "
             "-o /dev/null -w '%{http_code} %{size_download}\\n'");
     EXPECT_EQ(done.status, 0);
     std::string expected;
@@ -81,14 +95,10 @@ TEST_P(IperfTest, LosesNothing) {
     for (const char* direction : {"", "--reverse"}) {
         const Json tcp = iperf(fmt::format("--parallel 4 --time 1 {}", direction));
         EXPECT_GT(number(tcp, "/end/sum_received/bytes"), 1e6) << tcp;
-        const Json udp = iperf(fmt::format("--udp --bitrate 20M --length 1200 --time 2 {}", direction));
-        EXPECT_GT(number(udp, "/end/sum/packets"), 3000) << udp;
-        EXPECT_EQ(number(udp, "/end/sum/lost_packets"), 0) << udp;
+        expect_all_arrive(fmt::format("--udp --bitrate 20M --length 1200 --blockcount 4000 {}", direction));
     }
-    // 10 000 datagrams of 60 bytes a second: what a device can't take is lost before fwd sees it.
-    const Json small = iperf("--udp --bitrate 5M --length 64 --time 2");
-    EXPECT_GT(number(small, "/end/sum/packets"), 10000) << small;
-    EXPECT_EQ(number(small, "/end/sum/lost_packets"), 0) << small;
+    expect_all_arrive("--udp --bitrate 5M --length 64 --blockcount 15000");  // 10 000 a second
+    EXPECT_EQ(fwdctl("stats")["packets"]["dropped"], 0);
     expect_every_packet_accounted_for();
 }
 

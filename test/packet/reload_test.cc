@@ -63,11 +63,13 @@ class Traffic {
         });
     }
     std::uint64_t sent() const { return numbers_[0].load() + numbers_[1].load(); }
+    /// No worker gets more than this many from now on.
+    void allow(std::uint64_t packets) { allowed_.store(packets); }
 
  private:
     std::uint16_t fill(std::uint16_t queue, rte_mbuf** packets, std::uint16_t room) {
         const std::uint64_t now = dataplane::Tsc::read().cycles;
-        if (now < next_[queue] || room < 32) return 0;
+        if (now < next_[queue] || room < 32 || numbers_[queue].load() >= allowed_.load()) return 0;
         next_[queue] = now + rte_get_tsc_hz() / 4000;
         const std::uint64_t first = numbers_[queue].fetch_add(32, std::memory_order_relaxed);
         for (std::uint16_t i = 0; i < 32; ++i) {
@@ -96,6 +98,7 @@ class Traffic {
     Bytes frame_;
     std::array<std::uint64_t, kWorkers> next_{};
     std::array<std::atomic<std::uint64_t>, kWorkers> numbers_{};
+    std::atomic<std::uint64_t> allowed_ = UINT64_MAX;
 };
 
 /// What the server gets of a packet.
@@ -131,15 +134,16 @@ TEST(Reload, UnderTrafficIsNotNoticedBySessionsAndGivesNoTupleTwice) {
         return text + ");";
     };
     box.set_rules(rules(0));
-    // Conversation c: client port 5000 + c to the external port 1000 + c % 516; new ones come with every reload.
+    // Conversation c: client port 5000 + c to the external port 1000 + c % 516; new ones come with every
+    // reload.
     std::atomic<unsigned> reloads = 0;
-    Traffic traffic{box, [&reloads](unsigned worker, std::uint64_t number) {
-                        const auto newest = std::min<std::uint64_t>(kConversations, 64 + 200 * reloads.load());
-                        const auto c = static_cast<std::uint16_t>((number * 7919 + worker) % newest);
-                        return Traffic::Packet{static_cast<std::uint16_t>(5000 + c),
-                                               static_cast<std::uint16_t>(1000 + c % (kStaying + kChanging)),
-                                               c};
-                    }};
+    Traffic traffic{
+        box, [&reloads](unsigned worker, std::uint64_t number) {
+            const auto newest = std::min<std::uint64_t>(kConversations, 64 + 200 * reloads.load());
+            const auto c = static_cast<std::uint16_t>((number * 7919 + worker) % newest);
+            return Traffic::Packet{static_cast<std::uint16_t>(5000 + c),
+                                   static_cast<std::uint16_t>(1000 + c % (kStaying + kChanging)), c};
+        }};
     Received received{box};
     box.start();
     const auto end = std::chrono::steady_clock::now() + 2s;
@@ -197,10 +201,13 @@ TEST(Reload, BurstSeesTheOldRulesOrTheNewOnes) {
                             static_cast<std::uint16_t>(number % 32)};
                     }};
     Received received{box};
+    // Some bursts for each version, however fast the workers are.
+    traffic.allow(0);
     box.start();
     unsigned reloads = 0;
     while (traffic.sent() < 60'000) {
         box.set_rules(rules(++reloads));
+        traffic.allow(256 * reloads);
         std::this_thread::sleep_for(200us);
     }
     box.stop();
