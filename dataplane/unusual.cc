@@ -132,9 +132,14 @@ void Worker::forward_fragment(const Parsed& parsed, Tsc now) noexcept {
     if (!place) return drop(parsed.packet, Verdict::drop_bad_fragment, parsed.ingress);
     const Fragment fragment{parsed.packet, parsed.ip, parsed.ip_bytes, parsed.ingress};
     Datagram& datagram = fragments_.find_or_add(fragment, now);
-    const Verdict noted = is_drop(datagram.verdict) ? datagram.verdict : datagram.note(*place);
+    // Of one that is dropped as well: when it is complete, the same may come once more, and fare better.
+    const Verdict known = datagram.verdict;
+    Verdict noted = datagram.note(*place);
+    if (is_drop(known)) noted = datagram.verdict = known;
     if (is_drop(noted)) {
         if (is_drop(datagram.verdict)) fragments_.drop_waiting(datagram, datagram.verdict);
+        if (datagram.verdict != Verdict::drop_fragment_overlap && datagram.is_complete())
+            fragments_.remove(datagram);
         return drop(parsed.packet, noted, parsed.ingress);
     }
     if (place->is_first()) {

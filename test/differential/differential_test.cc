@@ -97,6 +97,8 @@ struct Packet {
     std::uint8_t icmp_type = 0, icmp_code = 0;
     std::uint32_t icmp_rest = 0;
     std::size_t padding = 0;
+    /// Comes as fragments: where each begins within the IP payload, in the order in which they come.
+    std::vector<std::size_t> pieces;
     enum class Lie {
         none,
         l4_checksum,
@@ -165,12 +167,70 @@ struct Packet {
         if (lie == Lie::truncated) bytes.resize(14 + 20 + 6);
         return bytes;
     }
+    std::vector<Bytes> frames(net::MacAddress from, net::MacAddress to) const {
+        if (pieces.empty()) return {frame(from, to)};
+        const Bytes whole = l4();
+        std::vector<std::size_t> sorted = pieces;
+        std::ranges::sort(sorted);
+        std::vector<Bytes> frames;
+        for (const std::size_t begin : pieces) {
+            const auto next = std::ranges::upper_bound(sorted, begin);
+            const std::size_t end = next == sorted.end() ? whole.size() : *next;
+            const auto part = std::span{whole}.subspan(begin, end - begin);
+            PacketBuilder builder;
+            builder.from(from).to(to).ipv4(source.address, destination.address).ttl(ttl).identification(id);
+            builder.fragment(static_cast<std::uint16_t>(begin / 8 | (end < whole.size() ? 0x2000U : 0U)));
+            frames.push_back(builder.protocol(protocol, Bytes(part.begin(), part.end())).bytes());
+        }
+        return frames;
+    }
 };
 
 std::uint32_t word(const Bytes& bytes, std::size_t at, std::size_t count = 2) {
     std::uint32_t value = 0;
     for (std::size_t i = 0; i < count; ++i) value = value << 8U | bytes.at(at + i);
     return value;
+}
+
+/// The frames of a link with a packet that came as fragments made whole; as they are when a part is missing.
+std::vector<Frame> made_whole(const std::vector<Frame>& frames) {
+    const auto fragment_of = [](const Bytes& bytes) {
+        return bytes.size() < 34 || word(bytes, 12) != 0x0800 ? 0 : word(bytes, 14 + 6) & 0x3fffU;
+    };
+    std::map<std::uint32_t, Bytes> parts;  // of the one that this step has sent
+    std::vector<Frame> others;
+    bool right = true, has_end = false;
+    for (const Frame& frame : frames) {
+        const std::uint32_t fragment = fragment_of(frame.bytes);
+        if (fragment == 0) {
+            others.push_back(frame);
+            continue;
+        }
+        const std::size_t end = 14 + word(frame.bytes, 16);
+        right =
+            right && end <= frame.bytes.size() && slow_checksum(std::span{frame.bytes}.subspan(14, 20)) == 0;
+        has_end = has_end || (fragment & 0x2000U) == 0;
+        if (right) parts[fragment & 0x1fffU] = first(frame.bytes, end);
+    }
+    if (parts.empty()) return frames;
+    Bytes whole;
+    for (const auto& [offset, bytes] : parts) {
+        if (whole.empty()) whole = first(bytes, 34);
+        right = right && whole.size() == 34 + std::size_t{offset} * 8 &&
+                std::equal(bytes.begin(), bytes.begin() + 14, whole.begin()) && bytes[22] == whole[22];
+        whole.insert(whole.end(), bytes.begin() + 34, bytes.end());
+    }
+    if (!right || !has_end) return frames;
+    const auto put = [&whole](std::size_t at, std::size_t value) {
+        whole[at] = static_cast<std::uint8_t>(value >> 8U);
+        whole[at + 1] = static_cast<std::uint8_t>(value);
+    };
+    put(16, whole.size() - 14);
+    put(20, 0);
+    put(24, 0);
+    put(24, slow_checksum(std::span{whole}.subspan(14, 20)));
+    others.push_back({whole});
+    return others;
 }
 
 /// What a frame says, a field a line. A port that full NAT has chosen is called so: each NAT chooses its own.
@@ -284,6 +344,7 @@ struct Outcome {
         Packet expected = sent();
         --expected.ttl;
         expected.padding = 0;
+        expected.pieces.clear();
         expected.source = to_server ? *c.seen_as[fwd_nat] : c.service.external;
         expected.destination = to_server ? c.service.target : c.client;
         const net::MacAddress to = to_server ? mac(c.service.target.address == kServer ? 4 : 5) : kRouterMac;
@@ -392,6 +453,7 @@ class Differential : public ::testing::Test {
     std::optional<Action> error(Conversation& c);
     Action nonsense(Conversation& c);
     void fill(Packet& packet, Conversation& c, bool from_client);
+    void cut(Packet& packet);
     void perform(const Action& action, const std::string& where);
     std::uint32_t random(std::uint32_t below) { return static_cast<std::uint32_t>(random_()) % below; }
 
@@ -415,6 +477,7 @@ void Differential::fill(Packet& packet, Conversation& c, bool from_client) {
     if (packet.payload.size() < 18 && random(2) == 0) packet.padding = 18 - packet.payload.size();
     if (packet.protocol != kTcp) {
         if (random(8) == 0) packet.lie = Packet::Lie::no_udp_checksum;
+        if (random(4) == 0) cut(packet);
         return;
     }
     constexpr std::array<std::uint8_t, 10> kUsual{kSyn,        kSyn | kAck,       kAck,        kAck | kPsh,
@@ -425,7 +488,22 @@ void Differential::fill(Packet& packet, Conversation& c, bool from_client) {
     auto& own = from_client ? c.client_sequence : c.server_sequence;
     packet.sequence = own;
     packet.acknowledged = from_client ? c.server_sequence : c.client_sequence;
+    if (random(4) == 0) cut(packet);
     own += static_cast<std::uint32_t>(packet.payload.size()) + ((packet.flags & (kSyn | kFin)) != 0 ? 1 : 0);
+}
+
+/// Into fragments in any order. Linux takes none whose header does not lie in the first one; nor does fwd.
+void Differential::cut(Packet& packet) {
+    const std::size_t header = packet.protocol == kTcp ? (20 + packet.options.size() + 7) / 8 * 8 : 8;
+    const std::size_t bytes = packet.l4().size();
+    if (bytes <= header) return;
+    packet.fragment = 0;
+    packet.padding = 0;
+    packet.tos = 0;
+    packet.pieces = {0};
+    for (std::size_t begin = header; begin < bytes; begin += 8 * (1 + random(40)))
+        packet.pieces.push_back(begin);
+    std::ranges::shuffle(packet.pieces, random_);
 }
 
 Action Differential::client_says(Conversation& c) {
@@ -486,9 +564,12 @@ Action Differential::nonsense(Conversation& c) {
     const std::uint32_t kind = random(9);
     const std::uint32_t any = static_cast<std::uint32_t>(random_());
     for (Packet& packet : action.packets) {
+        packet.pieces.clear();
         switch (kind) {
             case 0:
-                packet.destination.port = net::be16::from_host(static_cast<std::uint16_t>(1000 + any % 1000));
+                // Below those that Linux gives to sessions: what it remembers is not forgotten between
+                // sequences.
+                packet.destination.port = net::be16::from_host(static_cast<std::uint16_t>(600 + any % 400));
                 break;
             case 1:
                 packet.lie = Packet::Lie::l4_checksum;
@@ -560,13 +641,15 @@ void Differential::perform(const Action& action, const std::string& where) {
     for (std::size_t nat = 0; nat < kNats; ++nat) {
         const Packet& packet = action.packets[nat];
         if (nat == fwd_nat) {
-            box_->put(action.link, packet.frame(sender, box_->mac_of(action.link)));
+            for (const Bytes& frame : packet.frames(sender, box_->mac_of(action.link)))
+                box_->put(action.link, frame);
             box_->settle();
         } else {
-            kernel_->put(action.link, packet.frame(sender, kernel_->mac_of(action.link)));
+            for (const Bytes& frame : packet.frames(sender, kernel_->mac_of(action.link)))
+                kernel_->put(action.link, frame);
         }
         for (const std::string link : {"wan", "lan"}) {
-            for (const Frame& frame : nat == fwd_nat ? box_->take(link) : kernel_->take(link)) {
+            for (const Frame& frame : made_whole(nat == fwd_nat ? box_->take(link) : kernel_->take(link))) {
                 const Bytes ip(frame.bytes.begin() + 14, frame.bytes.end());
                 const bool is_translated = ip.at(9) != kIcmp && link != action.link;
                 if (is_translated && link == "lan" && !c.seen_as[nat])

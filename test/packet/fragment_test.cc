@@ -257,6 +257,23 @@ TEST_F(Fragments, ShareTheFirstOnesFate) {
     box_.expect_every_packet_accounted_for();
 }
 
+/// U14: a datagram that was refused may come once more, with the same identification, and pass.
+TEST_F(Fragments, OfARefusedDatagramMayComeAgain) {
+    const auto answer = fragments_of(box_.to("lan")
+                                         .from(mac(5))
+                                         .ipv4("10.0.0.5"_ip, kFarClient)
+                                         .udp(27015, 4000)
+                                         .payload_bytes(5000)
+                                         .identification(7));
+    for (const bool explained : {false, true}) {
+        if (explained) box_.exchange("wan", request(100), "lan");
+        for (const PacketBuilder& fragment : answer) box_.put("lan", fragment);
+        box_.settle();
+        EXPECT_THAT(box_.take("wan"), SizeIs(explained ? answer.size() : 0));
+    }
+    box_.expect_every_packet_accounted_for();
+}
+
 /// U14: the last fragments alone take a bounded number of buffers, for a bounded time, also without traffic.
 TEST_F(Fragments, WithoutTheirFirstOneWaitBoundedInNumberAndTime) {
     constexpr unsigned kFlood = 2000;
