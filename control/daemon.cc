@@ -566,11 +566,15 @@ Result<Json> Daemon::reload(const Json& params) {
     if (!reloaded) return tl::unexpected(reloaded.error());
     std::uint64_t kept = 0;
     std::uint64_t killed = 0;
-    for (const auto& [id, rule] : reloaded->ended) {
-        const Json sessions = end_at_commit(rule, policies_.dataplane_id(id), *existing);
+    const auto end = [&](const Rule& rule, RuleId id, Existing how) {
+        const Json sessions = end_at_commit(rule, policies_.dataplane_id(id), how);
         kept += sessions["sessions_kept"].get<std::uint64_t>();
         killed += sessions["sessions_ended"].get<std::uint64_t>();
-    }
+    };
+    for (const auto& [id, rule] : reloaded->ended) end(rule, id, *existing);
+    // Only rules drain.
+    for (const RuleId id : reloaded->ended_masquerades)
+        end({}, id, *existing == Existing::drain ? Existing::keep : *existing);
     new_settings_ = std::move(changed);
     uncommitted_log_.push_back(
         fmt::format("reload: {} rule(s) added, {} removed, {} enabled or disabled, {} unchanged",

@@ -14,12 +14,24 @@ namespace {
 
 constexpr std::size_t kLongestName = 63;
 
-bool overlap(const std::vector<net::Ipv4Prefix>& a, const std::vector<net::Ipv4Prefix>& b) {
-    return std::ranges::any_of(a, [&](const net::Ipv4Prefix& one) {
-        return std::ranges::any_of(b, [&](const net::Ipv4Prefix& other) {
-            return one.contains(other.address) || other.contains(one.address);
-        });
-    });
+/// Whether some address is in both. There may be many thousands of prefixes.
+bool overlap(std::vector<net::Ipv4Prefix> a, std::vector<net::Ipv4Prefix> b) {
+    const auto first = [](const net::Ipv4Prefix& prefix) { return prefix.address; };
+    const auto last = [](const net::Ipv4Prefix& prefix) {
+        return net::Ipv4Address::from_host(prefix.address.value.host() | ~prefix.mask());
+    };
+    std::ranges::sort(a, {}, first);
+    std::ranges::sort(b, {}, first);
+    for (auto one = a.begin(), other = b.begin(); one != a.end() && other != b.end();) {
+        if (last(*one) < first(*other)) {
+            ++one;
+        } else if (last(*other) < first(*one)) {
+            ++other;
+        } else {
+            return true;
+        }
+    }
+    return false;
 }
 
 template <typename Values>
@@ -181,6 +193,28 @@ Result<void> check_pair(const Masquerade& masquerade, const Masquerade& other) {
                     masquerade.to.empty() ? inside_text(masquerade) : to_text(masquerade.to.front()),
                     in_quotes(masquerade.name), reference(),
                     masquerade.to.empty() ? "for any destination" : "for some of these destinations"));
+}
+
+PoolCheck::PoolCheck(const Masquerade& masquerade) : masquerade_{masquerade}, sorted_{masquerade.pool} {
+    std::ranges::sort(sorted_);
+}
+
+Result<void> PoolCheck::beside(const Rule& rule) const {
+    const auto refuse = [&](net::Ipv4Address address, const char* what, const char* of_it) {
+        const auto at = std::ranges::find(masquerade_.pool, address) - masquerade_.pool.begin();
+        return refused(
+            fmt::format("pool[{}]", at),
+            fmt::format("got {}, {} rule {}{} {}; want an address that no other host has", to_text(address),
+                        what, in_quotes(rule.name),
+                        rule.origin_text.empty() ? "" : fmt::format(" ({})", rule.origin_text), of_it));
+    };
+    for (const Target& target : rule.targets) {
+        if (std::ranges::binary_search(sorted_, target.endpoint.address))
+            return refuse(target.endpoint.address, "the host that", "forwards to");
+    }
+    if (rule.all && std::ranges::binary_search(sorted_, rule.external.address))
+        return refuse(rule.external.address, "the whole of which", "forwards");
+    return {};
 }
 
 }  // namespace fwd::control

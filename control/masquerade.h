@@ -61,4 +61,17 @@ Result<void> check_masquerade(const Masquerade& masquerade, const Topology& topo
 /// Whether it is clear which of two is for a packet; otherwise refused with both names.
 Result<void> check_pair(const Masquerade& masquerade, const Masquerade& other);
 
+/// Whether rules leave the addresses of a pool alone, for which fwd answers ARP itself. Disabled rules as
+/// well: to enable one asks nothing of the masquerades.
+class PoolCheck {
+ public:
+    /// @param masquerade outlives this
+    explicit PoolCheck(const Masquerade& masquerade);
+    Result<void> beside(const Rule& rule) const;
+
+ private:
+    const Masquerade& masquerade_;
+    std::vector<net::Ipv4Address> sorted_;
+};
+
 }  // namespace fwd::control

@@ -156,12 +156,14 @@ Result<RuleBook::Reloaded> RuleBook::reload(std::vector<Rule> config_rules,
         result.ended.emplace_back(id, *changes_.back().before);
         pause.step();
     }
-    result.removed =
-        gone.size() + std::erase_if(masquerades_, [&](const auto& row) {
-            const auto same = [&](const Masquerade& other) { return is_same(row.second, other); };
-            return row.second.origin == RuleOrigin::config_file &&
-                   std::ranges::none_of(config_masquerades, same);
-        });
+    std::erase_if(masquerades_, [&](const auto& row) {
+        const auto same = [&](const Masquerade& other) { return is_same(row.second, other); };
+        const bool goes =
+            row.second.origin == RuleOrigin::config_file && std::ranges::none_of(config_masquerades, same);
+        if (goes) result.ended_masquerades.push_back(row.first);
+        return goes;
+    });
+    result.removed = gone.size() + result.ended_masquerades.size();
 
     const auto refuse = [&](const Rule& rule, Error error) {
         undo_to(before);
@@ -335,27 +337,22 @@ Result<void> RuleBook::check_beside_pools(const Rule& rule) const {
                                        "ARP itself; want another host's address",
                                        to_text(target.endpoint), in_quotes(masquerade.name)));
         }
+        if (rule.all && std::ranges::find(masquerade.pool, rule.external.address) != masquerade.pool.end()) {
+            return refused(
+                "external",
+                fmt::format("got {}, in the pool of masquerade {}; want another address for a rule "
+                            "that forwards all of it",
+                            to_text(rule.external.address), in_quotes(masquerade.name)));
+        }
     }
     return {};
 }
 
 Result<void> RuleBook::check_beside_targets(const Masquerade& masquerade) const {
     if (masquerade.pool.empty()) return {};
-    std::vector<net::Ipv4Address> pool = masquerade.pool;
-    std::ranges::sort(pool);
-    // Disabled rules as well: to enable one asks nothing of the masquerades.
+    const PoolCheck pool{masquerade};
     for (const auto& [id, rule] : rules_) {
-        for (const Target& target : rule.targets) {
-            const net::Ipv4Address address = target.endpoint.address;
-            if (!std::ranges::binary_search(pool, address)) continue;
-            const auto at = std::ranges::find(masquerade.pool, address) - masquerade.pool.begin();
-            return refused(
-                fmt::format("pool[{}]", at),
-                fmt::format("got {}, the host that rule {}{} forwards to; want an address that no "
-                            "other host has",
-                            to_text(address), in_quotes(rule.name),
-                            rule.origin_text.empty() ? "" : fmt::format(" ({})", rule.origin_text)));
-        }
+        if (auto ok = pool.beside(rule); !ok) return ok;
     }
     return {};
 }

@@ -35,6 +35,7 @@ class RuleBook {
         std::size_t switched = 0;  ///< enabled or disabled, and the same otherwise
         std::size_t unchanged = 0;
         std::vector<std::pair<RuleId, Rule>> ended;  ///< removed or disabled
+        std::vector<RuleId> ended_masquerades;       ///< removed
     };
 
     /// The rules of the configuration file, then those of the database. Refused when they don't fit together.

@@ -196,10 +196,18 @@ Result<void> check_rules(const Value& list, const std::vector<Rule>& rules, cons
 }
 
 Result<void> check_masquerades(const Value& list, const std::vector<Masquerade>& masquerades,
-                               const Topology& topology) {
+                               const std::vector<Rule>& rules, const Topology& topology) {
     for (std::size_t i = 0; i < masquerades.size(); ++i) {
         Result<void> checked = check_masquerade(masquerades[i], topology);
         for (std::size_t j = 0; checked && j < i; ++j) checked = check_pair(masquerades[i], masquerades[j]);
+        const PoolCheck pool{masquerades[i]};
+        for (auto rule = rules.begin(); checked && rule != rules.end(); ++rule) {
+            checked = pool.beside(*rule);
+            if (rule->name == masquerades[i].name) {
+                checked = refused("name", fmt::format("got {}, the name of a rule; want a name of its own",
+                                                      in_quotes(rule->name)));
+            }
+        }
         if (!checked) {
             const Error& error = checked.error();
             return list.element(i).member(error.field).error(error.kind, error.message);
@@ -239,7 +247,7 @@ Result<void> check_settings(const Value& root, Settings& settings) {
                                Topology{settings.links, settings.routes, settings.neighbours});
         })
         .and_then([&] {
-            return check_masquerades(root.member("masquerades"), settings.masquerades,
+            return check_masquerades(root.member("masquerades"), settings.masquerades, settings.rules,
                                      Topology{settings.links, settings.routes, settings.neighbours});
         })
         .and_then([&] { return check_ports(root, settings); });

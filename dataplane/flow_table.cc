@@ -182,11 +182,7 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     if (log_.is_on()) [[unlikely]]
         log_event(SessionEvent::Kind::ended, id);
     // The slot is free for another rule once the last session has been taken off.
-    if (shared.traits.counted != Counted::nobody) {
-        rule_counters_.sources().give_back(shared.rule.slot, shared.traits.counted == Counted::client
-                                                                 ? forward.key.source
-                                                                 : forward.translation.destination);
-    }
+    if (shared.traits.counted) rule_counters_.sources().give_back(shared.rule.slot, forward.key.source);
     rule_counters_.session_closed(shared.rule, in.packets + out.packets, in.bytes + out.bytes);
     release_mappings(id, last);
     release_session();
@@ -238,9 +234,15 @@ void FlowTable::fetch_keys(std::span<const FlowPosition> sessions) const noexcep
 
 void FlowTable::release_mappings(FlowPosition id, SessionState last) noexcept {
     const MappingPeers& peers = session(session(id).reverse).peers;
+    // One that only its answers could have kept alive has not been in use at all, not even when it was
+    // opened: otherwise a peer outside would keep a mapping by ever new ports (requirement U6).
+    constexpr Tick kLongAgo{1U << 30U};
+    const bool unused = session(id).traits.kept_alive_by == Directions::reverse &&
+                        evictable_as(last) == Evictable::unanswered;
+    const Tick used = unused ? session(id).opened - kLongAgo : last_use(id);
     for (const FlowPosition peer : {peers.client, peers.target}) {
         if (peer != kNoPosition) [[unlikely]]
-            mappings_->release(peer, last_use(id), is_closed(last));
+            mappings_->release(peer, used, is_closed(last));
     }
 }
 

@@ -13,8 +13,8 @@ namespace fwd::dataplane {
 namespace {
 
 constexpr std::size_t kCachedPositions = (RTE_MAX_LCORE - 1) * std::size_t{63} + 1;  // see flow_table.cc
-constexpr std::uint64_t kKeysPerMapping = 4;  ///< its two, its peers', and an add may fail at 80 %
-constexpr std::uint64_t kCrowdedPercent = 75;
+constexpr std::uint64_t kKeysPerMapping = 4;  ///< its two and one peer's, and an add may fail at 80 %
+constexpr std::uint64_t kScarcePercent = 80;  ///< so many mappings, and ports are not held back any more
 
 void check(bool condition, const char* why) noexcept {
     if (!condition) rte_panic("mapping table: %s\n", why);
@@ -58,7 +58,6 @@ Setup<std::unique_ptr<MappingTable>> MappingTable::create(std::uint32_t mappings
         return tl::unexpected(SetupError{"no memory for the mapping table", rte_errno});
     table->position_count_ = static_cast<std::uint32_t>(rte_hash_max_key_id(table->hash_table_)) + 1;
     table->capacity_ = mappings;
-    table->crowded_ = static_cast<std::uint32_t>(params.entries * kCrowdedPercent / 100);
     const std::size_t n = table->position_count_;
     // All-zero bytes are what the constructors would write: free records of generation 0.
     table->records_ =
@@ -189,11 +188,13 @@ MappingTable::Mine MappingTable::take(const Inside& inside, std::uint32_t most_p
     return {.verdict = refused};
 }
 
-bool MappingTable::publish(FlowPosition mapping, const Inside& inside, net::Endpoint external) noexcept {
-    if (!is_free(inside.protocol, external)) return false;
+MappingTable::Published MappingTable::publish(FlowPosition mapping, const Inside& inside,
+                                              net::Endpoint external) noexcept {
+    if (!is_free(inside.protocol, external)) return Published::taken;
     const FlowKey key = external_key(inside.protocol, external);
     const Mine claimed = claim(key, hash_(key));
-    if (!claimed.is_new) return false;
+    if (claimed.verdict != Verdict::forward) return Published::full;
+    if (!claimed.is_new) return Published::taken;
     at(claimed.mapping).other = mapping;
     Record& record = at(mapping);
     record.other = claimed.mapping;
@@ -201,7 +202,7 @@ bool MappingTable::publish(FlowPosition mapping, const Inside& inside, net::Endp
     record.unclean.store(false, std::memory_order_relaxed);
     at(claimed.mapping).set_state(State::live);
     record.set_state(State::live, 1);
-    return true;
+    return Published::yes;
 }
 
 void MappingTable::give_up(FlowPosition mapping, MappingReclaimer& reclaimer) noexcept {
@@ -222,7 +223,9 @@ MappingTable::Held MappingTable::hold_found(net::Protocol protocol, net::Endpoin
 
 MappingTable::Held MappingTable::hold_peer(FlowPosition mapping, net::Ipv4Address peer, Tick now) noexcept {
     const Record& owner = at(mapping);
-    const Mine mine = hold_or_claim(peer_key(owner.key.protocol, owner.external, peer));
+    const FlowKey key = peer_key(owner.key.protocol, owner.external, peer);
+    if (is_crowded() && lookup(key) < 0) return {.peer = mapping, .external = owner.external};
+    const Mine mine = hold_or_claim(key);
     if (mine.verdict == Verdict::forward && mine.is_new) {
         Record& record = at(mine.mapping);
         record.other = mapping;
@@ -264,15 +267,15 @@ void MappingTable::expire(FlowPosition position, const Times& times, Tick now,
     const Tick idle = now.before(last) ? Tick{} : now - last;
     const bool unclean = record.unclean.load(std::memory_order_relaxed);
     if (record.key.zero == kPeer) {
-        const bool crowded = key_count() > crowded_;
-        if (record.key.protocol == net::Protocol::udp && !crowded && idle.before(times.peer)) return;
+        if (record.key.protocol == net::Protocol::udp && !is_crowded() && idle.before(times.peer)) return;
         if (!end(record)) return;
         const FlowPosition mapping = record.other;
         bury(position, reclaimer);
         release_record(mapping, now, !unclean);
         return;
     }
-    if ((unclean && idle.before(times.quarantine)) || !end(record)) return;
+    const bool scarce = count() * std::uint64_t{100} >= capacity_ * kScarcePercent;
+    if ((unclean && !scarce && idle.before(times.quarantine)) || !end(record)) return;
     at(record.other).set_state(State::dead);
     if (record.counted) ports_of_hosts_->give_back(record.rule.slot, record.key.source);
     count_.fetch_sub(1, std::memory_order_relaxed);

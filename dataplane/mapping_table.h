@@ -8,6 +8,9 @@
 //     peer      protocol, external endpoint, other address   somebody that the inside endpoint has sent to;
 //                                                            referred to by sessions
 //
+// Peers are the many: beyond as many as there may be mappings no new ones are made, and a session refers to
+// its mapping itself. Then its other end reaches the inside endpoint by that session alone.
+//
 // One rte_hash holds the keys of all kinds, under FlowTable's discipline: a key belongs to whoever moves its
 // record from free to opening, whoever moves it to dead deletes the key, and the position goes back a grace
 // period later. State and references are one word, so nobody can refer to a record that has just ended:
@@ -17,7 +20,7 @@
 //
 // A session refers to its peer, a peer to its mapping. What nobody refers to stays for a while: a peer, since
 // answers may still come (the mapping timer); then its mapping, whose external port nobody else gets so soon
-// (requirement R8). Its own inside endpoint may take it up again at any time.
+// (requirement R8), unless mappings get scarce. Its own inside endpoint may take it up again at any time.
 #pragma once
 
 #include <rte_hash.h>
@@ -78,7 +81,7 @@ class MappingTable {
         return lookup(external_key(protocol, external)) < 0;
     }
 
-    /// A peer and through it the mapping, held for a session until release().
+    /// A peer and through it the mapping, or the mapping itself, held for a session until release().
     struct Held {
         Verdict verdict = Verdict::forward;  ///< otherwise nothing is held
         FlowPosition peer{};
@@ -92,13 +95,13 @@ class MappingTable {
               MappingReclaimer& reclaimer) noexcept {
         const Mine mine = take(inside, most_ports, reclaimer);
         if (mine.verdict != Verdict::forward) return {.verdict = mine.verdict};
-        for (bool is_published = !mine.is_new; !is_published;) {
+        for (auto published = mine.is_new ? Published::taken : Published::yes; published != Published::yes;) {
             const std::optional<net::Endpoint> external = draw();
-            if (!external) {
+            if (external) published = publish(mine.mapping, inside, *external);
+            if (!external || published == Published::full) {
                 give_up(mine.mapping, reclaimer);
-                return {.verdict = Verdict::drop_ports_used_up};
+                return {.verdict = external ? Verdict::drop_mappings_full : Verdict::drop_ports_used_up};
             }
-            is_published = publish(mine.mapping, inside, *external);
         }
         return hold_peer(mine.mapping, peer, now);
     }
@@ -206,14 +209,19 @@ class MappingTable {
     Mine claim(const FlowKey& key, std::uint32_t hash) noexcept;
     Mine hold_or_claim(const FlowKey& key) noexcept;
     Mine take(const Inside& inside, std::uint32_t most_ports, MappingReclaimer& reclaimer) noexcept;
-    /// Makes a claimed mapping live under an external endpoint; false when that is somebody else's.
-    bool publish(FlowPosition mapping, const Inside& inside, net::Endpoint external) noexcept;
+    enum class Published : std::uint8_t { yes, taken, full };
+    /// Makes a claimed mapping live under an external endpoint, unless that is somebody else's.
+    Published publish(FlowPosition mapping, const Inside& inside, net::Endpoint external) noexcept;
     void give_up(FlowPosition mapping, MappingReclaimer& reclaimer) noexcept;
     /// The caller's reference to the mapping goes over to the peer, or back.
     Held hold_peer(FlowPosition mapping, net::Ipv4Address peer, Tick now) noexcept;
     /// @param least so many have to refer to it already
     static bool hold_record(Record& record, std::uint32_t least = 0) noexcept;
     void release_record(FlowPosition position, Tick last_use, bool clean) noexcept;
+    /// As many peers as there may be mappings: no more of them are made, and those there are don't stay.
+    bool is_crowded() const noexcept {
+        return key_count() >= std::uint64_t{capacity_} + 2 * std::uint64_t{count()};
+    }
     /// Live and referred to by nobody: dead.
     static bool end(Record& record) noexcept;
     /// Deletes a dead record's key.
@@ -229,7 +237,6 @@ class MappingTable {
     std::uint32_t position_count_ = 0;
     std::uint32_t capacity_ = 0;
     std::unique_ptr<SourceCounts> ports_of_hosts_;
-    std::uint32_t crowded_ = 0;  ///< so many keys: peers don't stay
     alignas(64) std::atomic<std::uint32_t> count_{0};
     std::atomic<std::uint32_t> key_count_{0};
 };

@@ -38,12 +38,9 @@ constexpr bool has(Directions directions, Direction direction) noexcept {
     return (static_cast<unsigned>(directions) & (1U << static_cast<unsigned>(direction))) != 0;
 }
 
-/// Whose sessions a session is counted among, in SourceCounts.
-enum class Counted : std::uint8_t { nobody, client, target };
-
 /// What does not change in a session's life, in one byte.
 struct SessionTraits {
-    Counted counted : 2 = Counted::nobody;
+    bool counted : 1 = false;  ///< among the sessions of its client, in SourceCounts
     Directions kept_alive_by : 2 = Directions::both;
     /// Whose ICMP errors hide that they come from behind fwd (requirement I5).
     Directions hidden : 2 = Directions::reverse;

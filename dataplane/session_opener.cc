@@ -165,6 +165,7 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
         client = policy.masquerades->find_host(*policy.routes, key.source);
         // From the wrong side: whoever sends this hopes to be taken for a host inside (requirement P5).
         if (client && client.link != key.ingress) return {Verdict::drop_martian};
+        if (policy.masquerades->has_external(key.source)) return {Verdict::drop_spoofed_own_address};
     }
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
     if (rule != nullptr) return plan_by_rule(policy, key, ip, *rule, client);
@@ -224,27 +225,24 @@ SessionOpener::Plan SessionOpener::plan_masquerade(const Policy& policy, const F
 }
 
 [[gnu::always_inline]] inline Verdict SessionOpener::take_limits(const Plan& plan, const FlowKey& key,
-                                                                 Tick now, Counted& counted) noexcept {
+                                                                 Tick now, bool& counted) noexcept {
     RuleCounters& counters = shared_.rule_counters;
-    const auto& limits = *plan.limits;
+    // A masquerade's limits are for what its hosts open, not for what others open to them.
+    constexpr ForwardingRule::Limits kNone{};
+    const auto& limits =
+        plan.mapped.client == nullptr && plan.mapped.target != nullptr ? kNone : *plan.limits;
     if (limits.rate != 0 && !counters.in_time(plan.rule, now, limits.rate)) return Verdict::drop_rate_limited;
     if (!counters.reserve_session(plan.rule, limits.sessions)) return Verdict::drop_rule_full;
     if (limits.sessions_per_source == 0) return Verdict::forward;
-    const Counted whose = plan.counted();
-    const auto taken =
-        counters.sources().take(plan.rule.slot, whose == Counted::client ? key.source : plan.target.address,
-                                limits.sessions_per_source);
-    if (taken == SourceCounts::Taken::counted) counted = whose;
+    const auto taken = counters.sources().take(plan.rule.slot, key.source, limits.sessions_per_source);
+    counted = taken == SourceCounts::Taken::counted;
     if (taken != SourceCounts::Taken::refused) return Verdict::forward;
     counters.release_session(plan.rule);
     return Verdict::drop_source_full;
 }
 
-void SessionOpener::give_limits_back(const Plan& plan, const FlowKey& key, Counted counted) noexcept {
-    if (counted != Counted::nobody) {
-        shared_.rule_counters.sources().give_back(
-            plan.rule.slot, counted == Counted::client ? key.source : plan.target.address);
-    }
+void SessionOpener::give_limits_back(const Plan& plan, const FlowKey& key, bool counted) noexcept {
+    if (counted) shared_.rule_counters.sources().give_back(plan.rule.slot, key.source);
     shared_.rule_counters.release_session(plan.rule);
 }
 
@@ -261,7 +259,7 @@ FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKe
 SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
                                           Plan& plan, Tick now) noexcept {
     if (plan.verdict != Verdict::forward) return {plan.verdict};
-    Counted counted = Counted::nobody;
+    bool counted = false;
     if (const Verdict limited = take_limits(plan, key, now, counted); limited != Verdict::forward)
         return {limited};
     const auto give_back = [&] {

@@ -34,11 +34,6 @@ class SessionOpener {
         Translation forward{};
         FlowKey reverse{};  ///< of the answers; where fwd's own port is taken open() tries others
         std::uint32_t reverse_hash = 0;
-
-        /// Whose sessions the session is counted among: the client's, or of the host inside.
-        Counted counted() const noexcept {
-            return mapped.client == nullptr && mapped.target != nullptr ? Counted::target : Counted::client;
-        }
     };
     /// @param ip a packet that has passed parse(), with this key; of ICMP only an echo request
     Plan plan(const Policy& policy, const FlowKey& key, const std::uint8_t* ip) noexcept;
@@ -81,8 +76,8 @@ class SessionOpener {
     Plan plan_masquerade(const Policy& policy, const FlowKey& key, const std::uint8_t* ip,
                          const MasqueradeSet::Host& client) noexcept;
     /// Counts a session against its rule's limits; Verdict::forward, or which one is reached.
-    Verdict take_limits(const Plan& plan, const FlowKey& key, Tick now, Counted& counted) noexcept;
-    void give_limits_back(const Plan& plan, const FlowKey& key, Counted counted) noexcept;
+    Verdict take_limits(const Plan& plan, const FlowKey& key, Tick now, bool& counted) noexcept;
+    void give_limits_back(const Plan& plan, const FlowKey& key, bool counted) noexcept;
     /// Claims the key of the answers.
     FlowTable::Claim claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
 

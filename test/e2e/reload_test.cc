@@ -105,5 +105,21 @@ TEST_F(ReloadTest, KillsTheSessionsOfChangedRulesIfToldSo) {
     EXPECT_FALSE(changed.receive(std::chrono::milliseconds{300}));
 }
 
+/// L5, of masquerades
+TEST_F(ReloadTest, KillEndsTheSessionsOfMasqueradesThatAreGone) {
+    const std::string config = "masquerades = ( { inside = \"10.0.0.0/24\"; name = \"home\"; } );\n";
+    for (const std::string existing : {"drain", "kill"}) {
+        const bool kill = existing == "kill";
+        ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm", .config = config}));
+        Socket inside = udp("server");
+        ASSERT_TRUE(inside.connect({"192.0.2.10", 4000}) && inside.send("hello"));
+        ASSERT_TRUE(eventually([&] { return sessions().size() == 1; }));
+        write_file(files() / "lab.conf", "");
+        const Json done = fwdctl("reload --existing " + existing);
+        EXPECT_EQ(done[kill ? "sessions_ended" : "sessions_kept"], 1) << done;
+        EXPECT_TRUE(eventually([&] { return sessions().empty() == kill; }));
+    }
+}
+
 }  // namespace
 }  // namespace fwd::test

@@ -211,6 +211,21 @@ TEST_F(MasqueradeTest, InboundPacketsRefreshUnlessSwitchedOff) {
     }
 }
 
+/// U6: nor does whoever a host has sent to keep a mapping by ever new ports, where inbound packets do not.
+TEST_F(MasqueradeTest, NewSessionsFromOutsideDoNotRefreshWhereSwitchedOff) {
+    for (const char* filtering : {"address-dependent", "endpoint-independent"}) {
+        use(std::string{R"({ inside = "lan"; inbound_refresh = false; filtering = ")"} + filtering + "\"; }");
+        const auto external = udp(5000, endpoint(kPeer, 53))->source;
+        std::uint16_t port = 1000;
+        EXPECT_TRUE(out_->udp_back(endpoint(kPeer, port), external));
+        for (int i = 0; i < 8; ++i) {
+            box_->pass(130s);
+            out_->udp_back(endpoint(kPeer, ++port), external);
+        }
+        EXPECT_FALSE(out_->udp_back(endpoint(kPeer, ++port), external)) << filtering;
+    }
+}
+
 /// R8: for two minutes an external port is nobody's but its last owner's.
 TEST_F(MasqueradeTest, PortIsHeldBackAfterUse) {
     use(kHome, "outbound_ports = \"40000-40000\";");
@@ -253,19 +268,63 @@ TEST_F(MasqueradeTest, HostHasItsLimitOfPorts) {
     EXPECT_TRUE(udp(5003, endpoint(kPeer, 53)));
 }
 
-/// R5: a host has no more sessions than it may have; those from outside are its own as well.
+/// R5: a host has no more sessions than it may have.
 TEST_F(MasqueradeTest, HostHasItsLimitOfSessions) {
     use(R"({ inside = "lan"; max_sessions_per_source = 2; })");
-    const auto external = udp(5000, endpoint(kPeer, 1))->source;
-    EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 2), external));
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 1)));
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 2)));
     EXPECT_FALSE(udp(5000, endpoint(kPeer, 3)));
-    EXPECT_FALSE(out_->udp_back(endpoint(kPeer, 4), external));
-    EXPECT_EQ(box_->count(Verdict::drop_source_full), 2);
+    EXPECT_EQ(box_->count(Verdict::drop_source_full), 1);
     EXPECT_TRUE(udp(5000, endpoint(kPeer, 3), kOtherHost));
     box_->pass(125s);
     EXPECT_TRUE(udp(5000, endpoint(kPeer, 3)));
-    EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 4), external));
+    EXPECT_TRUE(udp(5000, endpoint(kPeer, 4)));
     EXPECT_FALSE(udp(5000, endpoint(kPeer, 5)));
+}
+
+/// R5: what others open to a host does not take anything away from it.
+TEST_F(MasqueradeTest, StrangersDoNotUseUpAHostsLimits) {
+    use(R"({ inside = "lan"; filtering = "endpoint-independent"; max_sessions_per_source = 2; rate = 20; })");
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    for (std::uint16_t port = 1000; port < 1100; ++port)
+        EXPECT_TRUE(out_->udp_back(endpoint(kStranger, port), external)) << port;
+    EXPECT_TRUE(udp(5001, endpoint(kPeer, 53)));
+    EXPECT_FALSE(udp(5002, endpoint(kPeer, 53)));
+    EXPECT_EQ(box_->count(Verdict::drop_source_full), 1);
+}
+
+/// R11, U1: one host that sends to the whole world takes no room from the others: each of its sessions gets
+/// its answers, and new mappings find their place.
+TEST_F(MasqueradeTest, ScannerInsideTakesNoMappingsFromOthers) {
+    use(kHome, "mappings = 64;");
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    for (std::uint32_t n = 0; n < 3000; ++n) {
+        const net::Endpoint there{net::Ipv4Address::from_host((198U << 24U) + (1U << 16U) + n),
+                                  net::be16::from_host(53)};
+        const auto sent = udp(5000, there);
+        ASSERT_TRUE(sent) << n;
+        ASSERT_EQ(sent->source, external) << n;
+        ASSERT_EQ(out_->udp_back(there, external)->destination, endpoint(kHost, 5000)) << n;
+    }
+    EXPECT_LE(box_->dataplane().mappings().key_count(), 2 + 64);
+    for (std::uint16_t port = 6000; port < 6060; ++port)
+        EXPECT_TRUE(udp(port, endpoint(kStranger, 53), kOtherHost)) << port;
+    EXPECT_EQ(box_->count(Verdict::drop_mappings_full), 0);
+    box_->pass(310s);
+    box_->pass(310s);
+    box_->pass(125s);
+    EXPECT_EQ(box_->mappings(), 0);
+    EXPECT_EQ(box_->dataplane().mappings().key_count(), 0);
+    box_->expect_no_record_lost();
+}
+
+/// R8, R11: where mappings get scarce, ports are not held back.
+TEST_F(MasqueradeTest, PortsAreNotHeldBackWhereMappingsAreScarce) {
+    use(kHome, "mappings = 16;");
+    for (std::uint16_t port = 2000; port < 2016; ++port) EXPECT_TRUE(udp(port, endpoint(kPeer, 53)));
+    EXPECT_FALSE(udp(2016, endpoint(kPeer, 53)));
+    box_->pass(310s);
+    for (std::uint16_t port = 3000; port < 3004; ++port) EXPECT_TRUE(udp(port, endpoint(kPeer, 53))) << port;
 }
 
 /// R11: out of ports, what is new is dropped and counted; what is there does not notice.
@@ -389,6 +448,15 @@ TEST_F(MasqueradeTest, SpoofedInsideSourcesAreDropped) {
     EXPECT_EQ(box_->count(Verdict::drop_martian), 2);
     EXPECT_EQ(box_->count(Verdict::drop_no_rule), 1);
     EXPECT_EQ(box_->sessions(), 1);
+}
+
+/// P5
+TEST_F(MasqueradeTest, AddressOfAPoolIsNobodysSource) {
+    use(R"({ inside = "lan"; pool = ["192.0.2.50"]; filtering = "endpoint-independent"; })");
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    ASSERT_EQ(external.address, "192.0.2.50"_ip);
+    EXPECT_FALSE(out_->udp_back(endpoint("192.0.2.50"_ip, 53), external));
+    EXPECT_EQ(box_->count(Verdict::drop_spoofed_own_address), 1);
 }
 
 /// What is inside, and fwd itself, are not the world.

@@ -118,6 +118,10 @@ TEST(MasqueradeSettings, WrongOnesAreRefused) {
          "'endpoint-independent'"},
         {"masquerades = ( { inside = \"lan\"; poool = [ ]; } );",
          "fwd.conf:6: masquerades[0].poool: unknown key, did you mean 'pool'?"},
+        {"masquerades = ( { inside = \"10.1.0.0/16\"; pool = [ \"192.0.2.7\", \"10.0.0.4\" ]; } );",
+         "fwd.conf:6: masquerades[0].pool[1]: got 10.0.0.4, the host that rule 'web' ("},
+        {"masquerades = ( { name = \"web\"; inside = \"lan\"; } );",
+         "fwd.conf:6: masquerades[0].name: got 'web', the name of a rule; want a name of its own"},
         {"masquerade_ports = \"5-6\"; outbound_ports = \"5-6\";",
          "fwd.conf:6: outbound_ports: got 5-6, all of masquerade_ports; want other ports than rules use for "
          "full NAT"},
@@ -213,9 +217,46 @@ TEST_F(MasqueradeBookTest, WhatClashesIsRefusedAndChangesNothing) {
               "target: got 192.0.2.5:80, in the pool of masquerade 'masquerade-10.1.0.0-16', for which fwd "
               "answers ARP "
               "itself; want another host's address");
+    const auto whole = [](const char* external, const char* target) {
+        Rule all = *rule_from_json({{"protocol", "all"}, {"external", external}, {"target", target}});
+        all.name = "whole";
+        return all;
+    };
+    const auto in_pool = book.add(whole("192.0.2.5", "192.0.2.7"));
+    ASSERT_FALSE(in_pool);
+    EXPECT_EQ(
+        in_pool.error().text(),
+        "external: got 192.0.2.5, in the pool of masquerade 'masquerade-10.1.0.0-16'; want another address "
+        "for a rule that forwards all of it");
+    ASSERT_TRUE(book.add(whole("192.0.2.8", "192.0.2.7")));
+    Masquerade over_it = make("10.2.0.0/16");
+    over_it.pool = {*parse_address("192.0.2.8")};
+    EXPECT_EQ(
+        refused(over_it),
+        "pool[0]: got 192.0.2.8, the whole of which rule 'whole' forwards; want an address that no other "
+        "host has");
     EXPECT_EQ(names(book), (Names{"home", "masquerade-10.1.0.0-16"}));
     book.roll_back();
     EXPECT_TRUE(names(book).empty());
+}
+
+TEST_F(MasqueradeBookTest, DestinationsAreComparedHoweverManyThereAre) {
+    RuleBook book = open();
+    const auto with = [](std::uint32_t first, const char* name) {
+        Masquerade masquerade = make("lan", name);
+        for (std::uint32_t n = 0; n < 65'536; ++n)
+            masquerade.to.push_back({net::Ipv4Address::from_host(first + n * 512), 24});
+        return masquerade;
+    };
+    ASSERT_TRUE(book.add(with(11U << 24U, "even")));
+    EXPECT_TRUE(book.add(with((11U << 24U) + 256, "odd")));
+    Masquerade third = make("lan", "third");
+    third.to = {*parse_prefix("8.8.8.8/32"), *parse_prefix("12.0.0.0/8"), *parse_prefix("9.0.0.0/8")};
+    const auto refused = book.add(third);
+    ASSERT_FALSE(refused);
+    EXPECT_EQ(refused.error().field, "to");
+    third.to.erase(third.to.begin() + 1);
+    EXPECT_TRUE(book.add(third));
 }
 
 /// L6: those of the file come and go with it; one that is the same keeps its id.
