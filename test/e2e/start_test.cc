@@ -209,6 +209,8 @@ TEST_F(StartTest, FullDiskIsRefusedWithItsPlace) {
 TEST_F(StartTest, LinesForTheJournalCarryTheirPriority) {
     write_file(file("fwd.conf"), config());
     const auto start = [&](const std::string& stream) {
+        std::filesystem::remove(file("log"));
+        write_file(file("log"), "");
         Process fwdd{{"sh", "-c",
                       fmt::format("exec 2>{0}; JOURNAL_STREAM={1} exec {2} --config {3}", file("log"), stream,
                                   build_file("control/fwdd").string(), file("fwd.conf"))}};

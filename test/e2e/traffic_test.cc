@@ -98,7 +98,6 @@ TEST_P(IperfTest, LosesNothing) {
         expect_all_arrive(fmt::format("--udp --bitrate 20M --length 1200 --blockcount 4000 {}", direction));
     }
     expect_all_arrive("--udp --bitrate 5M --length 64 --blockcount 15000");  // 10 000 a second
-    EXPECT_EQ(fwdctl("stats")["packets"]["dropped"], 0);
     expect_every_packet_accounted_for();
 }
 
