@@ -91,15 +91,17 @@ Result<Eal> start_eal(const Settings& settings) {
     Eal eal;
     eal.worker_cores = *cores;
     std::uint16_t mtu = 0;
+    bool ipv6 = false;
     std::set<std::string> devices;
     for (const LinkSettings& link : settings.links) {
         mtu = std::max(mtu, link.mtu);
+        for (const auto& own : link.addresses) ipv6 = ipv6 || !own.address.is_v4();
         devices.insert(link.device);
     }
     const auto ports = static_cast<unsigned>(devices.size());
     const auto workers = static_cast<unsigned>(cores->size());
     eal.memory_bytes =
-        dataplane::Dataplane::memory_bytes(settings.sessions, settings.mappings, ports, workers, mtu);
+        dataplane::Dataplane::memory_bytes(settings.sessions, settings.mappings, ports, workers, mtu, ipv6);
     // EAL's allocator needs room to align and to keep its own books.
     const std::size_t wanted = eal.memory_bytes + eal.memory_bytes / 8 + (std::size_t{64} << 20U);
     eal.hugepages = settings.hugepages && free_hugepage_bytes() >= wanted;

@@ -15,17 +15,13 @@ namespace {
 constexpr std::size_t kLongestName = 63;
 
 /// Whether some address is in both. There may be many thousands of prefixes.
-bool overlap(std::vector<net::Ipv4Prefix> a, std::vector<net::Ipv4Prefix> b) {
-    const auto first = [](const net::Ipv4Prefix& prefix) { return prefix.address; };
-    const auto last = [](const net::Ipv4Prefix& prefix) {
-        return net::Ipv4Address::from_host(prefix.address.value.host() | ~prefix.mask());
-    };
-    std::ranges::sort(a, {}, first);
-    std::ranges::sort(b, {}, first);
+bool overlap(std::vector<net::IpPrefix> a, std::vector<net::IpPrefix> b) {
+    std::ranges::sort(a, {}, &net::IpPrefix::address);
+    std::ranges::sort(b, {}, &net::IpPrefix::address);
     for (auto one = a.begin(), other = b.begin(); one != a.end() && other != b.end();) {
-        if (last(*one) < first(*other)) {
+        if (one->last() < other->address) {
             ++one;
-        } else if (last(*other) < first(*one)) {
+        } else if (other->last() < one->address) {
             ++other;
         } else {
             return true;
@@ -39,6 +35,23 @@ std::string quoted_list(const Values& values) {
     std::vector<std::string> texts;
     for (const auto& value : values) texts.push_back('"' + to_text(value) + '"');
     return fmt::format("{}", fmt::join(texts, ", "));
+}
+
+/// Masquerade is for IPv4: hosts of IPv6 have addresses that the world can answer to.
+Result<void> check_families(const Masquerade& masquerade) {
+    const auto no = [](std::string field, const std::string& got) {
+        return refused(std::move(field),
+                       fmt::format("got {}, IPv6; want IPv4, which alone is masqueraded", got));
+    };
+    if (masquerade.prefix && !masquerade.prefix->address.is_v4())
+        return no("inside", to_text(*masquerade.prefix));
+    for (std::size_t i = 0; i < masquerade.pool.size(); ++i) {
+        if (!masquerade.pool[i].is_v4()) return no(fmt::format("pool[{}]", i), to_text(masquerade.pool[i]));
+    }
+    for (std::size_t i = 0; i < masquerade.to.size(); ++i) {
+        if (!masquerade.to[i].address.is_v4()) return no(fmt::format("to[{}]", i), to_text(masquerade.to[i]));
+    }
+    return {};
 }
 
 Result<void> check_link(const std::string& name, const Topology& topology) {
@@ -57,7 +70,7 @@ Result<void> check_link(const std::string& name, const Topology& topology) {
     return {};
 }
 
-Result<void> check_prefix(const net::Ipv4Prefix& prefix, const Topology& topology) {
+Result<void> check_prefix(const net::IpPrefix& prefix, const Topology& topology) {
     const std::string why = control::not_a_host(prefix.address);
     if (prefix.length == 0 || !why.empty()) {
         return refused("inside", fmt::format("got {}, {}; want a prefix of hosts, such as 10.0.0.0/24",
@@ -72,7 +85,7 @@ Result<void> check_prefix(const net::Ipv4Prefix& prefix, const Topology& topolog
 }
 
 Result<void> check_pool_address(const Masquerade& masquerade, std::size_t index, const Topology& topology) {
-    const net::Ipv4Address address = masquerade.pool[index];
+    const net::IpAddress address = masquerade.pool[index];
     const auto no = [&](const std::string& why) {
         return refused(fmt::format("pool[{}]", index), fmt::format("got {}, {}", to_text(address), why));
     };
@@ -104,7 +117,7 @@ std::string inside_text(const Masquerade& masquerade) {
 
 Result<void> parse_inside(std::string_view text, Masquerade& masquerade) {
     if (text.find('/') != std::string_view::npos) {
-        return parse_prefix(text).map([&](net::Ipv4Prefix prefix) { masquerade.prefix = prefix; });
+        return parse_prefix(text).map([&](net::IpPrefix prefix) { masquerade.prefix = prefix; });
     }
     const auto name = parse_link_name(text);
     const bool is_address = parse_address(text).has_value();
@@ -164,6 +177,7 @@ bool is_same(const Masquerade& a, const Masquerade& b) {
 }
 
 Result<void> check_masquerade(const Masquerade& masquerade, const Topology& topology) {
+    if (auto ok = check_families(masquerade); !ok) return ok;
     const Result<void> inside =
         masquerade.link ? check_link(*masquerade.link, topology) : check_prefix(*masquerade.prefix, topology);
     if (!inside) return inside;
@@ -200,7 +214,7 @@ PoolCheck::PoolCheck(const Masquerade& masquerade) : masquerade_{masquerade}, so
 }
 
 Result<void> PoolCheck::beside(const Rule& rule) const {
-    const auto refuse = [&](net::Ipv4Address address, const char* what, const char* of_it) {
+    const auto refuse = [&](net::IpAddress address, const char* what, const char* of_it) {
         const auto at = std::ranges::find(masquerade_.pool, address) - masquerade_.pool.begin();
         return refused(
             fmt::format("pool[{}]", at),

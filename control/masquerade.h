@@ -28,11 +28,11 @@ struct Masquerade {
     static constexpr std::size_t kMostAddresses = 1024;
     static constexpr std::uint32_t kMostPortsPerHost = 32'767;
 
-    std::string name;                       ///< unique, also among rules
-    std::optional<std::string> link;        ///< the hosts behind a link that leave by another one, or
-    std::optional<net::Ipv4Prefix> prefix;  ///< those of a prefix: one of the two
-    std::vector<net::Ipv4Address> pool;     ///< external addresses; the egress link's own ones when empty
-    std::vector<net::Ipv4Prefix> to;        ///< where they may go; anywhere when empty
+    std::string name;                     ///< unique, also among rules
+    std::optional<std::string> link;      ///< the hosts behind a link that leave by another one, or
+    std::optional<net::IpPrefix> prefix;  ///< those of a prefix: one of the two
+    std::vector<net::IpAddress> pool;     ///< external addresses; the egress link's own ones when empty
+    std::vector<net::IpPrefix> to;        ///< where they may go; anywhere when empty
     Filtering filtering = Filtering::address_dependent;
     std::uint32_t max_ports_per_host = 0;       ///< external ports of an inside host at once; 0: any number
     std::uint32_t max_sessions = 0;             ///< live ones; 0: any number
@@ -71,7 +71,7 @@ class PoolCheck {
 
  private:
     const Masquerade& masquerade_;
-    std::vector<net::Ipv4Address> sorted_;
+    std::vector<net::IpAddress> sorted_;
 };
 
 }  // namespace fwd::control

@@ -31,7 +31,8 @@ constexpr std::array kAddRuleParams{
           .help = "tcp, udp, tcp+udp, or all: every protocol and port of an address"},
     Param{.name = "external",
           .required = true,
-          .help = "where clients connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST; ADDRESS alone with all"},
+          .help = "where clients connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST; ADDRESS alone with all; "
+                  "IPv6 as [ADDRESS]:PORT"},
     Param{.name = "target",
           .required = true,
           .help = "where they are sent: ADDRESS:PORT or ADDRESS:FIRST-LAST; several with commas, each with "
@@ -58,7 +59,7 @@ constexpr std::array kAddRuleParams{
           .maximum = Rule::kMostSessions},
     Param{.name = "max_sessions_per_source",
           .type = ParamType::integer,
-          .help = "at most so many live sessions of one client's address",
+          .help = "at most so many live sessions of one client's address (of IPv6: of one /64)",
           .minimum = 1,
           .maximum = Rule::kMostSessionsPerSource},
     Param{.name = "rate",
@@ -77,7 +78,8 @@ constexpr std::span<const Param> kRuleParams = std::span{kAddRuleParams}.first(k
 constexpr std::array kAddMasqueradeParams{
     Param{.name = "inside",
           .required = true,
-          .help = "whose packets: a LINK (the hosts behind it, where they leave by another) or a PREFIX"},
+          .help = "whose packets, IPv4 alone: a LINK (the hosts behind it, where they leave by another) or a "
+                  "PREFIX"},
     Param{.name = "name", .help = "a name for the masquerade (default: made from LINK or PREFIX)"},
     Param{.name = "pool",
           .type = ParamType::string_list,

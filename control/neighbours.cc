@@ -29,6 +29,7 @@ constexpr auto kAnswersWithin = 300ms;
 constexpr auto kFreshFor = 60s;  // RFC 4861's base for reachable time is 30 s; ARP caches keep a minute
 constexpr auto kUnusedFor = 60s;
 constexpr auto kLinkCheck = 1s;
+constexpr auto kProbeTime = 1s;              // RFC 4861's RetransTimer
 constexpr unsigned kAnnouncedPerTick = 256;  // a port's outbox has room for four times as many
 constexpr std::size_t kHeldPerNeighbour = 16;
 constexpr std::size_t kHeldInAll = 1024;
@@ -65,7 +66,7 @@ Neighbours::~Neighbours() {
     for (auto& [next_hop, entry] : entries_) drop_held(entry);
 }
 
-bool Neighbours::add_static(LinkId link, net::Ipv4Address address, net::MacAddress mac) {
+bool Neighbours::add_static(LinkId link, net::IpAddress address, net::MacAddress mac) {
     const NextHop next_hop{link, address};
     const auto id = dataplane_.neighbours().add(next_hop);
     if (!id) return false;
@@ -122,7 +123,8 @@ void Neighbours::send_to(rte_mbuf* packet, const Entry& entry, LinkId egress) {
     const dataplane::PuntNote note = dataplane::punt_note(*packet);
     const dataplane::Link& link = dataplane_.links()[egress.value];
     auto* ip = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, note.l3_offset);
-    if (!dataplane::write_l2(*packet, ip, note.l3_bytes, link, entry.mac, RTE_ETHER_TYPE_IPV4)) {
+    const std::uint16_t ether_type = ip[0] >> 4U == 4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6;
+    if (!dataplane::write_l2(*packet, ip, note.l3_bytes, link, entry.mac, ether_type)) {
         dataplane_.control_counters().count(Verdict::drop_no_headroom);
         rte_pktmbuf_free(packet);
     } else if (!dataplane_.send(packet, egress)) {
@@ -146,15 +148,35 @@ void Neighbours::drop_held(Entry& entry) {
 }
 
 void Neighbours::ask(const NextHop& next_hop, Entry& entry, Clock::time_point now) {
+    if (!next_hop.address.is_v4()) {
+        const dataplane::Link& link = dataplane_.links()[next_hop.egress.value];
+        if (!link.has_ipv6()) return;
+        const auto near = std::ranges::find_if(link.ipv6_addresses, [&](const auto& own) {
+            return own.prefix().contains(next_hop.address) &&
+                   !tentative_.contains({next_hop.egress, own.address});
+        });
+        const net::Ipv6Address& target = next_hop.address.v6();
+        const net::Ipv6Address group = dataplane::solicited_node(target);
+        const bool known = entry.state == AdjacencyState::reachable;
+        send_nd(next_hop.egress, known ? entry.mac : dataplane::multicast_mac(group),
+                {.solicitation = true,
+                 .source = near != link.ipv6_addresses.end() ? near->address.v6() : link.link_local,
+                 .destination = known ? target : group,
+                 .target = target,
+                 .link_layer = link.mac});
+        ++entry.unanswered;
+        entry.asked = now;
+        return;
+    }
     const auto& addresses = dataplane_.links()[next_hop.egress.value].addresses;
     if (addresses.empty()) return;
-    const auto near =
-        std::ranges::find_if(addresses, [&](const auto& a) { return a.prefix().contains(next_hop.address); });
+    const auto near = std::ranges::find_if(
+        addresses, [&](const auto& a) { return a.prefix().contains(next_hop.address.v4()); });
     const net::Ipv4Address sender = (near != addresses.end() ? near : addresses.begin())->address;
     // While the old answer may still be true it is enough to ask the one who gave it (RFC 1122,
     // section 2.3.2.1).
     const net::MacAddress to = entry.state == AdjacencyState::reachable ? entry.mac : net::kBroadcastMac;
-    send_arp(next_hop.egress, RTE_ARP_OP_REQUEST, to, sender, {}, next_hop.address);
+    send_arp(next_hop.egress, RTE_ARP_OP_REQUEST, to, sender, {}, next_hop.address.v4());
     ++entry.unanswered;
     entry.asked = now;
 }
@@ -181,10 +203,9 @@ void Neighbours::send_arp(LinkId link_id, std::uint16_t operation, net::MacAddre
     if (!dataplane_.send(packet, link_id)) dataplane_.control_counters().count(Verdict::drop_tx_full);
 }
 
-bool Neighbours::answers_for(LinkId link, net::Ipv4Address address) const {
-    return std::ranges::any_of(dataplane_.links()[link.value].addresses,
-                               [address](const auto& own) { return own.address == address; }) ||
-           external_.contains({link, address});
+bool Neighbours::answers_for(LinkId link, net::IpAddress address) const {
+    if (tentative_.contains({link, address})) return false;
+    return dataplane_.links()[link.value].owns(address) || external_.contains({link, address});
 }
 
 void Neighbours::handle_arp(rte_mbuf* packet, Clock::time_point now) {
@@ -198,23 +219,154 @@ void Neighbours::handle_arp(rte_mbuf* packet, Clock::time_point now) {
     const net::Ipv4Address target{net::be32::from_wire(arp.arp_data.arp_tip)};
     if (sender_mac.is_multicast() || sender_mac == net::MacAddress{}) return;
     if (sender_mac == dataplane_.links()[link.value].mac) return;  // our own, come back
-    if (answers_for(link, sender)) {
-        if (now - conflict_logged_ > 10s) {
-            spdlog::warn("{} on link {} says that it has {}, which is fwd's", to_text(sender_mac),
-                         links_[link.value].name, to_text(sender));
-            conflict_logged_ = now;
-        }
-        return;
-    }
-    if (const auto found = entries_.find({link, sender}); found != entries_.end() && !found->second.fixed) {
-        Entry& entry = found->second;
-        entry.mac = sender_mac;
-        entry.unanswered = 0;
-        send_held(found->first, entry);  // before workers send what has come after them
-        set_state(found->first, entry, AdjacencyState::reachable, now);
-    }
+    if (answers_for(link, sender)) return note_conflict(link, sender_mac, sender, now);
+    learn({link, sender}, sender_mac, now);
     if (arp.arp_opcode == net::be16::from_host(RTE_ARP_OP_REQUEST).wire() && answers_for(link, target)) {
         send_arp(link, RTE_ARP_OP_REPLY, sender_mac, target, sender_mac, sender);
+    }
+}
+
+void Neighbours::note_conflict(LinkId link, net::MacAddress mac, net::IpAddress address,
+                               Clock::time_point now) {
+    if (now - conflict_logged_ <= 10s) return;
+    spdlog::warn("{} on link {} says that it has {}, which is fwd's", to_text(mac), links_[link.value].name,
+                 to_text(address));
+    conflict_logged_ = now;
+}
+
+void Neighbours::learn(const NextHop& next_hop, net::MacAddress mac, Clock::time_point now) {
+    const auto found = entries_.find(next_hop);
+    if (found == entries_.end() || found->second.fixed) return;
+    Entry& entry = found->second;
+    entry.mac = mac;
+    entry.unanswered = 0;
+    send_held(found->first, entry);  // before workers send what has come after them
+    set_state(found->first, entry, AdjacencyState::reachable, now);
+}
+
+void Neighbours::handle_nd(rte_mbuf* packet, Clock::time_point now) {
+    const dataplane::PuntNote note = dataplane::punt_note(*packet);
+    const auto* ip = rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, note.l3_offset);
+    const auto message = dataplane::parse_nd(ip, {.verdict = Verdict::forward,
+                                                  .protocol = net::Protocol::icmpv6,
+                                                  .l4_offset = note.l4_offset,
+                                                  .ip_bytes = note.l3_bytes});
+    const bool query = ip[note.l4_offset] == dataplane::kListenerQuery;
+    net::MacAddress sender_mac;
+    std::memcpy(sender_mac.bytes.data(), rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, 6), 6);
+    rte_pktmbuf_free(packet);
+    const LinkId link = note.ingress;
+    if (query) return report_groups(link, false);
+    if (!message || sender_mac.is_multicast() || sender_mac == net::MacAddress{}) return;
+    if (sender_mac == dataplane_.links()[link.value].mac) return;  // our own, come back
+    if (message->link_layer) sender_mac = *message->link_layer;
+    if (sender_mac.is_multicast() || sender_mac == net::MacAddress{}) return;
+    if (answers_for(link, message->source)) return note_conflict(link, sender_mac, message->source, now);
+
+    const bool probe = message->solicitation && message->source.is_unspecified();
+    if (const auto own = tentative_.find({link, message->target}); own != tentative_.end()) {
+        // Somebody has the address, or wants it at the same time (RFC 4862, section 5.4).
+        if (message->solicitation && !probe) return;
+        if (own->second != Clock::time_point::max()) {
+            spdlog::error("{} on link {} has {} as well: fwd does not answer for it", to_text(sender_mac),
+                          links_[link.value].name, to_text(message->target));
+        }
+        own->second = Clock::time_point::max();
+        return;
+    }
+    if (!message->solicitation) return take_advertisement(link, *message, now);
+    if (message->link_layer) learn({link, message->source}, sender_mac, now);
+    if (!answers_for(link, message->target)) return;
+    // Who only finds out whether the address is free has none yet: everybody hears the answer.
+    send_nd(link, probe ? dataplane::multicast_mac(dataplane::kAllNodes) : sender_mac,
+            {.solicited = !probe,
+             .overrides = true,
+             .source = message->target,
+             .destination = probe ? dataplane::kAllNodes : message->source,
+             .target = message->target,
+             .link_layer = dataplane_.links()[link.value].mac});
+}
+
+void Neighbours::take_advertisement(LinkId link, const dataplane::NdMessage& message, Clock::time_point now) {
+    if (answers_for(link, message.target)) {
+        return note_conflict(link, message.link_layer.value_or(net::MacAddress{}), message.target, now);
+    }
+    const NextHop next_hop{link, message.target};
+    const auto found = entries_.find(next_hop);
+    if (found == entries_.end()) return;
+    const Entry& entry = found->second;
+    const bool known = entry.state == AdjacencyState::reachable;
+    // RFC 4861, section 7.2.5: what is known is replaced only by who says that it overrides, and an answer to
+    // a question that was asked there need not repeat it.
+    if (!message.link_layer) {
+        if (known && message.solicited) learn(next_hop, entry.mac, now);
+        return;
+    }
+    if (known && !message.overrides && entry.mac != *message.link_layer) return;
+    learn(next_hop, *message.link_layer, now);
+}
+
+void Neighbours::send_nd(LinkId link_id, net::MacAddress to, const dataplane::NdMessage& message) {
+    rte_mbuf* packet = dataplane_.allocate();
+    if (packet == nullptr) return;
+    const dataplane::Link& link = dataplane_.links()[link_id.value];
+    auto* l3 = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, RTE_ETHER_HDR_LEN);
+    const std::uint16_t bytes = dataplane::write_nd(l3, message);
+    dataplane::write_l2(*packet, l3, bytes, link, to, RTE_ETHER_TYPE_IPV6);
+    dataplane_.control_counters().originated.add(1);
+    if (!dataplane_.send(packet, link_id)) dataplane_.control_counters().count(Verdict::drop_tx_full);
+}
+
+void Neighbours::report_groups(LinkId link_id, bool joins) {
+    const dataplane::Link& link = dataplane_.links()[link_id.value];
+    if (!link.has_ipv6()) return;
+    std::set<net::Ipv6Address> distinct{dataplane::solicited_node(link.link_local)};
+    for (const auto& own : link.ipv6_addresses) distinct.insert(dataplane::solicited_node(own.address.v6()));
+    for (auto it = external_.lower_bound({link_id, {}}); it != external_.end() && it->first == link_id;
+         ++it) {
+        const net::IpAddress& address = it->second;
+        const auto has = [&](const auto& own) { return own.prefix().contains(address); };
+        if (!address.is_v4() && std::ranges::any_of(link.ipv6_addresses, has))
+            distinct.insert(dataplane::solicited_node(address.v6()));
+    }
+    const std::vector<net::Ipv6Address> groups{distinct.begin(), distinct.end()};
+    std::span<const net::Ipv6Address> rest{groups};
+    while (!rest.empty()) {
+        const auto some = rest.first(std::min(rest.size(), dataplane::kGroupsPerReport));
+        rest = rest.subspan(some.size());
+        rte_mbuf* packet = dataplane_.allocate();
+        if (packet == nullptr) return;
+        auto* l3 = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, RTE_ETHER_HDR_LEN);
+        const std::uint16_t bytes = dataplane::write_listener_report(l3, link.link_local, some, joins);
+        const net::Ipv6Address to = net::load_ipv6(l3 + net::kIpv6DestinationOffset);
+        dataplane::write_l2(*packet, l3, bytes, link, dataplane::multicast_mac(to), RTE_ETHER_TYPE_IPV6);
+        dataplane_.control_counters().originated.add(1);
+        if (!dataplane_.send(packet, link_id)) dataplane_.control_counters().count(Verdict::drop_tx_full);
+    }
+}
+
+void Neighbours::probe_own(LinkId link_id, Clock::time_point now) {
+    const dataplane::Link& link = dataplane_.links()[link_id.value];
+    if (!link.has_ipv6()) return;
+    std::vector<net::IpAddress> own{link.link_local};
+    for (const auto& address : link.ipv6_addresses) own.push_back(address.address);
+    for (const net::IpAddress& address : own) {
+        tentative_[{link_id, address}] = now + kProbeTime;
+        const net::Ipv6Address group = dataplane::solicited_node(address.v6());
+        send_nd(link_id, dataplane::multicast_mac(group),
+                {.solicitation = true, .source = {}, .destination = group, .target = address.v6()});
+    }
+}
+
+void Neighbours::finish_probes(Clock::time_point now) {
+    for (auto it = tentative_.begin(); it != tentative_.end();) {
+        if (now < it->second) {
+            ++it;
+            continue;
+        }
+        const auto [link, address] = it->first;
+        it = tentative_.erase(it);
+        announce(link, address);
     }
 }
 
@@ -224,6 +376,7 @@ bool Neighbours::is_in_use(const Entry& entry) const {
 
 void Neighbours::tick(Clock::time_point now) {
     watch_links(now);
+    finish_probes(now);
     send_announcements();
     const bool crowded = entries_.size() > kCrowd;
     for (auto it = entries_.begin(); it != entries_.end();) {
@@ -281,9 +434,9 @@ void Neighbours::release_removed() {
     removed_.clear();
 }
 
-void Neighbours::announce(LinkId link, net::Ipv4Address address) {
-    const auto& own = dataplane_.links()[link.value].addresses;
-    if (std::ranges::any_of(own, [&](const auto& o) { return o.prefix().contains(address); }))
+void Neighbours::announce(LinkId link, net::IpAddress address) {
+    const auto& networks = links_[link.value].addresses;
+    if (std::ranges::any_of(networks, [&](const auto& own) { return own.prefix().contains(address); }))
         to_announce_.emplace_back(link, address);
 }
 
@@ -301,6 +454,8 @@ void Neighbours::watch_links(Clock::time_point now) {
         is_up_[i] = up;
         if (!has_come_up) continue;
         for (const auto& own : dataplane_.links()[i].addresses) announce(link, own.address);
+        report_groups(link, true);
+        probe_own(link, now);
         for (auto it = external_.lower_bound({link, {}}); it != external_.end() && it->first == link; ++it)
             announce(link, it->second);
     }
@@ -311,16 +466,29 @@ void Neighbours::send_announcements() {
         const auto [link, address] = to_announce_.front();
         to_announce_.pop_front();
         if (!is_up_[link.value] || !answers_for(link, address)) continue;
-        send_arp(link, RTE_ARP_OP_REQUEST, net::kBroadcastMac, address, {}, address);
+        if (address.is_v4()) {
+            send_arp(link, RTE_ARP_OP_REQUEST, net::kBroadcastMac, address.v4(), {}, address.v4());
+        } else {
+            send_nd(link, dataplane::multicast_mac(dataplane::kAllNodes),
+                    {.overrides = true,
+                     .source = address.v6(),
+                     .destination = dataplane::kAllNodes,
+                     .target = address.v6(),
+                     .link_layer = dataplane_.links()[link.value].mac});
+        }
         ++sent;
     }
 }
 
-void Neighbours::set_external_addresses(std::set<std::pair<LinkId, net::Ipv4Address>> addresses) {
+void Neighbours::set_external_addresses(std::set<std::pair<LinkId, net::IpAddress>> addresses) {
+    std::set<LinkId> listening;
     for (const auto& [link, address] : addresses) {
-        if (is_up_[link.value] && !answers_for(link, address)) announce(link, address);
+        if (!is_up_[link.value] || answers_for(link, address)) continue;
+        announce(link, address);
+        if (!address.is_v4()) listening.insert(link);
     }
     external_ = std::move(addresses);
+    for (const LinkId link : listening) report_groups(link, true);
 }
 
 std::vector<Neighbours::Row> Neighbours::rows(Clock::time_point now) const {

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "control/rule_check.h"
 #include "control/text.h"
 
 namespace fwd::control {
@@ -113,7 +114,8 @@ void Policies::append(std::vector<dataplane::ForwardingRule>& to, const Rule& ru
     forwarding.id = id;
     forwarding.external = rule.external;
     forwarding.source = to_translation(rule.source);
-    forwarding.allowed_sources = net::allowed_sources(rule.from, rule.not_from);
+    forwarding.crosses = rule.external.address.is_v4() != rule.targets.front().endpoint.address.is_v4();
+    forwarding.allowed_sources = net::allowed_sources(rule.from, rule.not_from, everybody(rule));
     for (const Target& target : rule.targets) forwarding.targets.push_back({target.endpoint, target.weight});
     forwarding.balance = rule.balance == Balance::source_hash ? dataplane::Balance::source_hash
                                                               : dataplane::Balance::round_robin;
@@ -146,8 +148,8 @@ dataplane::Masquerade Policies::to_dataplane(const Masquerade& masquerade, datap
     made.id = id;
     made.whole_link = masquerade.link.has_value();
     if (masquerade.link) made.link = link_id(*masquerade.link).value();
-    if (masquerade.prefix) made.prefix = *masquerade.prefix;
-    made.pool = masquerade.pool;
+    if (masquerade.prefix) made.prefix = masquerade.prefix->v4();
+    for (const net::IpAddress& address : masquerade.pool) made.pool.push_back(address.v4());
     made.to = net::to_ranges(masquerade.to);
     made.filtering = masquerade.filtering == Filtering::endpoint_independent
                          ? dataplane::Filtering::endpoint_independent
@@ -253,9 +255,9 @@ std::optional<RuleId> Policies::book_id(dataplane::RuleId id) const {
     return book_id;
 }
 
-std::set<std::pair<LinkId, net::Ipv4Address>> Policies::external_addresses(
+std::set<std::pair<LinkId, net::IpAddress>> Policies::external_addresses(
     const Rules& rules, const Masquerades& masquerades) const {
-    std::set<std::pair<LinkId, net::Ipv4Address>> addresses;
+    std::set<std::pair<LinkId, net::IpAddress>> addresses;
     for (const auto& [id, rule] : rules) {
         if (rule.disabled) continue;
         for (std::size_t i = 0; i < links_.size(); ++i) {
@@ -265,7 +267,7 @@ std::set<std::pair<LinkId, net::Ipv4Address>> Policies::external_addresses(
     }
     const Topology topology{links_, {}};
     for (const auto& [id, masquerade] : masquerades) {
-        for (const net::Ipv4Address address : masquerade.pool) {
+        for (const net::IpAddress& address : masquerade.pool) {
             // One that is on no segment is led to fwd by somebody's route.
             if (const LinkSettings* segment = topology.connected(address))
                 addresses.emplace(*link_id(segment->name), address);

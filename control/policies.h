@@ -44,7 +44,7 @@ class Policies {
     /// The inverse; nullopt when the rule is gone.
     std::optional<RuleId> book_id(dataplane::RuleId id) const;
     /// For which addresses fwd answers ARP, by link.
-    std::set<std::pair<dataplane::LinkId, net::Ipv4Address>> external_addresses(
+    std::set<std::pair<dataplane::LinkId, net::IpAddress>> external_addresses(
         const Rules& rules, const Masquerades& masquerades = {}) const;
 
  private:

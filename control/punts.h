@@ -7,9 +7,9 @@
 
 namespace fwd::control {
 
-/// Works off what the workers hand to control: ARP and packets that wait for a neighbour go to Neighbours;
-/// pings of own addresses, packets whose TTL ran out and packets too big for their next link are answered
-/// here (RFC 792, RFC 1191).
+/// Works off what the workers hand to control: ARP, neighbour discovery and packets that wait for a neighbour
+/// go to Neighbours; pings of own addresses, packets whose TTL ran out and packets too big for their next
+/// link are answered here (RFC 792, RFC 1191).
 class Punts {
  public:
     Punts(dataplane::Dataplane& dataplane, Neighbours& neighbours)
@@ -34,6 +34,10 @@ class Punts {
     void send_error(const About& about, std::uint8_t type, std::uint8_t code, std::uint32_t rest);
     /// The same, and frees the packet.
     void send_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, std::uint32_t rest);
+    void answer_ipv6_echo(rte_mbuf* packet);
+    /// The same of IPv6.
+    void send_ipv6_error(const About& about, std::uint8_t type, std::uint8_t code, std::uint32_t rest);
+    void send_ipv6_error(rte_mbuf* about, std::uint8_t type, std::uint8_t code, std::uint32_t rest);
 
     dataplane::Dataplane& dataplane_;
     Neighbours& neighbours_;

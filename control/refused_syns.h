@@ -19,13 +19,15 @@ class RefusedSyns {
     using Clock = std::chrono::steady_clock;
     static constexpr std::chrono::seconds kWait{6};
     static constexpr std::size_t kMost = 256;
+    static constexpr std::uint16_t kMostIpv4Bytes = 64;
 
     struct Syn {
         Clock::time_point due{};
         dataplane::LinkId ingress{};
         net::MacAddress sender{};
-        std::array<std::uint8_t, 64> ip{};  ///< as much of the packet as an error quotes
-        std::uint16_t ip_bytes = 0;
+        std::array<std::uint8_t, 104> ip{};  ///< as much of the packet as an error quotes
+        std::uint16_t ip_bytes = 0;          ///< of IPv4 at most kMostIpv4Bytes
+        dataplane::WideKey key{};
     };
 
     void add(Syn syn, Clock::time_point now) {

@@ -165,7 +165,8 @@ Json Reports::links() const {
         rte_eth_link state{};
         const bool known = rte_eth_link_get_nowait(port.ethdev(), &state) == 0;
         Json addresses = Json::array();
-        for (const auto& address : link.addresses) addresses.push_back(to_text(address));
+        for (const auto& address : links_[i].addresses) addresses.push_back(to_text(address));
+        if (link.has_ipv6()) addresses.push_back(to_text(net::IpInterfaceAddress{link.link_local, 64}));
         Json row = link_row(i, totals);
         row["device"] = links_[i].device;
         row["driver"] = info.driver_name != nullptr ? info.driver_name : "";
@@ -198,8 +199,8 @@ Json Reports::neighbours(const Neighbours& neighbours) const {
 Json Reports::session_row(FlowPosition id, Tick now) const {
     dataplane::FlowTable& flows = dataplane_.flows();
     const Session& session = flows.session(id);
-    const dataplane::Flow& forward = flows.flow(id);
-    const dataplane::FlowKey& key = forward.key;
+    const dataplane::WideKey key = flows.key_of(id);
+    const dataplane::WideKey answers = flows.key_of(session.reverse);
     const SessionState state = session.state.load(std::memory_order_relaxed);
     const auto index = std::min(static_cast<std::size_t>(state), dataplane::kSessionStateCount - 1);
     Tick last = flows.last_use(id);
@@ -209,14 +210,13 @@ Json Reports::session_row(FlowPosition id, Tick now) const {
     const std::optional<RuleId> rule = policies_.book_id(session.rule);
     const dataplane::FlowCounts in = flows.counts(id);
     const dataplane::FlowCounts out = flows.counts(session.reverse);
-    const auto& t = forward.translation;
     return {{"rule", rule ? Json(book_.name_of(*rule)) : Json()},
             {"protocol", to_text(session.protocol)},
             {"state", dataplane::kSessionStateNames[index]},
             {"client", to_text(key.source_endpoint())},
             {"external", to_text(key.destination_endpoint())},
-            {"source", to_text(net::Endpoint{t.source, t.source_port})},
-            {"target", to_text(net::Endpoint{t.destination, t.destination_port})},
+            {"source", to_text(answers.destination_endpoint())},
+            {"target", to_text(answers.source_endpoint())},
             {"packets_in", in.packets},
             {"bytes_in", in.bytes},
             {"packets_out", out.packets},

@@ -64,8 +64,8 @@ struct Rule {
     std::vector<Target> targets;      ///< where they are sent; at least one
     Balance balance = Balance::round_robin;
     SourceMode source = SourceMode::automatic;
-    std::vector<net::Ipv4Prefix> from;      ///< allowed sources; all when empty
-    std::vector<net::Ipv4Prefix> not_from;  ///< of those, sources that are not
+    std::vector<net::IpPrefix> from;      ///< allowed sources; all when empty
+    std::vector<net::IpPrefix> not_from;  ///< of those, sources that are not
 
     std::uint32_t max_sessions = 0;             ///< live ones; 0: any number
     std::uint32_t max_sessions_per_source = 0;  ///< of one client's address; 0: any number

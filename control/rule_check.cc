@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "control/text.h"
 #include "dataplane/net/address_range.h"
 
@@ -14,7 +16,66 @@ const LinkSettings* taken_over_on(const Rule& rule, const Topology& topology) {
     return topology.owner(rule.external.address) == nullptr ? segment : nullptr;
 }
 
+const net::IpPrefix& everybody(const Rule& rule) {
+    return rule.external.address.is_v4() ? net::kAnyIpv4 : net::kAnyIpv6;
+}
+
 namespace {
+
+std::string_view family(const net::IpAddress& address) {
+    return address.is_v4() ? "IPv4" : "IPv6";
+}
+
+/// Clients are of the external address's family, targets of one, which may be the other.
+Result<void> check_families(const Rule& rule) {
+    if (rule.all && !(rule.external.address.is_v4() && rule.targets.front().endpoint.address.is_v4())) {
+        return refused("protocol",
+                       "got all for an IPv6 address; want tcp, udp or tcp+udp: whole addresses are "
+                       "forwarded over IPv4 alone");
+    }
+    const bool v4 = rule.external.address.is_v4();
+    const auto wanted = [&](std::string got, const net::IpAddress& address) {
+        return fmt::format("got {}, {}, for the external {}; want {}", got, family(address),
+                           to_text(rule.external), family(rule.external.address));
+    };
+    const net::EndpointRange& first = rule.targets.front().endpoint;
+    for (const Target& target : rule.targets) {
+        const net::EndpointRange& other = target.endpoint;
+        if (other.address.is_v4() != first.address.is_v4()) {
+            return refused("target", fmt::format("got {} and {}; want targets of one family, IPv4 or IPv6",
+                                                 to_text(first), to_text(other)));
+        }
+    }
+    if (first.address.is_v4() != v4 && rule.source == SourceMode::preserve) {
+        return refused("source",
+                       fmt::format("got 'preserve' from {} to {}; want 'masquerade' or 'auto': an {} "
+                                   "client's address means nothing to an {} target",
+                                   to_text(rule.external), to_text(first), family(rule.external.address),
+                                   family(first.address)));
+    }
+    for (const auto& [field, list] : {std::pair{"from", &rule.from}, {"not_from", &rule.not_from}}) {
+        for (const net::IpPrefix& prefix : *list) {
+            if (prefix.address.is_v4() != v4) return refused(field, wanted(to_text(prefix), prefix.address));
+        }
+    }
+    return {};
+}
+
+/// An IPv6 address can be asked for only where fwd has IPv6.
+Result<void> check_external_family(const Rule& rule, const Topology& topology) {
+    if (rule.external.address.is_v4()) return {};
+    for (const LinkSettings& link : topology.links()) {
+        if (rule.link && *rule.link != link.name) continue;
+        for (const auto& own : link.addresses) {
+            if (!own.address.is_v4()) return {};
+        }
+    }
+    return refused("external",
+                   fmt::format("got {}, but {} has {}IPv6 address; want an IPv4 address, or give "
+                               "the link an IPv6 one",
+                               to_text(rule.external), rule.link ? "link " + *rule.link : "no link",
+                               rule.link ? "no " : "an "));
+}
 
 Result<void> check_target(const Rule& rule, const net::EndpointRange& endpoint, const Topology& topology) {
     const std::string target = to_text(endpoint);
@@ -39,6 +100,15 @@ Result<void> check_target(const Rule& rule, const net::EndpointRange& endpoint, 
                        fmt::format("got {}, the external address itself, reached through link {}; want "
                                    "another host, or a rule for another link",
                                    target, egress->name));
+    }
+    const bool crosses = endpoint.address.is_v4() != rule.external.address.is_v4();
+    const bool has_source = std::ranges::any_of(
+        egress->addresses, [&](const auto& own) { return own.address.is_v4() == endpoint.address.is_v4(); });
+    if (crosses && !has_source) {
+        return refused("target",
+                       fmt::format("got {}, reached by link {}, which has no {} address to masquerade "
+                                   "with; want another target, or an address for the link",
+                                   target, egress->name, family(endpoint.address)));
     }
     if (endpoint.size() != rule.external.size()) {
         const std::uint32_t last = endpoint.first.host() + rule.external.size() - 1;
@@ -66,10 +136,12 @@ Result<void> check_rule(const Rule& rule, const Topology& topology) {
         return refused("external",
                        fmt::format("got {}, {}; want an address that clients can connect to", external, why));
     }
+    if (auto ok = check_external_family(rule, topology); !ok) return ok;
+    if (auto ok = check_families(rule); !ok) return ok;
     for (const Target& target : rule.targets) {
         if (auto ok = check_target(rule, target.endpoint, topology); !ok) return ok;
     }
-    if (!rule.not_from.empty() && net::allowed_sources(rule.from, rule.not_from).empty()) {
+    if (!rule.not_from.empty() && net::allowed_sources(rule.from, rule.not_from, everybody(rule)).empty()) {
         return refused("not_from", fmt::format("got {}, which leaves nobody; want some clients left",
                                                to_text(rule.not_from.front())));
     }
@@ -141,7 +213,7 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
         claims_[key].emplace(rule.external.first.host(),
                              Claim{rule.external.first.host(), rule.external.last.host(), rule.name});
     for (const Target& target : rule.targets) {
-        const net::Ipv4Address address = target.endpoint.address;
+        const net::IpAddress address = target.endpoint.address;
         if (topology.connected(address) != nullptr) targets_[address].insert(rule.name);
     }
     if (taken_over_on(rule, topology) != nullptr) taken_over_[rule.external.address].insert(rule.name);
@@ -151,7 +223,7 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
 void RuleClaims::remove(const Rule& rule, const Topology& topology) {
     names_.erase(rule.name);
     if (rule.disabled) return;
-    const auto give_back = [&](RulesOfAddress& rules, net::Ipv4Address address) {
+    const auto give_back = [&](RulesOfAddress& rules, net::IpAddress address) {
         const auto found = rules.find(address);
         if (found != rules.end() && found->second.erase(rule.name) != 0 && found->second.empty())
             rules.erase(found);

@@ -22,6 +22,9 @@ namespace fwd::control {
 /// there is none. A host that has the address is cut off there. (fwd's own addresses are no other host's.)
 const LinkSettings* taken_over_on(const Rule& rule, const Topology& topology);
 
+/// All clients that there are for the rule's external address.
+const net::IpPrefix& everybody(const Rule& rule);
+
 /// Whether fwd could carry out the rule if it were the only one: the link exists, clients can ask for the
 /// external address, which no host has that the configuration names; the target is a host that fwd reaches
 /// and not fwd itself.
@@ -43,7 +46,7 @@ class RuleClaims {
  private:
     /// Ranges and single ports may lie over each other, so they are kept apart.
     struct Key {
-        net::Ipv4Address address;
+        net::IpAddress address;
         net::Protocol protocol;
         bool range;
         std::optional<std::string> link;
@@ -54,7 +57,7 @@ class RuleClaims {
         std::uint16_t last;
         std::string name;
     };
-    using RulesOfAddress = std::map<net::Ipv4Address, std::set<std::string>>;  ///< names
+    using RulesOfAddress = std::map<net::IpAddress, std::set<std::string>>;  ///< names
 
     static std::vector<Key> keys_of(const Rule& rule);
     const Claim* find_overlap(const Key& key, const net::EndpointRange& external) const;

@@ -23,7 +23,7 @@ class RuleReader {
         if (error_ || found == params_.end()) return;
         store(name, parse(found->get_ref<const std::string&>()), value);
     }
-    void read_prefixes(const char* name, std::vector<net::Ipv4Prefix>& prefixes) {
+    void read_prefixes(const char* name, std::vector<net::IpPrefix>& prefixes) {
         const auto found = params_.find(name);
         if (found == params_.end()) return;
         if (found->size() > Rule::kMostPrefixes)
@@ -111,9 +111,9 @@ Result<std::vector<Rule>> rules_from_json(const Json& params, Pause pause) {
 }
 
 Json rule_to_json(const Rule& rule) {
-    const auto list = [](const std::vector<net::Ipv4Prefix>& prefixes) {
+    const auto list = [](const std::vector<net::IpPrefix>& prefixes) {
         Json texts = Json::array();
-        for (const net::Ipv4Prefix& prefix : prefixes) texts.push_back(to_text(prefix));
+        for (const net::IpPrefix& prefix : prefixes) texts.push_back(to_text(prefix));
         return texts;
     };
     Json json{{"name", rule.name},

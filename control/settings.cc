@@ -105,7 +105,7 @@ Result<std::chrono::seconds> read_timeout(const Value& value, std::int64_t short
     });
 }
 
-Result<void> read_prefixes(const Value& value, const char* all, std::vector<net::Ipv4Prefix>& prefixes) {
+Result<void> read_prefixes(const Value& value, const char* all, std::vector<net::IpPrefix>& prefixes) {
     const auto read_prefix = [](const Value& prefix) { return read_text(prefix, parse_prefix); };
     if (Result<void> read = read_list(value, {Rule::kMostPrefixes, "prefixes"}, read_prefix, prefixes); !read)
         return read;
@@ -116,7 +116,7 @@ Result<void> read_prefixes(const Value& value, const char* all, std::vector<net:
     return {};
 }
 
-Result<void> read_source_prefixes(const Value& value, std::vector<net::Ipv4Prefix>& prefixes) {
+Result<void> read_source_prefixes(const Value& value, std::vector<net::IpPrefix>& prefixes) {
     return read_prefixes(value, "source", prefixes);
 }
 
@@ -498,7 +498,7 @@ std::string format_rules(const std::vector<Rule>& rules) {
         for (const auto& [key, list] : {std::pair{"from", &rule.from}, {"not_from", &rule.not_from}}) {
             if (list->empty()) continue;
             std::vector<std::string> prefixes;
-            for (const net::Ipv4Prefix& prefix : *list) prefixes.push_back('"' + to_text(prefix) + '"');
+            for (const net::IpPrefix& prefix : *list) prefixes.push_back('"' + to_text(prefix) + '"');
             group += fmt::format(" {} = [ {} ];", key, fmt::join(prefixes, ", "));
         }
         for (const auto& [key, limit] : {std::pair{"max_sessions", rule.max_sessions},

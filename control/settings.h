@@ -40,9 +40,9 @@ enum class IdleMode { poll, adaptive };
 struct LinkSettings {
     std::string name;    ///< 1 to 31 of [A-Za-z0-9._-]
     std::string device;  ///< PCI address or DPDK vdev string; may be shared by VLAN links
-    std::vector<net::InterfaceAddress> addresses;  ///< own addresses; at least one
-    std::optional<std::uint16_t> vlan;             ///< 802.1Q tag, 1 to 4094; untagged when absent
-    std::uint16_t mtu = 1500;                      ///< of IP packets, bytes; 68 to 9600
+    std::vector<net::IpInterfaceAddress> addresses;  ///< own addresses; at least one
+    std::optional<std::uint16_t> vlan;               ///< 802.1Q tag, 1 to 4094; untagged when absent
+    std::uint16_t mtu = 1500;                        ///< of IP packets, bytes; 68 to 9600
     std::uint16_t queues = 0;  ///< rx and tx queues; 0: one for each worker if the device can
     RxChecksum rx_checksum = RxChecksum::trusted;
     bool ping = false;  ///< answer ICMP echo requests to own addresses
@@ -57,14 +57,14 @@ struct LinkSettings {
 };
 
 struct RouteSettings {
-    net::Ipv4Prefix prefix;           ///< 0.0.0.0/0 for the default gateway
-    net::Ipv4Address via;             ///< inside a connected prefix of `link`
+    net::IpPrefix prefix;             ///< 0.0.0.0/0 for the default gateway
+    net::IpAddress via;               ///< inside a connected prefix of `link`
     std::optional<std::string> link;  ///< load_settings() finds it from `via` when absent
 };
 
 struct NeighbourSettings {
     std::string link;
-    net::Ipv4Address address;
+    net::IpAddress address;
     net::MacAddress mac;
 };
 

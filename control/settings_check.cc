@@ -8,6 +8,7 @@
 #include "control/rule_check.h"
 #include "control/text.h"
 #include "control/topology.h"
+#include "dataplane/net/ipv6.h"
 
 namespace fwd::control {
 namespace {
@@ -54,12 +55,12 @@ Result<void> check_addresses(const Value& list, const std::vector<LinkSettings>&
         std::string key;
         std::size_t link;
     };
-    std::map<net::Ipv4Address, std::string> addresses;
-    std::map<net::Ipv4Prefix, Place> networks;
+    std::map<net::IpAddress, std::string> addresses;
+    std::map<net::IpPrefix, Place> networks;
     for (std::size_t i = 0; i < links.size(); ++i) {
         const Value list_of_link = list.element(i).member("addresses");
         for (std::size_t j = 0; j < links[i].addresses.size(); ++j) {
-            const net::InterfaceAddress& own = links[i].addresses[j];
+            const net::IpInterfaceAddress& own = links[i].addresses[j];
             const Value here = list_of_link.element(j);
             const std::string place = reference(list_of_link, j);
             if (const std::string why = not_a_host(own.address, own.prefix()); !why.empty()) {
@@ -68,6 +69,11 @@ Result<void> check_addresses(const Value& list, const std::vector<LinkSettings>&
             if (const auto [taken, is_new] = addresses.emplace(own.address, place); !is_new) {
                 return here.bad(
                     fmt::format("got {}, as {} has; want each address once", to_text(own), taken->second));
+            }
+            if (!own.address.is_v4() && links[i].mtu < net::kIpv6LeastMtu) {
+                return here.bad(
+                    fmt::format("got {} on a link with mtu {}; want an mtu of at least {} for IPv6",
+                                to_text(own), links[i].mtu, net::kIpv6LeastMtu));
             }
             const auto [taken, is_new] = networks.emplace(own.prefix(), Place{place, i});
             if (!is_new && taken->second.link != i) {
@@ -89,6 +95,21 @@ Result<void> check_links(const Value& list, const std::vector<LinkSettings>& lin
     return check_addresses(list, links);
 }
 
+/// IPv6 routers mostly go by such addresses, which every link has its own of.
+Result<void> check_link_local_route(const Value& here, const RouteSettings& route, const Topology& topology) {
+    if (!route.link) {
+        return here.member("via").bad(fmt::format(
+            "got {}, a link-local address; want `link` as well, to say on which", to_text(route.via)));
+    }
+    if (const Result<void> known = topology.check_link(*route.link); !known)
+        return here.member("link").error(known.error().kind, known.error().message);
+    for (const auto& own : topology.find_link(*route.link)->addresses) {
+        if (!own.address.is_v4()) return {};
+    }
+    return here.member("link").bad(
+        fmt::format("got '{}', which has no IPv6 address; want a link that has one", *route.link));
+}
+
 Result<void> check_route(const Value& here, const RouteSettings& route, const Topology& topology) {
     // The default route's prefix is 0.0.0.0 and still a good one.
     if (const std::string why = not_a_host(route.prefix.address); !why.empty() && route.prefix.length != 0) {
@@ -96,7 +117,7 @@ Result<void> check_route(const Value& here, const RouteSettings& route, const To
             fmt::format("got {}, {}; want a network of hosts", to_text(route.prefix), why));
     }
     for (const LinkSettings& link : topology.links()) {
-        for (const net::InterfaceAddress& own : link.addresses) {
+        for (const net::IpInterfaceAddress& own : link.addresses) {
             if (own.prefix() == route.prefix) {
                 return here.member("prefix").bad(fmt::format("got {}, which link {} reaches without a route",
                                                              to_text(route.prefix), link.name));
@@ -104,6 +125,11 @@ Result<void> check_route(const Value& here, const RouteSettings& route, const To
         }
     }
     const Value via = here.member("via");
+    if (route.via.is_v4() != route.prefix.address.is_v4()) {
+        return via.bad(fmt::format("got {}, of another family than {}; want a router's address of the same",
+                                   to_text(route.via), to_text(route.prefix)));
+    }
+    if (route.via.v6().is_link_local()) return check_link_local_route(here, route, topology);
     if (const std::string why = topology.not_a_host(route.via); !why.empty()) {
         return via.bad(fmt::format("got {}, {}; want a router's address", to_text(route.via), why));
     }
@@ -128,11 +154,11 @@ Result<void> check_route(const Value& here, const RouteSettings& route, const To
 }
 
 Result<void> check_routes(const Value& list, std::vector<RouteSettings>& routes, const Topology& topology) {
-    std::map<net::Ipv4Prefix, std::size_t> prefixes;
+    std::map<net::IpPrefix, std::size_t> prefixes;
     for (std::size_t i = 0; i < routes.size(); ++i) {
         const Value here = list.element(i);
         if (Result<void> checked = check_route(here, routes[i], topology); !checked) return checked;
-        routes[i].link = topology.connected(routes[i].via)->name;
+        if (!routes[i].link) routes[i].link = topology.connected(routes[i].via)->name;
         if (const auto [taken, is_new] = prefixes.emplace(routes[i].prefix, i); !is_new) {
             return here.member("prefix").bad(fmt::format("got {}, as {} has; want one route to a network",
                                                          to_text(routes[i].prefix),
@@ -169,7 +195,7 @@ Result<void> check_neighbour(const Value& here, const NeighbourSettings& neighbo
 
 Result<void> check_neighbours(const Value& list, const std::vector<NeighbourSettings>& neighbours,
                               const Topology& topology) {
-    std::map<net::Ipv4Address, std::size_t> addresses;
+    std::map<net::IpAddress, std::size_t> addresses;
     for (std::size_t i = 0; i < neighbours.size(); ++i) {
         const Value here = list.element(i);
         if (Result<void> checked = check_neighbour(here, neighbours[i], topology); !checked) return checked;

@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <numeric>
 #include <optional>
@@ -28,25 +29,30 @@ std::optional<unsigned> decimal(std::string_view text, unsigned maximum) {
     return value;
 }
 
-std::optional<net::Ipv4Address> dotted_quad(std::string_view text) {
+std::optional<net::IpAddress> ip_address(std::string_view text) {
     // inet_pton() wants a C string: a NUL inside the text would hide what follows it.
     if (text.find('\0') != std::string_view::npos) return std::nullopt;
+    const std::string whole{text};
     std::uint32_t wire = 0;
-    if (inet_pton(AF_INET, std::string{text}.c_str(), &wire) != 1) return std::nullopt;
-    return net::Ipv4Address{net::be32::from_wire(wire)};
+    if (inet_pton(AF_INET, whole.c_str(), &wire) == 1) return net::Ipv4Address{net::be32::from_wire(wire)};
+    net::Ipv6Address address;
+    if (inet_pton(AF_INET6, whole.c_str(), address.bytes.data()) != 1 || address.is_v4_mapped())
+        return std::nullopt;
+    return address;
 }
 
 struct AddressAndLength {
-    net::Ipv4Address address;
+    net::IpAddress address;
     std::uint8_t length;
 };
 
 std::optional<AddressAndLength> address_and_length(std::string_view text) {
     const std::size_t slash = text.find('/');
     if (slash == std::string_view::npos) return std::nullopt;
-    const std::optional<net::Ipv4Address> address = dotted_quad(text.substr(0, slash));
-    const std::optional<unsigned> length = decimal(text.substr(slash + 1), 32);
-    if (!address || !length) return std::nullopt;
+    const std::optional<net::IpAddress> address = ip_address(text.substr(0, slash));
+    if (!address) return std::nullopt;
+    const std::optional<unsigned> length = decimal(text.substr(slash + 1), address->is_v4() ? 32 : 128);
+    if (!length) return std::nullopt;
     return AddressAndLength{*address, static_cast<std::uint8_t>(*length)};
 }
 
@@ -99,23 +105,30 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 
 }  // namespace
 
-Result<net::Ipv4Address> parse_address(std::string_view text) {
-    const std::optional<net::Ipv4Address> address = dotted_quad(text);
-    if (!address) return bad(text, "an IPv4 address such as 10.0.0.3");
+Result<net::IpAddress> parse_address(std::string_view text) {
+    const std::optional<net::IpAddress> address = ip_address(text);
+    if (!address) return bad(text, "an address such as 10.0.0.3 or 2001:db8::3");
     return *address;
 }
 
-Result<net::Endpoint> parse_endpoint(std::string_view text) {
-    const std::size_t colon = text.rfind(':');
-    if (colon == std::string_view::npos && dotted_quad(text)) {
-        return bad(text, fmt::format("a port as well, such as {}:80", text));
+Result<net::IpEndpoint> parse_endpoint(std::string_view text) {
+    if (const auto alone = ip_address(text)) {
+        const bool v4 = alone->is_v4();
+        return bad(text, v4 ? fmt::format("a port as well, such as {}:80", text)
+                            : fmt::format("brackets and a port as well, such as [{}]:80", text));
     }
-    if (colon == std::string_view::npos) return bad(text, "an address and a port such as 10.0.0.3:80");
-    const std::optional<net::Ipv4Address> address = dotted_quad(text.substr(0, colon));
-    if (!address) return bad(text, "an IPv4 address before the port, such as 10.0.0.3:80");
+    const std::size_t colon = text.rfind(':');
+    if (colon == std::string_view::npos)
+        return bad(text, "an address and a port such as 10.0.0.3:80 or [2001:db8::3]:80");
+    std::string_view host = text.substr(0, colon);
+    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
+    if (bracketed) host = host.substr(1, host.size() - 2);
+    const std::optional<net::IpAddress> address = ip_address(host);
+    if (!address || address->is_v4() == bracketed)
+        return bad(text, "an address before the port, such as 10.0.0.3:80 or [2001:db8::3]:80");
     const Result<std::uint16_t> port = parse_port(text.substr(colon + 1));
     if (!port) return bad(text, "a port of 1 to 65535 behind the colon");
-    return net::Endpoint{*address, net::be16::from_host(*port)};
+    return net::IpEndpoint{*address, net::be16::from_host(*port)};
 }
 
 Result<net::EndpointRange> parse_endpoint_range(std::string_view text) {
@@ -129,7 +142,12 @@ Result<net::EndpointRange> parse_endpoint_range(std::string_view text) {
 }
 
 Result<net::EndpointRange> parse_rule_endpoint(std::string_view text) {
-    if (const auto address = dotted_quad(text)) return net::EndpointRange{*address, {}, {}};
+    if (const auto address = ip_address(text)) {
+        if (address->is_v4()) return net::EndpointRange{*address, {}, {}};
+        return bad(text, fmt::format("brackets and a port as well, such as [{}]:80: only IPv4 addresses are "
+                                     "forwarded whole",
+                                     text));
+    }
     return parse_endpoint_range(text);
 }
 
@@ -176,22 +194,22 @@ Result<std::uint16_t> parse_port(std::string_view text) {
     return static_cast<std::uint16_t>(*port);
 }
 
-Result<net::Ipv4Prefix> parse_prefix(std::string_view text) {
+Result<net::IpPrefix> parse_prefix(std::string_view text) {
     const std::optional<AddressAndLength> parsed = address_and_length(text);
-    if (!parsed) return bad(text, "a prefix such as 10.0.0.0/24");
-    const net::Ipv4Prefix prefix = net::InterfaceAddress{parsed->address, parsed->length}.prefix();
+    if (!parsed) return bad(text, "a prefix such as 10.0.0.0/24 or 2001:db8::/32");
+    const net::IpPrefix prefix = net::IpInterfaceAddress{parsed->address, parsed->length}.prefix();
     if (prefix.address != parsed->address) {
         return bad(text, fmt::format("no bits set behind the prefix length: {}", to_text(prefix)));
     }
     return prefix;
 }
 
-Result<net::InterfaceAddress> parse_interface_address(std::string_view text) {
+Result<net::IpInterfaceAddress> parse_interface_address(std::string_view text) {
     const std::optional<AddressAndLength> parsed = address_and_length(text);
     if (!parsed || parsed->length == 0) {
-        return bad(text, "an address with its prefix length (1 to 32) such as 10.0.0.2/24");
+        return bad(text, "an address with its prefix length such as 10.0.0.2/24 or 2001:db8::2/64");
     }
-    return net::InterfaceAddress{parsed->address, parsed->length};
+    return net::IpInterfaceAddress{parsed->address, parsed->length};
 }
 
 Result<net::MacAddress> parse_mac(std::string_view text) {
@@ -236,26 +254,37 @@ Result<SourceMode> parse_source_mode(std::string_view text) {
     return bad(text, "'auto', 'masquerade' or 'preserve'");
 }
 
-std::string to_text(net::Ipv4Address address) {
-    const std::uint32_t host = address.value.host();
+std::string to_text(net::IpAddress address) {
+    if (!address.is_v4()) {
+        std::array<char, INET6_ADDRSTRLEN> text{};
+        inet_ntop(AF_INET6, address.v6().bytes.data(), text.data(), text.size());
+        return text.data();
+    }
+    const std::uint32_t host = address.v4().value.host();
     return fmt::format("{}.{}.{}.{}", host >> 24, host >> 16 & 0xff, host >> 8 & 0xff, host & 0xff);
 }
 
+std::string to_text(const net::IpEndpoint& endpoint) {
+    const std::string address = to_text(endpoint.address);
+    if (endpoint.port == net::be16{}) return address;  // of a protocol without ports
+    return endpoint.address.is_v4() ? fmt::format("{}:{}", address, endpoint.port.host())
+                                    : fmt::format("[{}]:{}", address, endpoint.port.host());
+}
+
 std::string to_text(const net::Endpoint& endpoint) {
-    if (endpoint.port == net::be16{}) return to_text(endpoint.address);  // of a protocol without ports
-    return fmt::format("{}:{}", to_text(endpoint.address), endpoint.port.host());
+    return to_text(net::IpEndpoint{endpoint});
 }
 
 std::string to_text(const net::EndpointRange& range) {
-    const std::string first = to_text(net::Endpoint{range.address, range.first});
+    const std::string first = to_text(net::IpEndpoint{range.address, range.first});
     return range.is_single() ? first : fmt::format("{}-{}", first, range.last.host());
 }
 
-std::string to_text(const net::Ipv4Prefix& prefix) {
+std::string to_text(const net::IpPrefix& prefix) {
     return fmt::format("{}/{}", to_text(prefix.address), prefix.length);
 }
 
-std::string to_text(const net::InterfaceAddress& address) {
+std::string to_text(const net::IpInterfaceAddress& address) {
     return fmt::format("{}/{}", to_text(address.address), address.length);
 }
 
@@ -322,7 +351,9 @@ std::string in_quotes(std::string_view text) {
 
 std::string default_name(const Rule& rule) {
     std::string name = rule.tcp && rule.udp ? "tcp-udp" : protocols_text(rule);  // no '+' in a name
-    name += "-" + to_text(rule.external.address);
+    std::string address = to_text(rule.external.address);
+    std::ranges::replace(address, ':', '.');  // nor a ':'
+    name += "-" + address;
     if (!rule.external.is_whole_address()) name += fmt::format("-{}", rule.external.first.host());
     if (!rule.external.is_single()) name += fmt::format("-{}", rule.external.last.host());
     if (rule.link) name += "-" + *rule.link;
@@ -383,6 +414,8 @@ std::string to_text(net::Protocol protocol) {
             return "gre";
         case net::Protocol::esp:
             return "esp";
+        case net::Protocol::icmpv6:
+            return "icmpv6";
     }
     return fmt::format("{}", static_cast<unsigned>(protocol));
 }

@@ -13,8 +13,8 @@
 
 namespace fwd::control {
 
-Result<net::Ipv4Address> parse_address(std::string_view text);  ///< "10.0.0.3"
-Result<net::Endpoint> parse_endpoint(std::string_view text);    ///< "10.0.0.3:80"; the port is 1 to 65535
+Result<net::IpAddress> parse_address(std::string_view text);    ///< "10.0.0.3" or "2001:db8::3"
+Result<net::IpEndpoint> parse_endpoint(std::string_view text);  ///< "10.0.0.3:80" or "[2001:db8::3]:80"
 /// "10.0.0.3:80" or "10.0.0.3:8000-8100".
 Result<net::EndpointRange> parse_endpoint_range(std::string_view text);
 /// The same, or an address alone, which is all of it: see check_ports().
@@ -22,23 +22,24 @@ Result<net::EndpointRange> parse_rule_endpoint(std::string_view text);
 /// "10.0.0.4:8080", or several with their weights: "10.0.0.4:8080*3,10.0.0.5:8080". A target may be an
 /// address alone as well.
 Result<std::vector<Target>> parse_targets(std::string_view text);
-Result<Existing> parse_existing(std::string_view text);       ///< "keep", "drain" or "kill"
-Result<Balance> parse_balance(std::string_view text);         ///< "round-robin" or "source-hash"
-Result<std::uint16_t> parse_port(std::string_view text);      ///< 1 to 65535
-Result<net::Ipv4Prefix> parse_prefix(std::string_view text);  ///< "10.0.0.0/24"; host bits must be 0
-Result<net::InterfaceAddress> parse_interface_address(std::string_view text);  ///< "10.0.0.2/24"
-Result<net::MacAddress> parse_mac(std::string_view text);                      ///< "02:00:00:00:00:01"
+Result<Existing> parse_existing(std::string_view text);     ///< "keep", "drain" or "kill"
+Result<Balance> parse_balance(std::string_view text);       ///< "round-robin" or "source-hash"
+Result<std::uint16_t> parse_port(std::string_view text);    ///< 1 to 65535
+Result<net::IpPrefix> parse_prefix(std::string_view text);  ///< "10.0.0.0/24"; host bits must be 0
+Result<net::IpInterfaceAddress> parse_interface_address(std::string_view text);  ///< "10.0.0.2/24"
+Result<net::MacAddress> parse_mac(std::string_view text);                        ///< "02:00:00:00:00:01"
 Result<std::string> parse_name(std::string_view text);  ///< of a rule: 1 to 63 of [A-Za-z0-9._-]
 /// At most 255 bytes of UTF-8 on one line, without anything that a terminal would act on.
 Result<std::string> parse_comment(std::string_view text);
 Result<std::string> parse_link_name(std::string_view text);   ///< 1 to 31 of [A-Za-z0-9._-]
 Result<SourceMode> parse_source_mode(std::string_view text);  ///< "auto", "masquerade" or "preserve"
 
-std::string to_text(net::Ipv4Address address);
+std::string to_text(net::IpAddress address);           ///< IPv6 as RFC 5952 writes it
+std::string to_text(const net::IpEndpoint& endpoint);  ///< "10.0.0.3:80" or "[2001:db8::3]:80"
 std::string to_text(const net::Endpoint& endpoint);
 std::string to_text(const net::EndpointRange& range);
-std::string to_text(const net::Ipv4Prefix& prefix);
-std::string to_text(const net::InterfaceAddress& address);
+std::string to_text(const net::IpPrefix& prefix);
+std::string to_text(const net::IpInterfaceAddress& address);
 std::string to_text(const net::MacAddress& mac);
 std::string to_text(SourceMode mode);
 std::string to_text(Balance balance);

@@ -15,35 +15,48 @@ struct Connected {
     int length = -1;
 };
 
-Connected longest_connected(const std::vector<LinkSettings>& links, net::Ipv4Address address) {
+Connected longest_connected(const std::vector<LinkSettings>& links, net::IpAddress address) {
     Connected best;
     for (const LinkSettings& link : links) {
-        for (const net::InterfaceAddress& own : link.addresses) {
+        for (const net::IpInterfaceAddress& own : link.addresses) {
             if (own.length > best.length && own.prefix().contains(address)) best = {&link, own.length};
         }
     }
     return best;
 }
 
+std::string not_an_ipv6_host(const net::Ipv6Address& address) {
+    if (address.is_unspecified()) return "the unspecified address";
+    if (address.is_loopback()) return "the loopback address";
+    if (address.is_multicast()) return "a multicast address";
+    if (address.is_link_local()) return "a link-local address, which means nothing beyond its link";
+    return {};
+}
+
 }  // namespace
 
-std::string not_a_host(net::Ipv4Address address) {
-    const std::uint32_t host = address.value.host();
+std::string not_a_host(net::IpAddress address) {
+    if (!address.is_v4()) return not_an_ipv6_host(address.v6());
+    const std::uint32_t host = address.v4().value.host();
     if (host == 0) return "the unspecified address";
     if (host >> 24 == 0) return "an address of 0.0.0.0/8";
     if (host >> 24 == 127) return "a loopback address";
-    if (address.is_multicast()) return "a multicast address";
+    if (address.v4().is_multicast()) return "a multicast address";
     if (host == 0xffffffff) return "the broadcast address";
     if (host >> 28 == 0xf) return "a reserved address (240.0.0.0/4)";
     return {};
 }
 
-std::string not_a_host(net::Ipv4Address address, net::Ipv4Prefix segment) {
+std::string not_a_host(net::IpAddress address, net::IpPrefix segment) {
     if (std::string why = not_a_host(address); !why.empty()) return why;
-    if (segment.length > 30 || !segment.contains(address)) return {};  // RFC 3021: a /31 has two hosts
-    if (address == segment.address) return "the network address of " + to_text(segment);
-    const std::uint32_t last = segment.address.value.host() | ~segment.mask();
-    if (address.value.host() == last) return "the broadcast address of " + to_text(segment);
+    // RFC 3021 and RFC 6164: a network of two addresses has two hosts.
+    const int two_hosts = address.is_v4() ? 31 : 127;
+    if (segment.length >= two_hosts || !segment.contains(address)) return {};
+    if (address == segment.address) {
+        return (address.is_v4() ? "the network address of " : "the subnet-router anycast address of ") +
+               to_text(segment);
+    }
+    if (address.is_v4() && address == segment.last()) return "the broadcast address of " + to_text(segment);
     return {};
 }
 
@@ -71,7 +84,7 @@ Result<void> Topology::check_link(std::string_view name) const {
         {}, fmt::format("got {}, which is no link; there is {}", in_quotes(name), fmt::join(names, ", ")));
 }
 
-const LinkSettings* Topology::egress(net::Ipv4Address address) const {
+const LinkSettings* Topology::egress(net::IpAddress address) const {
     auto [best, best_length] = longest_connected(links_, address);
     for (const RouteSettings& route : routes_) {
         if (route.prefix.length > best_length && route.prefix.contains(address)) {
@@ -82,13 +95,13 @@ const LinkSettings* Topology::egress(net::Ipv4Address address) const {
     return best;
 }
 
-const LinkSettings* Topology::connected(net::Ipv4Address address) const {
+const LinkSettings* Topology::connected(net::IpAddress address) const {
     return longest_connected(links_, address).link;
 }
 
-const LinkSettings* Topology::owner(net::Ipv4Address address) const {
+const LinkSettings* Topology::owner(net::IpAddress address) const {
     for (const LinkSettings& link : links_) {
-        for (const net::InterfaceAddress& own : link.addresses) {
+        for (const net::IpInterfaceAddress& own : link.addresses) {
             if (own.address == address) return &link;
         }
     }
@@ -97,19 +110,19 @@ const LinkSettings* Topology::owner(net::Ipv4Address address) const {
 
 const LinkSettings* Topology::default_link() const {
     for (const RouteSettings& route : routes_) {
-        if (route.prefix.length == 0) return route.link ? find_link(*route.link) : connected(route.via);
+        if (route.prefix == net::kAnyIpv4) return route.link ? find_link(*route.link) : connected(route.via);
     }
     return nullptr;
 }
 
-std::string Topology::named_host(net::Ipv4Address address) const {
+std::string Topology::named_host(net::IpAddress address) const {
     const auto found = named_hosts_.find(address);
     return found == named_hosts_.end() ? std::string{} : found->second;
 }
 
-std::string Topology::not_a_host(net::Ipv4Address address) const {
+std::string Topology::not_a_host(net::IpAddress address) const {
     for (const LinkSettings& link : links_) {
-        for (const net::InterfaceAddress& own : link.addresses) {
+        for (const net::IpInterfaceAddress& own : link.addresses) {
             if (std::string why = control::not_a_host(address, own.prefix()); !why.empty()) return why;
         }
     }
@@ -118,6 +131,8 @@ std::string Topology::not_a_host(net::Ipv4Address address) const {
 
 std::string Topology::effective_source(const Rule& rule) const {
     if (rule.source != SourceMode::automatic) return to_text(rule.source);
+    if (rule.targets.front().endpoint.address.is_v4() != rule.external.address.is_v4())
+        return to_text(SourceMode::masquerade);
     std::set<std::string> target_links;
     for (const Target& target : rule.targets) {
         const LinkSettings* link = egress(target.endpoint.address);

@@ -11,9 +11,9 @@
 namespace fwd::control {
 
 /// Why no single host can have the address, wherever it is ("a multicast address"); empty when one can.
-std::string not_a_host(net::Ipv4Address address);
+std::string not_a_host(net::IpAddress address);
 /// The same for an address on a segment with this prefix, whose first and last address are not hosts'.
-std::string not_a_host(net::Ipv4Address address, net::Ipv4Prefix segment);
+std::string not_a_host(net::IpAddress address, net::IpPrefix segment);
 
 /// Where addresses lie, as the configuration says: what a rule is checked against.
 class Topology {
@@ -25,19 +25,19 @@ class Topology {
     /// The error, with an empty field, names the links there are.
     Result<void> check_link(std::string_view name) const;
     /// The link through which an address is reached, by longest prefix; nullptr when there is no route.
-    const LinkSettings* egress(net::Ipv4Address address) const;
+    const LinkSettings* egress(net::IpAddress address) const;
     /// The link that has the address in a connected prefix, by longest prefix; nullptr when none has.
-    const LinkSettings* connected(net::Ipv4Address address) const;
+    const LinkSettings* connected(net::IpAddress address) const;
     /// The link that has this very address as its own; nullptr when none has.
-    const LinkSettings* owner(net::Ipv4Address address) const;
-    /// The link of the default route; nullptr when there is none.
+    const LinkSettings* owner(net::IpAddress address) const;
+    /// The link of IPv4's default route; nullptr when there is none.
     const LinkSettings* default_link() const;
     /// Why no single host can have the address ("a multicast address"), connected prefixes considered; empty
     /// when one can.
-    std::string not_a_host(net::Ipv4Address address) const;
+    std::string not_a_host(net::IpAddress address) const;
     /// What the configuration says of the host that has the address: "the gateway of 0.0.0.0/0"; empty when
     /// it names none.
-    std::string named_host(net::Ipv4Address address) const;
+    std::string named_host(net::IpAddress address) const;
     /// What a rule's `auto` has become, from where its packets come in and where its target is: "masquerade",
     /// "preserve", or "preserve, masquerade from link lan" where packets may come in by any link.
     std::string effective_source(const Rule& rule) const;
@@ -46,7 +46,7 @@ class Topology {
  private:
     std::vector<LinkSettings> links_;
     std::vector<RouteSettings> routes_;
-    std::map<net::Ipv4Address, std::string> named_hosts_;
+    std::map<net::IpAddress, std::string> named_hosts_;
 };
 
 }  // namespace fwd::control

@@ -47,4 +47,27 @@ inline Verdict check_addresses(const std::vector<Link>& links, LinkId ingress, n
     return Verdict::forward;
 }
 
+/// The same for IPv6 (RFC 4291; RFC 6890). Link-local addresses never go beyond their link.
+inline bool is_martian(const net::Ipv6Address& address) noexcept {
+    return address.is_unspecified() || address.is_loopback() || address.is_multicast() ||
+           address.is_link_local() || address.is_v4_mapped();
+}
+
+inline Verdict check_addresses(const std::vector<Link>& links, LinkId ingress, const net::IpAddress& source,
+                               const net::IpAddress& destination) noexcept {
+    if (is_martian(source.v6()) || is_martian(destination.v6())) return Verdict::drop_martian;
+    const auto is_on = [&](const Link& link) {
+        return std::ranges::any_of(link.ipv6_networks, [&](const auto& n) { return n.contains(source); });
+    };
+    bool connected = false;
+    for (const Link& link : links) {
+        if (!is_on(link)) continue;
+        connected = true;
+        for (const auto& own : link.ipv6_addresses) {
+            if (own.address == source) return Verdict::drop_spoofed_own_address;
+        }
+    }
+    return connected && !is_on(links[ingress.value]) ? Verdict::drop_martian : Verdict::forward;
+}
+
 }  // namespace fwd::dataplane

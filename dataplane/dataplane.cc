@@ -43,11 +43,22 @@ rte_mempool* create_mbuf_pool(const char* name, std::uint32_t count, std::uint16
                               rte_pktmbuf_pool_init, &sizes, rte_pktmbuf_init, nullptr, SOCKET_ID_ANY, flags);
 }
 
+bool has_ipv6(const DataplaneConfig::LinkConfig& link) noexcept {
+    return std::ranges::any_of(link.addresses, [](const auto& own) { return !own.address.is_v4(); });
+}
+
+/// fe80::/64 with a modified EUI-64.
+net::Ipv6Address link_local_of(const net::MacAddress& mac) noexcept {
+    const auto& m = mac.bytes;
+    return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(m[0] ^ 2U), m[1], m[2], 0xff, 0xfe, m[3],
+             m[4], m[5]}};
+}
+
 }  // namespace
 
 std::size_t Dataplane::memory_bytes(std::uint32_t sessions, std::uint32_t mappings, unsigned ports,
-                                    unsigned workers, std::uint16_t mtu) noexcept {
-    return FlowTable::memory_bytes(sessions) + MappingTable::memory_bytes(mappings) +
+                                    unsigned workers, std::uint16_t mtu, bool ipv6) noexcept {
+    return FlowTable::memory_bytes(sessions, ipv6) + MappingTable::memory_bytes(mappings) +
            std::size_t{mbuf_count(ports, workers)} * (mbuf_data_bytes(mtu) + sizeof(rte_mbuf) + 128) +
            std::size_t{ports} * 1024 * 1024 + std::size_t{8} * 1024 * 1024;
 }
@@ -63,7 +74,8 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
     self->worker_lcores_ = config.worker_lcores;
 
     const FlowHash hash{config.secret};
-    auto flows = FlowTable::create(config.sessions, hash, workers + 1, *self->rule_counters_);
+    const bool ipv6 = std::ranges::any_of(config.links, has_ipv6);
+    auto flows = FlowTable::create(config.sessions, hash, workers + 1, *self->rule_counters_, ipv6);
     if (!flows) return tl::unexpected(flows.error());
     self->flows_ = std::move(*flows);
     rte_rcu_qsbr_thread_register(self->flows_->qsbr(), workers);  // control's id
@@ -122,12 +134,14 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
                                   .max_mtu = 0,
                                   .workers = workers,
                                   .rx_interrupts = config.idle == IdleMode::adaptive,
+                                  .multicast = false,
                                   .pool = pool_};
             for (const auto& other : config.links) {
                 if (other.ethdev != wanted.ethdev) continue;
                 // A tagged frame of that size must fit as well.
                 settings.max_mtu = std::max(settings.max_mtu, other.mtu);
                 settings.queues = std::max(settings.queues, other.queues);
+                settings.multicast = settings.multicast || has_ipv6(other);
             }
             auto opened = Port::open(settings);
             if (!opened) return tl::unexpected(opened.error());
@@ -146,8 +160,17 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         link.refuses_by_icmp = wanted.refuses_by_icmp;
         link.hides_hop = config.hide_hop;
         link.translates_with_care = link.rx_checksum_partial || link.hides_hop;
-        link.addresses = wanted.addresses;
-        for (const auto& own : link.addresses) link.networks.push_back(own.prefix());
+        for (const auto& own : wanted.addresses) {
+            if (own.address.is_v4()) {
+                link.addresses.push_back(own.v4());
+                link.networks.push_back(own.v4().prefix());
+            } else {
+                link.ipv6_addresses.push_back(own);
+                link.ipv6_networks.push_back(own.prefix());
+            }
+        }
+        link.link_local = link_local_of(link.mac);
+        if (link.has_ipv6()) (*port)->addressing.ipv6_links |= std::uint32_t{1} << i;
         std::ranges::sort(link.networks);
         // Not std::ranges::unique(): clang 14 does not take libstdc++'s.
         link.networks.erase(std::unique(link.networks.begin(), link.networks.end()), link.networks.end());

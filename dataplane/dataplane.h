@@ -26,7 +26,7 @@ struct DataplaneConfig {
         bool ping = false;
         std::uint16_t mss_clamp = 0;
         bool refuses_by_icmp = false;
-        std::vector<net::InterfaceAddress> addresses;
+        std::vector<net::IpInterfaceAddress> addresses;
     };
     std::vector<LinkConfig> links;
     std::uint32_t sessions = 65536;
@@ -44,7 +44,7 @@ class Dataplane {
  public:
     /// Memory that create() takes from EAL's heap, bytes.
     static std::size_t memory_bytes(std::uint32_t sessions, std::uint32_t mappings, unsigned ports,
-                                    unsigned workers, std::uint16_t mtu) noexcept;
+                                    unsigned workers, std::uint16_t mtu, bool ipv6) noexcept;
 
     /// `policy` is in force from the start.
     static Setup<std::unique_ptr<Dataplane>> create(const DataplaneConfig& config,

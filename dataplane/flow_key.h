@@ -55,6 +55,40 @@ struct alignas(16) FlowKey {
 };
 static_assert(sizeof(FlowKey) == 16 && std::has_unique_object_representations_v<FlowKey>);
 
+/// The same for flows of IPv6, and for whatever may have an address of either family.
+struct alignas(16) WideKey {
+    LinkId ingress;
+    net::Protocol protocol = net::Protocol::tcp;
+    net::be16 source_port;
+    net::be16 destination_port;
+    std::uint16_t zero = 0;
+    std::uint64_t zeros = 0;
+    net::IpAddress source;
+    net::IpAddress destination;
+
+    constexpr WideKey() noexcept = default;
+    constexpr explicit WideKey(const FlowKey& key) noexcept
+        : ingress{key.ingress},
+          protocol{key.protocol},
+          source_port{key.source_port},
+          destination_port{key.destination_port},
+          source{key.source},
+          destination{key.destination} {}
+    net::IpEndpoint source_endpoint() const noexcept { return {source, source_port}; }
+    net::IpEndpoint destination_endpoint() const noexcept { return {destination, destination_port}; }
+    /// Source and destination the other way round.
+    constexpr WideKey turned() const noexcept {
+        WideKey key{*this};
+        key.source = destination;
+        key.destination = source;
+        key.source_port = destination_port;
+        key.destination_port = source_port;
+        return key;
+    }
+    friend constexpr bool operator==(const WideKey&, const WideKey&) noexcept = default;
+};
+static_assert(sizeof(WideKey) == 48 && std::has_unique_object_representations_v<WideKey>);
+
 /// Keyed, non-linear hash of 16 bytes under a secret that is drawn at start, so a stranger can't choose
 /// packets that share a bucket. Four AES rounds: after two, a 32-bit word of the result still depends on only
 /// one byte of each column, and keys that differ in one diagonal of the block meet in 256 values; after four,
@@ -76,6 +110,26 @@ class FlowHash {
         return static_cast<std::uint32_t>(
             _mm_cvtsi128_si32(mix(_mm_load_si128(reinterpret_cast<const __m128i*>(&key)))));
     }
+    /// The same of three blocks, chained (CBC-MAC, safe for keys that are all as long).
+    std::uint32_t operator()(const WideKey& key) const noexcept {
+        return static_cast<std::uint32_t>(_mm_cvtsi128_si32(chain(key)));
+    }
+    /// All of it as a key of 16 bytes that no packet has. That two keys ever get the same one is as good as
+    /// impossible, and nobody without the secret can bring it about.
+    FlowKey digest(const WideKey& key) const noexcept {
+        FlowKey digest;
+        _mm_store_si128(reinterpret_cast<__m128i*>(&digest), chain(key));
+        digest.zero = 1;
+        return digest;
+    }
+    /// What a client is counted as: its address; of IPv6, where a host has as many addresses as it likes, its
+    /// network of 64 bits, drawn together to 32.
+    net::Ipv4Address counted_as(const net::IpAddress& client) const noexcept {
+        if (client.is_v4()) return client.v4();
+        WideKey key;
+        key.source = net::IpAddress::from_number(client.number() >> 64U << 64U);
+        return net::Ipv4Address::from_host((*this)(key));
+    }
     /// 64 bits that nobody without the secret can foresee, for a counter that never repeats.
     std::uint64_t random(std::uint64_t counter) const noexcept {
         const __m128i block = mix(_mm_set_epi64x(0x66776472616e646f, static_cast<std::int64_t>(counter)));
@@ -90,6 +144,13 @@ class FlowHash {
     __m128i mix(__m128i block) const noexcept {
         block = _mm_aesenc_si128(_mm_aesenc_si128(_mm_xor_si128(block, k0_), k1_), k2_);
         return _mm_aesenc_si128(_mm_aesenc_si128(block, k3_), k4_);
+    }
+
+    __m128i chain(const WideKey& key) const noexcept {
+        const auto* blocks = reinterpret_cast<const __m128i*>(&key);
+        __m128i state = mix(_mm_load_si128(blocks));
+        state = mix(_mm_xor_si128(state, _mm_load_si128(blocks + 1)));
+        return mix(_mm_xor_si128(state, _mm_load_si128(blocks + 2)));
     }
 
     __m128i k0_, k1_, k2_, k3_, k4_;

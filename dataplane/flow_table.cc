@@ -35,23 +35,28 @@ std::uint32_t FlowTable::key_count(std::uint32_t sessions) noexcept {
         std::min<std::uint64_t>(std::uint64_t{sessions} * 5 / 2 + 16, 1U << 30U));
 }
 
-std::size_t FlowTable::memory_bytes(std::uint32_t sessions) noexcept {
+std::size_t FlowTable::memory_bytes(std::uint32_t sessions, bool ipv6) noexcept {
     const std::size_t positions = key_count(sessions) + kCachedPositions;
     constexpr std::size_t kBucketEntries = 8;
     std::size_t buckets = 1;
     while (buckets * kBucketEntries < key_count(sessions)) buckets *= 2;
     constexpr std::size_t kKeyEntryBytes = 32;
-    return positions * (sizeof(Flow) + sizeof(Session) + sizeof(std::uint32_t) + kKeyEntryBytes +
-                        sizeof(std::uint32_t)) +
-           buckets * 64 + FlowHints::memory_bytes(key_count(sessions));
+    constexpr std::size_t kWideKeyEntryBytes = 64;
+    const std::size_t common =
+        positions * (sizeof(Flow) + sizeof(Session) + 2 * sizeof(std::uint32_t)) + buckets * 64;
+    const std::size_t narrow =
+        common + positions * kKeyEntryBytes + FlowHints::memory_bytes(key_count(sessions));
+    return ipv6 ? narrow + common + positions * (kWideKeyEntryBytes + sizeof(WideFlow)) : narrow;
 }
 
 Setup<std::unique_ptr<FlowTable>> FlowTable::create(std::uint32_t sessions, const FlowHash& hash,
-                                                    unsigned threads, RuleCounters& rule_counters) {
+                                                    unsigned threads, RuleCounters& rule_counters,
+                                                    bool ipv6) {
     std::unique_ptr<FlowTable> table{new FlowTable{hash, rule_counters}};
     static std::atomic<unsigned> tables{0};
+    const unsigned number = tables.fetch_add(1);
     char name[RTE_HASH_NAMESIZE];
-    std::snprintf(name, sizeof name, "fwd_flows_%u", tables.fetch_add(1));
+    std::snprintf(name, sizeof name, "fwd_flows_%u", number);
     rte_hash_parameters params{};
     params.name = name;
     params.entries = key_count(sessions);
@@ -64,7 +69,21 @@ Setup<std::unique_ptr<FlowTable>> FlowTable::create(std::uint32_t sessions, cons
         return tl::unexpected(SetupError{"no memory for the flow table", rte_errno});
 
     // Positions go beyond the number of entries, since lcores cache some.
-    table->position_count_ = static_cast<std::uint32_t>(rte_hash_max_key_id(table->hash_table_)) + 1;
+    table->first_wide_ = static_cast<std::uint32_t>(rte_hash_max_key_id(table->hash_table_)) + 1;
+    table->position_count_ = table->first_wide_;
+    if (ipv6) {
+        std::snprintf(name, sizeof name, "fwd_flows6_%u", number);
+        params.key_len = sizeof(WideKey);
+        table->wide_hash_table_ = rte_hash_create(&params);
+        if (table->wide_hash_table_ == nullptr)
+            return tl::unexpected(SetupError{"no memory for the flow table of IPv6", rte_errno});
+        const auto wide = static_cast<std::uint32_t>(rte_hash_max_key_id(table->wide_hash_table_)) + 1;
+        table->position_count_ += wide;
+        table->wide_flows_ =
+            static_cast<WideFlow*>(rte_zmalloc("fwd_flows6", wide * sizeof(WideFlow), RTE_CACHE_LINE_SIZE));
+        if (table->wide_flows_ == nullptr)
+            return tl::unexpected(SetupError{"no memory for the session records of IPv6", ENOMEM});
+    }
     table->capacity_ = sessions;
     const std::size_t n = table->position_count_;
     const auto take = [n](std::size_t each) {
@@ -77,7 +96,7 @@ Setup<std::unique_ptr<FlowTable>> FlowTable::create(std::uint32_t sessions, cons
     // One hint for each key that may be there and a little more: sets are seldom full.
     const std::uint32_t hinted = key_count(sessions);
     table->hint_memory_ = rte_zmalloc("fwd_hints", FlowHints::memory_bytes(hinted), RTE_CACHE_LINE_SIZE);
-    table->hints_ = FlowHints{table->hint_memory_, hinted, table->position_count_};
+    table->hints_ = FlowHints{table->hint_memory_, hinted, table->first_wide_};
     const std::size_t qsbr_bytes = rte_rcu_qsbr_get_memsize(threads);
     table->qsbr_ = static_cast<rte_rcu_qsbr*>(rte_zmalloc("fwd_qsbr", qsbr_bytes, RTE_CACHE_LINE_SIZE));
     if (table->flows_ == nullptr || table->sessions_ == nullptr || table->deadlines_ == nullptr ||
@@ -90,6 +109,8 @@ Setup<std::unique_ptr<FlowTable>> FlowTable::create(std::uint32_t sessions, cons
 
 FlowTable::~FlowTable() {
     rte_hash_free(hash_table_);
+    rte_hash_free(wide_hash_table_);
+    rte_free(wide_flows_);
     rte_free(flows_);
     rte_free(sessions_);
     rte_free(deadlines_);
@@ -101,15 +122,44 @@ FlowTable::Claim FlowTable::claim(const FlowKey& key, std::uint32_t hash) noexce
     const std::int32_t added = rte_hash_add_key_with_hash(hash_table_, &key, hash);
     if (added < 0) return {Claim::Outcome::full, {}};
     const FlowPosition position{static_cast<std::uint32_t>(added)};
+    if (!take(position)) return {Claim::Outcome::taken, position};
+    flow(position).key = key;
+    return {Claim::Outcome::won, position};
+}
+
+bool FlowTable::take(FlowPosition position) noexcept {
     Flow& record = flow(position);
     StateWord word = record.load_state();
-    if (word.state() == RecordState::free &&
-        record.state.compare_exchange_strong(word, word.with(RecordState::opening),
-                                             std::memory_order_acq_rel)) {
-        record.key = key;
-        return {Claim::Outcome::won, position};
-    }
-    return {Claim::Outcome::taken, position};
+    return word.state() == RecordState::free &&
+           record.state.compare_exchange_strong(word, word.with(RecordState::opening),
+                                                std::memory_order_acq_rel);
+}
+
+FlowTable::Claim FlowTable::claim(const WideKey& key, std::uint32_t hash) noexcept {
+    if (key.destination.is_v4()) return claim(narrow(key), hash);
+    const std::int32_t added = rte_hash_add_key_with_hash(wide_hash_table_, &key, hash);
+    if (added < 0) return {Claim::Outcome::full, {}};
+    const FlowPosition position{static_cast<std::uint32_t>(added) + first_wide_};
+    if (!take(position)) return {Claim::Outcome::taken, position};
+    wide(position).key = key;
+    return {Claim::Outcome::won, position};
+}
+
+std::int32_t FlowTable::lookup(const WideKey& key, std::uint32_t hash) const noexcept {
+    if (key.destination.is_v4()) return lookup(narrow(key), hash);
+    const std::int32_t position = rte_hash_lookup_with_hash(wide_hash_table_, &key, hash);
+    return position < 0 ? position : position + static_cast<std::int32_t>(first_wide_);
+}
+
+FlowKey FlowTable::narrow(const WideKey& key) noexcept {
+    FlowKey narrow;
+    narrow.ingress = key.ingress;
+    narrow.protocol = key.protocol;
+    narrow.source = key.source.v4();
+    narrow.destination = key.destination.v4();
+    narrow.source_port = key.source_port;
+    narrow.destination_port = key.destination_port;
+    return narrow;
 }
 
 void FlowTable::abandon(FlowPosition position, Reclaimer& reclaimer) noexcept {
@@ -120,11 +170,20 @@ void FlowTable::abandon(FlowPosition position, Reclaimer& reclaimer) noexcept {
 }
 
 void FlowTable::publish(const NewSession& n) noexcept {
-    const auto fill = [&](FlowPosition position, Direction direction, const Translation& translation) {
+    const auto fill = [&](FlowPosition position, Direction direction, const Translation& translation,
+                          const WideTranslation* wide_translation) {
         Flow& record = flow(position);
         record.translation = translation;
-        record.next_hop.store(direction == Direction::forward ? n.forward_next_hop : NextHopRef{},
-                              std::memory_order_relaxed);
+        const NextHopRef next_hop = direction == Direction::forward ? n.forward_next_hop : NextHopRef{};
+        const bool crosses = wide_translation != nullptr && !is_wide(position);
+        if (crosses) {
+            WideFlow& twin = wide(direction == Direction::forward ? n.reverse : n.forward);
+            twin.crossing = *wide_translation;
+            twin.crossing_next_hop.store(next_hop, std::memory_order_relaxed);
+        } else if (wide_translation != nullptr) {
+            wide(position).translation = *wide_translation;
+        }
+        record.next_hop.store(crosses ? NextHopRef{} : next_hop, std::memory_order_relaxed);
         record.session = n.forward;
         record.direction = direction;
         record.settled.store(is_settled(first_state(n.protocol), direction), std::memory_order_relaxed);
@@ -134,8 +193,8 @@ void FlowTable::publish(const NewSession& n) noexcept {
         session(position).full_counts.store(0, std::memory_order_relaxed);
         session(position).bytes.store(0, std::memory_order_relaxed);
     };
-    fill(n.forward, Direction::forward, n.forward_translation);
-    fill(n.reverse, Direction::reverse, n.reverse_translation);
+    fill(n.forward, Direction::forward, n.forward_translation, n.wide_forward_translation);
+    fill(n.reverse, Direction::reverse, n.reverse_translation, n.wide_reverse_translation);
     Session& shared = session(n.forward);
     shared.state.store(first_state(n.protocol), std::memory_order_relaxed);
     shared.protocol = n.protocol;
@@ -182,7 +241,8 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     if (log_.is_on()) [[unlikely]]
         log_event(SessionEvent::Kind::ended, id);
     // The slot is free for another rule once the last session has been taken off.
-    if (shared.traits.counted) rule_counters_.sources().give_back(shared.rule.slot, forward.key.source);
+    if (shared.traits.counted)
+        rule_counters_.sources().give_back(shared.rule.slot, hash_.counted_as(key_of(id).source));
     rule_counters_.session_closed(shared.rule, in.packets + out.packets, in.bytes + out.bytes);
     release_mappings(id, last);
     release_session();
@@ -204,24 +264,24 @@ void FlowTable::fetch_keys(std::span<const FlowPosition> sessions) const noexcep
     };
     for (const FlowPosition id : sessions) {
         for (const FlowPosition position : {id, sessions_[id.value].reverse}) {
+            if (is_wide(position)) continue;
             const FlowKey& key = flows_[position.value].key;
             keys[count] = &key;
             hashes[count++] = hash_(key);
         }
-        if (count == kAtOnce) flush();
+        if (count + 2 > kAtOnce) flush();
     }
     flush();
 }
 
 [[gnu::noinline]] void FlowTable::log_event(SessionEvent::Kind kind, FlowPosition id) noexcept {
     const Session& shared = session(id);
-    const Flow& forward = flow(id);
-    const Translation& translation = forward.translation;
+    const WideKey answers = key_of(shared.reverse);
     const FlowCounts in = counts(id);
     const FlowCounts out = counts(shared.reverse);
-    log_.write({.key = forward.key,
-                .source = {translation.source, translation.source_port},
-                .target = {translation.destination, translation.destination_port},
+    log_.write({.key = key_of(id),
+                .source = answers.destination_endpoint(),
+                .target = answers.source_endpoint(),
                 .time = Tsc::read(),
                 .rule = shared.rule,
                 .opened = shared.opened,
@@ -350,9 +410,17 @@ bool FlowTable::reserve_session() noexcept {
 }
 
 void FlowTable::delete_key(FlowPosition position) noexcept {
-    const FlowKey& key = flow(position).key;
-    const std::int32_t deleted = rte_hash_del_key_with_hash(hash_table_, &key, hash_(key));
-    check(deleted >= 0 && static_cast<std::uint32_t>(deleted) == position.value,
+    std::int32_t deleted = 0;
+    std::uint32_t expected = position.value;
+    if (is_wide(position)) {
+        const WideKey& key = wide(position).key;
+        deleted = rte_hash_del_key_with_hash(wide_hash_table_, &key, hash_(key));
+        expected -= first_wide_;
+    } else {
+        const FlowKey& key = flow(position).key;
+        deleted = rte_hash_del_key_with_hash(hash_table_, &key, hash_(key));
+    }
+    check(deleted >= 0 && static_cast<std::uint32_t>(deleted) == expected,
           "a key was not where its record is");
 }
 
@@ -360,7 +428,12 @@ void FlowTable::free_position(FlowPosition position) noexcept {
     Flow& record = flow(position);
     const StateWord word = record.state.load(std::memory_order_relaxed);
     record.state.store(StateWord::make(word.generation() + 1, RecordState::free), std::memory_order_release);
-    rte_hash_free_key_with_position(hash_table_, static_cast<std::int32_t>(position.value));
+    if (is_wide(position)) {
+        rte_hash_free_key_with_position(wide_hash_table_,
+                                        static_cast<std::int32_t>(position.value - first_wide_));
+    } else {
+        rte_hash_free_key_with_position(hash_table_, static_cast<std::int32_t>(position.value));
+    }
 }
 
 }  // namespace fwd::dataplane

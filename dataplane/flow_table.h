@@ -19,6 +19,10 @@
 // - Whoever moves the forward record to dead deletes both keys; no one else does. The generation in the state
 // word
 //   keeps a late comer from taking the next session at the same position for the one it meant.
+// - Where there is IPv6, its keys have an rte_hash of their own, whose positions lie behind those of IPv4: so
+// all that is
+//   said here of positions, and all that ages, lists or ends sessions, is the same for both. What a Flow has
+//   no room for lies in a WideFlow beside it. A session may have one key here and one there.
 // - A packet of a live session finds its record without rte_hash: see flow_hints.h.
 // - A position goes back to rte_hash only when every worker has been quiescent since its key was deleted
 // (Reclaimer).
@@ -41,6 +45,7 @@
 #include "dataplane/setup_error.h"
 #include "dataplane/translation.h"
 #include "dataplane/tsc.h"
+#include "dataplane/wide_translation.h"
 
 namespace fwd::dataplane {
 
@@ -96,6 +101,9 @@ struct alignas(64) Flow {
         counts.store(next, std::memory_order_relaxed);
         return (next & ((1U << kPacketBits) - 1)) == 0;
     }
+    /// Of a flow that arrives as IPv4 and leaves as IPv6: see WideFlow. Its packets never find a next hop
+    /// here.
+    bool crosses() const noexcept { return translation.destination == net::Ipv4Address{}; }
 };
 static_assert(sizeof(Flow) == 64);
 static_assert(std::atomic<NextHopRef>::is_always_lock_free && std::atomic<StateWord>::is_always_lock_free);
@@ -105,6 +113,16 @@ struct MappingPeers {
     FlowPosition client = kNoPosition;
     FlowPosition target = kNoPosition;
 };
+/// Of a flow whose packets arrive as IPv6: what stands in `key` and `translation` of others.
+struct alignas(64) WideFlow {
+    WideKey key;
+    WideTranslation translation;
+    /// Of a session that leaves as IPv4: what becomes of the packets that arrive as such, whose Flow has no
+    /// room for it.
+    WideTranslation crossing;
+    std::atomic<NextHopRef> crossing_next_hop{};
+};
+static_assert(sizeof(WideFlow) == 128);
 
 /// What both directions share; touched only when it changes. Lies at the forward flow's position; of the one
 /// at the reverse flow's, only the counters and `peers` are used.
@@ -144,12 +162,12 @@ class FlowTable {
     /// How many positions a table for that many sessions has: two keys each, at 80 % load.
     static std::uint32_t key_count(std::uint32_t sessions) noexcept;
     /// Memory that create() takes, bytes.
-    static std::size_t memory_bytes(std::uint32_t sessions) noexcept;
+    static std::size_t memory_bytes(std::uint32_t sessions, bool ipv6) noexcept;
 
     /// @param sessions capacity, at least 1
     /// @param threads QSBR ids that may be used: 0 to threads - 1
     static Setup<std::unique_ptr<FlowTable>> create(std::uint32_t sessions, const FlowHash& hash,
-                                                    unsigned threads, RuleCounters& rule_counters);
+                                                    unsigned threads, RuleCounters& rule_counters, bool ipv6);
     /// Where sessions give back what they hold of mappings.
     void set_mappings(MappingTable& mappings) noexcept { mappings_ = &mappings; }
     ~FlowTable();
@@ -164,8 +182,10 @@ class FlowTable {
     std::uint32_t capacity() const noexcept { return capacity_; }
     /// Keys in the hash table: two for each session, once those of ended ones have been freed.
     std::uint32_t key_count_in_use() const noexcept {
-        return static_cast<std::uint32_t>(rte_hash_count(hash_table_));
+        return static_cast<std::uint32_t>(rte_hash_count(hash_table_)) +
+               (has_ipv6() ? static_cast<std::uint32_t>(rte_hash_count(wide_hash_table_)) : 0);
     }
+    bool has_ipv6() const noexcept { return wide_hash_table_ != nullptr; }
     std::uint32_t session_count() const noexcept { return session_count_.load(std::memory_order_relaxed); }
     std::uint32_t evictable_count(Evictable kind) const noexcept {
         return evictable_counts_[static_cast<std::size_t>(kind)].load(std::memory_order_relaxed);
@@ -181,6 +201,20 @@ class FlowTable {
         return rte_hash_lookup_with_hash(hash_table_, &key, hash);
     }
 
+    /// The same for keys of IPv6, which there is.
+    void lookup_bulk_wide(const void** keys, std::uint32_t* hashes, unsigned count,
+                          std::int32_t* positions) const noexcept {
+        rte_hash_lookup_with_hash_bulk(wide_hash_table_, keys, hashes, count, positions);
+        for (unsigned i = 0; i < count; ++i) {
+            if (positions[i] >= 0) positions[i] += static_cast<std::int32_t>(first_wide_);
+        }
+    }
+    /// Of a key of either family.
+    std::int32_t lookup(const WideKey& key, std::uint32_t hash) const noexcept;
+    std::uint32_t hash_of(const WideKey& key) const noexcept {
+        return key.destination.is_v4() ? hash_(narrow(key)) : hash_(key);
+    }
+
     /// Where keys probably are; ask live_flow() whether it is true.
     FlowHints& hints() noexcept { return hints_; }
     /// The flow at a position if it is this key's and live, otherwise nullptr: then the lookups above tell
@@ -193,6 +227,13 @@ class FlowTable {
     }
 
     Flow& flow(FlowPosition position) noexcept { return flows_[position.value]; }
+    /// Whether a position is one of IPv6.
+    bool is_wide(FlowPosition position) const noexcept { return position.value >= first_wide_; }
+    WideFlow& wide(FlowPosition position) noexcept { return wide_flows_[position.value - first_wide_]; }
+    /// The key at a position, whichever family it is of.
+    WideKey key_of(FlowPosition position) noexcept {
+        return is_wide(position) ? wide(position).key : WideKey{flow(position).key};
+    }
     FlowPosition position_of(const Flow& flow) const noexcept {
         return {static_cast<std::uint32_t>(&flow - flows_)};
     }
@@ -216,6 +257,8 @@ class FlowTable {
         FlowPosition position;
     };
     Claim claim(const FlowKey& key, std::uint32_t hash) noexcept;
+    /// The same for a key of either family; of IPv6 only if has_ipv6(). `hash` is hash_of(key).
+    Claim claim(const WideKey& key, std::uint32_t hash) noexcept;
 
     /// Gives up a claim that was not published.
     void abandon(FlowPosition position, Reclaimer& reclaimer) noexcept;
@@ -225,6 +268,9 @@ class FlowTable {
         FlowPosition reverse;
         Translation forward_translation;
         Translation reverse_translation;
+        /// In place of those above where a direction arrives or leaves as IPv6.
+        const WideTranslation* wide_forward_translation = nullptr;
+        const WideTranslation* wide_reverse_translation = nullptr;
         NextHopRef forward_next_hop;
         net::Protocol protocol = net::Protocol::udp;
         RuleId rule;
@@ -268,6 +314,10 @@ class FlowTable {
     /// A session has gone from one state to another; count_ before its beginning and after its end.
     void count_move(SessionState from, SessionState to) noexcept;
     void release_mappings(FlowPosition id, SessionState last) noexcept;
+    /// Of a key of IPv4.
+    static FlowKey narrow(const WideKey& key) noexcept;
+    /// True when the record was free, and is now the caller's.
+    bool take(FlowPosition position) noexcept;
     void delete_key(FlowPosition position) noexcept;
     void free_position(FlowPosition position) noexcept;
     void log_event(SessionEvent::Kind kind, FlowPosition id) noexcept;
@@ -277,6 +327,9 @@ class FlowTable {
     SessionLog log_;
     MappingTable* mappings_ = nullptr;
     rte_hash* hash_table_ = nullptr;
+    rte_hash* wide_hash_table_ = nullptr;  // nullptr: no IPv6
+    WideFlow* wide_flows_ = nullptr;
+    std::uint32_t first_wide_ = 0;  // position of IPv6; there are none from position_count_ on
     rte_rcu_qsbr* qsbr_ = nullptr;
     void* hint_memory_ = nullptr;
     FlowHints hints_;

@@ -21,6 +21,7 @@ struct WaitingNote {
     std::uint16_t l3_offset;
     std::uint16_t ip_bytes;
     LinkId ingress;
+    std::uint16_t header_offset;
 };
 static_assert(sizeof(WaitingNote) <= RTE_CACHE_LINE_SIZE, "the pool's private area is a cache line");
 
@@ -28,14 +29,15 @@ WaitingNote& note_of(rte_mbuf* packet) noexcept {
     return *static_cast<WaitingNote*>(rte_mbuf_to_priv(packet));
 }
 
-FlowKey key_of(const Fragment& fragment) noexcept {
-    FlowKey key;
-    key.ingress = fragment.ingress;
-    key.protocol = static_cast<net::Protocol>(fragment.ip[net::kProtocolOffset]);
-    key.zero = net::load16(fragment.ip + net::kIdentificationOffset);
-    key.source.value = net::be32::from_wire(net::load32(fragment.ip + net::kAddressesOffset));
-    key.destination.value = net::be32::from_wire(net::load32(fragment.ip + net::kDestinationOffset));
-    return key;
+/// @param before bytes of headers that count into the datagram's length
+/// @param bytes what the fragment carries
+std::optional<FragmentPlace> place_at(std::size_t begin, bool is_last, std::size_t before,
+                                      std::size_t bytes) noexcept {
+    if (bytes == 0 || (!is_last && bytes % kUnitBytes != 0)) return std::nullopt;
+    if (before + begin * kUnitBytes + bytes > kMostBytes) return std::nullopt;
+    return FragmentPlace{.begin = static_cast<std::uint16_t>(begin),
+                         .end = static_cast<std::uint16_t>(begin + (bytes + kUnitBytes - 1) / kUnitBytes),
+                         .is_last = is_last};
 }
 
 /// No fragment's: protocol 0 does not pass parse().
@@ -61,12 +63,15 @@ std::optional<FragmentPlace> FragmentPlace::of(const std::uint8_t* ip, std::uint
     const std::size_t begin = word & net::kFragmentOffsetMask;
     const bool is_last = (word & net::kMoreFragments) == 0;
     const std::size_t header_bytes = net::header_bytes(ip);
-    const std::size_t bytes = ip_bytes - header_bytes;
-    if (bytes == 0 || (!is_last && bytes % kUnitBytes != 0)) return std::nullopt;
-    if (header_bytes + begin * kUnitBytes + bytes > kMostBytes) return std::nullopt;
-    return FragmentPlace{.begin = static_cast<std::uint16_t>(begin),
-                         .end = static_cast<std::uint16_t>(begin + (bytes + kUnitBytes - 1) / kUnitBytes),
-                         .is_last = is_last};
+    return place_at(begin, is_last, header_bytes, ip_bytes - header_bytes);
+}
+
+std::optional<FragmentPlace> FragmentPlace::of(const std::uint8_t* ip, const Ipv6Packet& packet) noexcept {
+    const std::uint16_t word = net::load_host16(ip + packet.fragment_offset + net::kFragmentWordOffset);
+    const bool is_last = (word & net::kIpv6MoreFragments) == 0;
+    const std::size_t headers = packet.fragment_offset + net::kFragmentHeaderBytes;
+    return place_at((word & net::kIpv6FragmentOffsetMask) / kUnitBytes, is_last,
+                    packet.fragment_offset - net::kIpv6Bytes, packet.ip_bytes - headers);
 }
 
 Verdict Datagram::note(FragmentPlace place) noexcept {
@@ -110,10 +115,31 @@ FragmentTable::Set& FragmentTable::set_of(const Datagram& datagram) noexcept {
     return sets_[static_cast<std::size_t>(distance) / sizeof(Set)];
 }
 
+FlowKey FragmentTable::key_of(const Fragment& fragment) const noexcept {
+    const std::uint8_t* ip = fragment.ip;
+    if (fragment.is_ipv6()) {
+        WideKey key;
+        key.ingress = fragment.ingress;
+        key.zeros = net::load32(ip + fragment.header_offset + net::kFragmentIdOffset);
+        key.source = net::load_ipv6(ip + net::kIpv6SourceOffset);
+        key.destination = net::load_ipv6(ip + net::kIpv6DestinationOffset);
+        return hash_.digest(key);
+    }
+    FlowKey key;
+    key.ingress = fragment.ingress;
+    key.protocol = static_cast<net::Protocol>(ip[net::kProtocolOffset]);
+    key.zero = net::load16(ip + net::kIdentificationOffset);
+    key.source.value = net::be32::from_wire(net::load32(ip + net::kAddressesOffset));
+    key.destination.value = net::be32::from_wire(net::load32(ip + net::kDestinationOffset));
+    return key;
+}
+
 Datagram& FragmentTable::find_or_add(const Fragment& fragment, Tsc now) noexcept {
     const FlowKey key = key_of(fragment);
     FlowKey source;
-    source.source = key.source;
+    source.source = fragment.is_ipv6()
+                        ? hash_.counted_as(net::load_ipv6(fragment.ip + net::kIpv6SourceOffset))
+                        : key.source;
     Set& set = sets_[hash_(source) % kSets];
     std::optional<unsigned> free_way;
     for (unsigned way = 0; way < kWays; ++way) {
@@ -168,7 +194,8 @@ Verdict FragmentTable::hold(Datagram& datagram, const Fragment& fragment) noexce
             .l3_offset =
                 static_cast<std::uint16_t>(fragment.ip - rte_pktmbuf_mtod(fragment.packet, std::uint8_t*)),
             .ip_bytes = fragment.ip_bytes,
-            .ingress = fragment.ingress};
+            .ingress = fragment.ingress,
+            .header_offset = fragment.header_offset};
     if (datagram.last_waiting_ == nullptr) {
         datagram.first_waiting_ = fragment.packet;
     } else {
@@ -193,7 +220,8 @@ std::optional<Fragment> FragmentTable::release(Datagram& datagram) noexcept {
     return Fragment{.packet = packet,
                     .ip = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, note.l3_offset),
                     .ip_bytes = note.ip_bytes,
-                    .ingress = note.ingress};
+                    .ingress = note.ingress,
+                    .header_offset = note.header_offset};
 }
 
 void FragmentTable::drop_waiting(Datagram& datagram, Verdict verdict) noexcept {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// Fragments of IPv4 datagrams (requirement U14). Only a datagram's first fragment names ports, so each worker
+// Fragments of datagrams (requirement U14). Only a datagram's first fragment names ports, so each worker
 // remembers, for every datagram that is on its way, what became of the first fragment. The others follow it,
 // each as it comes; those that come before it wait. Nothing is put together, so a datagram may have any size.
 //
@@ -22,6 +22,7 @@
 
 #include "dataplane/counter.h"
 #include "dataplane/flow_key.h"
+#include "dataplane/ipv6_packet.h"
 #include "dataplane/tsc.h"
 #include "dataplane/verdict.h"
 
@@ -38,6 +39,8 @@ struct FragmentPlace {
     /// Of a fragment that has passed parse(); nullopt when it can't be one: empty, cut at an odd place,
     /// beyond 64 KiB (RFC 791, section 3.2).
     static std::optional<FragmentPlace> of(const std::uint8_t* ip, std::uint16_t ip_bytes) noexcept;
+    /// The same of one that has passed parse_ipv6() (RFC 8200, section 4.5).
+    static std::optional<FragmentPlace> of(const std::uint8_t* ip, const Ipv6Packet& packet) noexcept;
 };
 
 /// A packet of a datagram.
@@ -46,6 +49,9 @@ struct Fragment {
     std::uint8_t* ip = nullptr;
     std::uint16_t ip_bytes = 0;
     LinkId ingress{};
+    std::uint16_t header_offset = 0;  ///< of its fragment header, of IPv6 alone
+
+    bool is_ipv6() const noexcept { return header_offset != 0; }
 };
 
 /// What is known of a datagram.
@@ -60,6 +66,8 @@ class Datagram {
     Verdict verdict = Verdict::forward;
     /// The first fragment's, once that has come.
     std::optional<FlowKey> flow;
+    std::optional<WideKey> wide_flow;  ///< of IPv6
+    bool has_flow() const noexcept { return flow || wide_flow; }
 
  private:
     friend class FragmentTable;
@@ -108,6 +116,7 @@ class FragmentTable {
     struct Set;
     void expire_next_set(Tsc now) noexcept;
     Set& set_of(const Datagram& datagram) noexcept;
+    FlowKey key_of(const Fragment& fragment) const noexcept;
     void evict(Set& set, unsigned way) noexcept;
     unsigned oldest(const Set& set) const noexcept;
 

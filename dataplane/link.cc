@@ -17,6 +17,15 @@ constexpr int kTransmitTries = 4;
 
 }  // namespace
 
+bool Link::owns(const net::IpAddress& address) const noexcept {
+    if (address.is_v4()) {
+        return std::ranges::any_of(addresses, [&](const auto& own) { return own.address == address.v4(); });
+    }
+    return has_ipv6() &&
+           (address == net::IpAddress{link_local} ||
+            std::ranges::any_of(ipv6_addresses, [&](const auto& own) { return own.address == address; }));
+}
+
 Setup<std::unique_ptr<Port>> Port::open(const Config& config) {
     std::unique_ptr<Port> port{new Port};
     port->ethdev_ = config.ethdev;
@@ -45,7 +54,8 @@ Setup<void> Port::start(const Config& config, bool rx_interrupts) {
     if (rx_queues_ > 1) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
         conf.rx_adv_conf.rss_conf.rss_hf =
-            (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP) &
+            (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP |
+             RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP) &
             info.flow_type_rss_offloads;
         if (conf.rx_adv_conf.rss_conf.rss_hf == 0) conf.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE;
     }
@@ -90,6 +100,9 @@ Setup<void> Port::start(const Config& config, bool rx_interrupts) {
     // External addresses are answered for with the port's own MAC address, so it need not see anybody else's
     // frames.
     rte_eth_promiscuous_disable(config.ethdev);
+    // A driver that knows no difference hands multicast over anyway.
+    if (config.multicast && rte_eth_allmulticast_enable(config.ethdev) != 0)
+        rte_eth_promiscuous_enable(config.ethdev);
     return {};
 }
 

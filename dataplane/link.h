@@ -44,11 +44,17 @@ struct Link {
     std::uint16_t mss_clamp = 0;   ///< TCP segments through the link are no bigger; 0: as the ends like
     std::vector<net::InterfaceAddress> addresses;
     std::vector<net::Ipv4Prefix> networks;  ///< of the addresses, each once
+    std::vector<net::IpInterfaceAddress> ipv6_addresses;
+    std::vector<net::IpPrefix> ipv6_networks;
+    net::Ipv6Address link_local;  ///< from the MAC address (RFC 4291, appendix A)
+
+    bool has_ipv6() const noexcept { return !ipv6_addresses.empty(); }
+    /// Whether fwd itself has the address there.
+    bool owns(const net::IpAddress& address) const noexcept;
 
     /// Whether a packet from here has no hop left for fwd.
-    bool ends_ttl(const std::uint8_t* ip) const noexcept {
-        return ip[net::kTtlOffset] <= (hides_hop ? 0 : 1);
-    }
+    bool ends_ttl(const std::uint8_t* ip) const noexcept { return ends_hops(ip[net::kTtlOffset]); }
+    bool ends_hops(std::uint8_t left) const noexcept { return left <= (hides_hop ? 0 : 1); }
     std::size_t l2_bytes() const noexcept { return kEthernetBytes + (vlan != 0 ? kVlanTagBytes : 0); }
 };
 
@@ -61,6 +67,7 @@ class Port {
         std::uint16_t queues = 0;      ///< wanted; 0: one per worker
         unsigned workers = 1;
         bool rx_interrupts = false;   ///< wanted, where the driver has them
+        bool multicast = false;       ///< wanted: neighbour discovery asks by it
         rte_mempool* pool = nullptr;  ///< packets are received into it
     };
     /// Configures and starts the device.

@@ -29,10 +29,16 @@ NeighbourTable::~NeighbourTable() {
     rte_hash_free(table_);
 }
 
-FlowKey NeighbourTable::key_for(NextHop next_hop) noexcept {
+FlowKey NeighbourTable::key_for(const NextHop& next_hop) const noexcept {
+    if (!next_hop.address.is_v4()) {
+        WideKey key;
+        key.ingress = next_hop.egress;
+        key.destination = next_hop.address;
+        return hash_.digest(key);
+    }
     FlowKey key;
     key.ingress = next_hop.egress;
-    key.destination = next_hop.address;
+    key.destination = next_hop.address.v4();
     return key;
 }
 

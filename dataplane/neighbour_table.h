@@ -80,7 +80,7 @@ class NeighbourTable {
         std::atomic<std::uint32_t> last_used{0};
     };
     explicit NeighbourTable(const FlowHash& hash) noexcept : hash_{hash} {}
-    static FlowKey key_for(NextHop next_hop) noexcept;
+    FlowKey key_for(const NextHop& next_hop) const noexcept;
 
     FlowHash hash_;
     rte_hash* table_ = nullptr;

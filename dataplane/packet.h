@@ -28,8 +28,10 @@ inline constexpr std::uint8_t kNoLink = 0xff;
 struct PortAddressing {
     net::MacAddress mac;
     std::array<std::uint8_t, 4096> link_of_vlan;  ///< LinkId or kNoLink; [0]: untagged frames
+    std::uint32_t ipv6_links = 0;                 ///< a bit for each link that has IPv6
 
     PortAddressing() { link_of_vlan.fill(kNoLink); }
+    bool has_ipv6(std::uint8_t link) const noexcept { return (ipv6_links >> link & 1U) != 0; }
 };
 
 enum class PacketKind : std::uint8_t {
@@ -38,6 +40,7 @@ enum class PacketKind : std::uint8_t {
     portless,    ///< another protocol, of which only addresses can be translated
     unusual,     ///< with IP options, or a fragment: check_unusual() has to say the rest
     arp,
+    ipv6,  ///< not looked into yet: see parse_ipv6()
     dropped,
 };
 
@@ -156,7 +159,9 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
     if (std::memcmp(frame, port.mac.bytes.data(), 6) != 0) [[unlikely]] {
         if ((frame[0] & 1U) == 0) return dropped(Verdict::drop_wrong_mac, link);
         const bool broadcast = std::memcmp(frame, net::kBroadcastMac.bytes.data(), 6) == 0;
-        if (!broadcast || ether_type != RTE_ETHER_TYPE_ARP) return dropped(Verdict::drop_multicast, link);
+        const bool ipv6 = ether_type == RTE_ETHER_TYPE_IPV6 && port.has_ipv6(link);
+        if ((!broadcast || ether_type != RTE_ETHER_TYPE_ARP) && !ipv6)
+            return dropped(Verdict::drop_multicast, link);
     }
     ParsedPacket packet{.link = LinkId{link}, .l3_offset = static_cast<std::uint16_t>(l3)};
     if (ether_type == RTE_ETHER_TYPE_ARP) [[unlikely]] {
@@ -165,7 +170,12 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
         packet.kind = PacketKind::arp;
         return packet;
     }
-    if (ether_type != RTE_ETHER_TYPE_IPV4) return dropped(Verdict::drop_not_ip, link);
+    if (ether_type != RTE_ETHER_TYPE_IPV4) [[unlikely]] {
+        if (ether_type != RTE_ETHER_TYPE_IPV6 || !port.has_ipv6(link))
+            return dropped(Verdict::drop_not_ip, link);
+        packet.kind = PacketKind::ipv6;
+        return packet;
+    }
 
     const std::uint8_t* ip = frame + l3;
     const std::size_t bytes_there = frame_bytes - l3;
@@ -204,5 +214,10 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
 /// The rest of parse() for PacketKind::unusual, apart so that nobody else pays for it: Verdict::forward, or
 /// why it is dropped.
 Verdict check_unusual(const std::uint8_t* ip, std::uint16_t ip_bytes) noexcept;
+
+/// Whether the first fragment of TCP, UDP or ICMP has all that fwd needs: with less, what it says could still
+/// be overwritten (RFC 1858, section 3; RFC 7112).
+bool first_fragment_has_its_headers(net::Protocol protocol, const std::uint8_t* l4,
+                                    std::size_t l4_bytes) noexcept;
 
 }  // namespace fwd::dataplane

@@ -5,8 +5,11 @@
 #include <rte_hash.h>
 #include <rte_memory.h>
 
+#include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdio>
+#include <cstring>
 
 namespace fwd::dataplane {
 namespace {
@@ -27,9 +30,23 @@ Setup<std::unique_ptr<const Routes>> Routes::create(std::span<const Route> route
     config.max_routes = static_cast<int>(routes.size() * 2 + 16);
     table->fib_ = rte_fib_create(name, SOCKET_ID_ANY, &config);
     if (table->fib_ == nullptr) return tl::unexpected(SetupError{"no memory for the routes", rte_errno});
+    if (std::ranges::any_of(routes, [](const Route& route) { return !route.prefix.address.is_v4(); })) {
+        // librte_rib takes its memory by this name, of either family.
+        name[std::strlen("fwd_routes")] = '6';
+        rte_fib6_conf config6{};
+        config6.type = RTE_FIB6_DUMMY;
+        config6.default_nh = kNoRoute;
+        config6.max_routes = config.max_routes;
+        table->fib6_ = rte_fib6_create(name, SOCKET_ID_ANY, &config6);
+        if (table->fib6_ == nullptr)
+            return tl::unexpected(SetupError{"no memory for the routes of IPv6", rte_errno});
+    }
     for (std::size_t i = 0; i < routes.size(); ++i) {
+        const net::IpPrefix& prefix = routes[i].prefix;
         const int added =
-            rte_fib_add(table->fib_, routes[i].prefix.address.value.host(), routes[i].prefix.length, i);
+            prefix.address.is_v4()
+                ? rte_fib_add(table->fib_, prefix.address.v4().value.host(), prefix.length, i)
+                : rte_fib6_add(table->fib6_, prefix.address.v6().bytes.data(), prefix.length, i);
         if (added < 0) return tl::unexpected(SetupError{"can't add a route", -added});
     }
     return table;
@@ -37,14 +54,30 @@ Setup<std::unique_ptr<const Routes>> Routes::create(std::span<const Route> route
 
 Routes::~Routes() {
     rte_fib_free(fib_);
+    rte_fib6_free(fib6_);
+}
+
+std::optional<NextHop> Routes::next_hop(std::uint64_t index,
+                                        const net::IpAddress& destination) const noexcept {
+    if (index == kNoRoute) return std::nullopt;
+    const Route& route = routes_[index];
+    return NextHop{route.egress, route.gateway.value_or(destination)};
 }
 
 std::optional<NextHop> Routes::find(net::Ipv4Address destination) const noexcept {
     std::uint32_t address = destination.value.host();
     std::uint64_t index = kNoRoute;
-    if (rte_fib_lookup_bulk(fib_, &address, &index, 1) != 0 || index == kNoRoute) return std::nullopt;
-    const Route& route = routes_[index];
-    return NextHop{route.egress, route.gateway.value_or(destination)};
+    if (rte_fib_lookup_bulk(fib_, &address, &index, 1) != 0) return std::nullopt;
+    return next_hop(index, destination);
+}
+
+std::optional<NextHop> Routes::find(const net::IpAddress& destination) const noexcept {
+    if (destination.is_v4()) return find(destination.v4());
+    std::array<std::uint8_t, RTE_FIB6_IPV6_ADDR_SIZE> address = destination.v6().bytes;
+    std::uint64_t index = kNoRoute;
+    auto* addresses = reinterpret_cast<std::uint8_t(*)[RTE_FIB6_IPV6_ADDR_SIZE]>(address.data());
+    if (fib6_ == nullptr || rte_fib6_lookup_bulk(fib6_, addresses, &index, 1) != 0) return std::nullopt;
+    return next_hop(index, destination);
 }
 
 }  // namespace fwd::dataplane

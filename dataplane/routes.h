@@ -2,6 +2,7 @@
 #pragma once
 
 #include <rte_fib.h>
+#include <rte_fib6.h>
 
 #include <cstdint>
 #include <memory>
@@ -16,14 +17,14 @@
 namespace fwd::dataplane {
 
 struct Route {
-    net::Ipv4Prefix prefix;
+    net::IpPrefix prefix;
     LinkId egress;
-    std::optional<net::Ipv4Address> gateway;  ///< absent: the destination itself is on the link
+    std::optional<net::IpAddress> gateway;  ///< absent: the destination itself is on the link
 };
 
 struct NextHop {
     LinkId egress;
-    net::Ipv4Address address;  ///< whose MAC address the packet needs
+    net::IpAddress address;  ///< whose MAC address the packet needs
 };
 
 /// Longest prefix match over all routes. Immutable; control publishes the next one.
@@ -35,11 +36,15 @@ class Routes {
     Routes& operator=(const Routes&) = delete;
 
     std::optional<NextHop> find(net::Ipv4Address destination) const noexcept;
+    std::optional<NextHop> find(const net::IpAddress& destination) const noexcept;
 
  private:
     Routes() = default;
     std::vector<Route> routes_;
+    std::optional<NextHop> next_hop(std::uint64_t index, const net::IpAddress& destination) const noexcept;
+
     rte_fib* fib_ = nullptr;
+    rte_fib6* fib6_ = nullptr;  // nullptr: no route of IPv6
 };
 
 }  // namespace fwd::dataplane

@@ -17,11 +17,11 @@ namespace {
 /// Weighted rendezvous hashing (Thaler and Ravishankar, 1998; weights by Schindelhauer and Schomaker, 2005):
 /// a target that comes or goes moves no client between the others.
 std::size_t rendezvous(const std::vector<WeightedTarget>& targets, const FlowHash& hash,
-                       net::Ipv4Address client) noexcept {
+                       net::IpAddress client) noexcept {
     std::size_t best = 0;
     double best_score = 0;
     for (std::size_t i = 0; i < targets.size(); ++i) {
-        FlowKey key;
+        WideKey key;
         key.source = client;
         key.destination = targets[i].endpoint.address;
         key.destination_port = targets[i].endpoint.first;
@@ -37,7 +37,7 @@ std::size_t rendezvous(const std::vector<WeightedTarget>& targets, const FlowHas
 
 }  // namespace
 
-std::size_t ForwardingRule::pick_index(const FlowHash& hash, net::Ipv4Address client,
+std::size_t ForwardingRule::pick_index(const FlowHash& hash, net::IpAddress client,
                                        std::uint32_t turn) const noexcept {
     return balance == Balance::source_hash ? rendezvous(targets, hash, client) : turns[turn % turns.size()];
 }
@@ -60,7 +60,7 @@ std::vector<std::uint8_t> turns_of(std::span<const WeightedTarget> targets) {
     return turns;
 }
 
-bool ForwardingRule::allows(net::Ipv4Address source_address) const noexcept {
+bool ForwardingRule::allows(net::IpAddress source_address) const noexcept {
     return net::is_in(allowed_sources, source_address);
 }
 
@@ -77,6 +77,14 @@ Setup<std::unique_ptr<const RuleSet>> RuleSet::create(std::vector<ForwardingRule
                                                       const FlowHash& hash) {
     std::unique_ptr<RuleSet> set{new RuleSet{std::move(rules), hash}};
     if (set->rules_.empty()) return set;
+
+    for (const ForwardingRule& rule : set->rules_) {
+        if (!rule.external.address.is_v4()) set->ipv6_externals_.push_back(rule.external.address.v6());
+    }
+    std::ranges::sort(set->ipv6_externals_);
+    // Not std::ranges::unique(): clang 14 does not take libstdc++'s.
+    set->ipv6_externals_.erase(std::unique(set->ipv6_externals_.begin(), set->ipv6_externals_.end()),
+                               set->ipv6_externals_.end());
 
     static std::atomic<unsigned> sets{0};
     char name[RTE_HASH_NAMESIZE];
@@ -107,11 +115,11 @@ Setup<std::int32_t> RuleSet::add_key(const FlowKey& key) noexcept {
 Setup<void> RuleSet::add_rule(std::uint32_t index) {
     const ForwardingRule& rule = rules_[index];
     const net::EndpointRange& external = rule.external;
-    const net::be16 port = external.is_single() ? external.first : net::be16{};
-    const std::int32_t known = position_of(rule.ingress, rule.protocol, {external.address, port});
+    const net::Endpoint key{name_of(external.address).value_or(net::Ipv4Address{}),
+                            external.is_single() ? external.first : net::be16{}};
+    const std::int32_t known = position_of(rule.ingress, rule.protocol, key);
     const Setup<std::int32_t> position =
-        known >= 0 ? Setup<std::int32_t>{known}
-                   : add_key(key_for(rule.ingress, rule.protocol, {external.address, port}));
+        known >= 0 ? Setup<std::int32_t>{known} : add_key(key_for(rule.ingress, rule.protocol, key));
     if (!position) return tl::unexpected(position.error());
     std::uint32_t& at = at_position_[static_cast<std::size_t>(*position)];
     if (external.is_single()) {
@@ -129,6 +137,19 @@ Setup<void> RuleSet::add_rule(std::uint32_t index) {
 
 RuleSet::~RuleSet() {
     rte_hash_free(table_);
+}
+
+std::optional<net::Ipv4Address> RuleSet::name_of(const net::IpAddress& external) const noexcept {
+    if (external.is_v4()) return external.v4();
+    const auto found = std::ranges::lower_bound(ipv6_externals_, external.v6());
+    if (found == ipv6_externals_.end() || *found != external.v6()) return std::nullopt;
+    return net::Ipv4Address::from_host(static_cast<std::uint32_t>(found - ipv6_externals_.begin()) + 1);
+}
+
+const ForwardingRule* RuleSet::find(LinkId ingress, net::Protocol protocol,
+                                    const net::IpEndpoint& external) const noexcept {
+    const auto name = name_of(external.address);
+    return name ? find(ingress, protocol, net::Endpoint{*name, external.port}) : nullptr;
 }
 
 std::int32_t RuleSet::position_of(LinkId ingress, net::Protocol protocol,

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -51,14 +52,15 @@ struct ForwardingRule {
     };
     Limits limits;
     SourceTranslation source = SourceTranslation::automatic;
+    bool crosses = false;                            ///< sessions arrive as one family and leave as the other
     std::vector<net::AddressRange> allowed_sources;  ///< sorted, disjoint; everybody when empty
 
     static constexpr std::uint8_t kAnyLink = 0xff;
-    bool allows(net::Ipv4Address source_address) const noexcept;
+    bool allows(net::IpAddress source_address) const noexcept;
     /// Where a new session of a client goes that asks for this port of the external address.
     /// @param turn counts the sessions of a rule that takes_turns()
-    net::Endpoint pick_target(const FlowHash& hash, net::Ipv4Address client, net::be16 external_port,
-                              std::uint32_t turn) const noexcept {
+    net::IpEndpoint pick_target(const FlowHash& hash, net::IpAddress client, net::be16 external_port,
+                                std::uint32_t turn) const noexcept {
         const net::EndpointRange& picked =
             targets[targets.size() == 1 ? 0 : pick_index(hash, client, turn)].endpoint;
         const auto behind = external_port.host() - external.first.host();
@@ -68,7 +70,7 @@ struct ForwardingRule {
     bool takes_turns() const noexcept { return targets.size() > 1 && balance == Balance::round_robin; }
 
  private:
-    std::size_t pick_index(const FlowHash& hash, net::Ipv4Address client, std::uint32_t turn) const noexcept;
+    std::size_t pick_index(const FlowHash& hash, net::IpAddress client, std::uint32_t turn) const noexcept;
 };
 
 /// All rules that are in force at a moment. Immutable, so any thread may read it; control publishes the next
@@ -91,6 +93,9 @@ class RuleSet {
     /// The same without rules for whole addresses.
     const ForwardingRule* find_by_port(LinkId ingress, net::Protocol protocol,
                                        net::Endpoint external) const noexcept;
+    /// The same for an address of either family.
+    const ForwardingRule* find(LinkId ingress, net::Protocol protocol,
+                               const net::IpEndpoint& external) const noexcept;
     std::span<const ForwardingRule> rules() const noexcept { return rules_; }
 
  private:
@@ -99,6 +104,9 @@ class RuleSet {
     const ForwardingRule* find_by_address(LinkId ingress, net::Ipv4Address address) const noexcept;
     /// Port 0, which no rule has, stands for all ranges of an address, and with Protocol::all for the whole.
     static FlowKey key_for(LinkId ingress, net::Protocol protocol, net::Endpoint external) noexcept;
+    /// What an external address is called in the table: an IPv6 one by its place among them, as an address of
+    /// 0.0.0.0/8, which nobody has. nullopt when no rule has it.
+    std::optional<net::Ipv4Address> name_of(const net::IpAddress& external) const noexcept;
     Setup<std::int32_t> add_key(const FlowKey& key) noexcept;
     Setup<void> add_rule(std::uint32_t index);
     /// Of a key's position, negative when it is not there.
@@ -115,6 +123,7 @@ class RuleSet {
     std::vector<std::uint32_t> at_position_;  ///< index of rules_, or of ranges_ for port 0
     std::vector<Ranges> ranges_;
     bool has_whole_addresses_ = false;
+    std::vector<net::Ipv6Address> ipv6_externals_;  ///< sorted
     FlowHash hash_;
     rte_hash* table_ = nullptr;  // nullptr when there are no rules
 };

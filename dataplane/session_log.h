@@ -20,9 +20,9 @@ namespace fwd::dataplane {
 struct SessionEvent {
     enum class Kind : std::uint8_t { opened, ended };
 
-    FlowKey key;           ///< of the client's packets
-    net::Endpoint source;  ///< what they leave with
-    net::Endpoint target;
+    WideKey key;             ///< of the client's packets
+    net::IpEndpoint source;  ///< what they leave with
+    net::IpEndpoint target;
     Tsc time{};
     RuleId rule;
     Tick opened{};

@@ -134,7 +134,7 @@ bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& 
     std::array<net::Ipv4Address, kMaxOwnAddresses> candidates;
     std::uint32_t count = 0;
     for (const auto& address : own) {
-        if (address.prefix().contains(plan.next_hop.address)) candidates[count++] = address.address;
+        if (address.prefix().contains(plan.next_hop.address.v4())) candidates[count++] = address.address;
     }
     if (count == 0) {
         for (const auto& address : own) candidates[count++] = address.address;
@@ -179,9 +179,12 @@ SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const Flow
     if (!rule.allows(key.source)) return {Verdict::drop_source_denied};
     if (key.protocol == net::Protocol::tcp && !TcpFlags{ip[net::kTcpFlagsOffset]}.opens())
         return {Verdict::drop_not_syn};
+    if (rule.crosses) [[unlikely]]
+        return {.crosses = true, .ttl = ip[net::kTtlOffset]};
     const net::Endpoint target =
         rule.pick_target(shared_.flows.hash(), key.source, key.destination_port,
-                         rule.takes_turns() ? shared_.rule_counters.next_turn(rule.id) : 0);
+                         rule.takes_turns() ? shared_.rule_counters.next_turn(rule.id) : 0)
+            .v4();
     const std::optional<NextHop> next_hop = policy.routes->find(target.address);
     if (!next_hop) return {Verdict::drop_no_route};
     if (shared_.links[key.ingress.value].ends_ttl(ip)) return {Verdict::punt_ttl_expired};
@@ -259,6 +262,8 @@ FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKe
 SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
                                           Plan& plan, Tick now) noexcept {
     if (plan.verdict != Verdict::forward) return {plan.verdict};
+    if (plan.crosses) [[unlikely]]
+        return open_crossing(policy, key, hash, plan.ttl, now);
     bool counted = false;
     if (const Verdict limited = take_limits(plan, key, now, counted); limited != Verdict::forward)
         return {limited};

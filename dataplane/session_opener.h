@@ -26,6 +26,8 @@ class SessionOpener {
     struct Plan {
         Verdict verdict = Verdict::forward;  ///< anything else: there will be no session
         bool full_nat = false;
+        bool crosses = false;  ///< it leaves as IPv6: planned as a whole by open()
+        std::uint8_t ttl = 0;  ///< of the packet, if it crosses
         NextHop next_hop{};
         RuleId rule{};
         const ForwardingRule::Limits* limits = nullptr;
@@ -38,12 +40,27 @@ class SessionOpener {
     /// @param ip a packet that has passed parse(), with this key; of ICMP only an echo request
     Plan plan(const Policy& policy, const FlowKey& key, const std::uint8_t* ip) noexcept;
 
+    /// The same of IPv6.
+    struct WidePlan {
+        Verdict verdict = Verdict::forward;
+        bool masquerade = false;
+        NextHop next_hop{};
+        const ForwardingRule* rule = nullptr;
+        net::IpEndpoint target{};
+        WideTranslation forward{};
+        WideKey reverse{};
+    };
+    WidePlan plan(const Policy& policy, const WideKey& key, TcpFlags flags, std::uint8_t hop_limit) noexcept;
+
     struct Result {
         Verdict verdict = Verdict::forward;
         Flow* flow = nullptr;  ///< when the verdict is forward
     };
     /// Opens the planned session of a key, or finds that another worker has. The policy is the plan's.
     Result open(const Policy& policy, const FlowKey& key, std::uint32_t hash, Plan& plan, Tick now) noexcept;
+
+    Result open(const Policy& policy, const WideKey& key, std::uint32_t hash, WidePlan& plan,
+                Tick now) noexcept;
 
     /// A session has come to a state in which it may be evicted, or to one in which it may not.
     void note_moved(FlowPosition id, StateWord word, SessionState state) noexcept {
@@ -70,7 +87,9 @@ class SessionOpener {
     bool make_room() noexcept;
     /// Draws fwd's own address and a random port (RFC 6056) for a plan; false if that port is a rule's.
     bool draw_source(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
+    bool draw_source(const Policy& policy, const WideKey& key, WidePlan& plan) noexcept;
     void set_translation(const FlowKey& key, net::Endpoint source, Plan& plan) noexcept;
+    void set_translation(const WideKey& key, const net::IpEndpoint& source, WidePlan& plan) noexcept;
     Plan plan_by_rule(const Policy& policy, const FlowKey& key, const std::uint8_t* ip,
                       const ForwardingRule& rule, const MasqueradeSet::Host& client) noexcept;
     Plan plan_masquerade(const Policy& policy, const FlowKey& key, const std::uint8_t* ip,
@@ -78,8 +97,16 @@ class SessionOpener {
     /// Counts a session against its rule's limits; Verdict::forward, or which one is reached.
     Verdict take_limits(const Plan& plan, const FlowKey& key, Tick now, bool& counted) noexcept;
     void give_limits_back(const Plan& plan, const FlowKey& key, bool counted) noexcept;
+    /// The same of IPv6. `client` is what it is counted as.
+    Verdict take_limits(const ForwardingRule& rule, net::Ipv4Address client, Tick now,
+                        bool& counted) noexcept;
+    void give_limits_back(const ForwardingRule& rule, net::Ipv4Address client, bool counted) noexcept;
+    /// Of a key of IPv4 whose rule leads to IPv6.
+    Result open_crossing(const Policy& policy, const FlowKey& key, std::uint32_t hash, std::uint8_t ttl,
+                         Tick now) noexcept;
     /// Claims the key of the answers.
     FlowTable::Claim claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
+    FlowTable::Claim claim_reverse(const Policy& policy, const WideKey& key, WidePlan& plan) noexcept;
 
     const SharedTables& shared_;
     Reclaimer& reclaimer_;

@@ -28,7 +28,9 @@ struct PuntNote {
     LinkId egress{};              ///< hold_neighbour, punt_too_big
     std::uint16_t l3_offset = 0;  ///< from the start of the frame
     std::uint16_t l3_bytes = 0;
-    net::Ipv4Address next_hop{};  ///< hold_neighbour
+    std::uint16_t l4_offset = 0;  ///< of IPv6: from the IP header on
+    std::uint16_t mtu = 0;  ///< punt_too_big, where it is not the egress link's: the packet's family changes
+    net::IpAddress next_hop{};  ///< hold_neighbour
 };
 
 inline PuntNote& punt_note(rte_mbuf& packet) noexcept {

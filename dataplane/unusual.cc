@@ -30,20 +30,6 @@ PlainHeaders plain_headers(const std::uint8_t* ip, std::uint16_t ip_bytes) noexc
     return plain;
 }
 
-/// Whether the first fragment has all that fwd needs: with less, what it says could still be overwritten
-/// (RFC 1858, section 3).
-bool has_its_headers(net::Protocol protocol, const std::uint8_t* l4, std::size_t l4_bytes) noexcept {
-    switch (protocol) {
-        case net::Protocol::tcp:
-            return detail::check_l4(protocol, l4, l4_bytes) == Verdict::forward;
-        case net::Protocol::udp:  // the datagram is longer than this part of it
-            return l4_bytes >= sizeof(rte_udp_hdr) && net::load_host16(l4 + 4) > l4_bytes &&
-                   net::load16(l4) != 0 && net::load16(l4 + 2) != 0;
-        default:
-            return l4_bytes >= sizeof(rte_icmp_hdr);
-    }
-}
-
 }  // namespace
 
 std::optional<Worker::Parsed> Worker::cut(const Parsed& whole, std::uint16_t mtu, std::size_t& at) noexcept {
@@ -130,26 +116,34 @@ Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const s
 void Worker::forward_fragment(const Parsed& parsed, Tsc now) noexcept {
     const std::optional<FragmentPlace> place = FragmentPlace::of(parsed.ip, parsed.ip_bytes);
     if (!place) return drop(parsed.packet, Verdict::drop_bad_fragment, parsed.ingress);
-    const Fragment fragment{parsed.packet, parsed.ip, parsed.ip_bytes, parsed.ingress};
+    forward_fragment({parsed.packet, parsed.ip, parsed.ip_bytes, parsed.ingress}, *place, now);
+}
+
+void Worker::forward_fragment(const Fragment& fragment, const FragmentPlace& place, Tsc now) noexcept {
     Datagram& datagram = fragments_.find_or_add(fragment, now);
     // Of one that is dropped as well: when it is complete, the same may come once more, and fare better.
     const Verdict known = datagram.verdict;
-    Verdict noted = datagram.note(*place);
+    Verdict noted = datagram.note(place);
     if (is_drop(known)) noted = datagram.verdict = known;
     if (is_drop(noted)) {
         if (is_drop(datagram.verdict)) fragments_.drop_waiting(datagram, datagram.verdict);
         if (datagram.verdict != Verdict::drop_fragment_overlap && datagram.is_complete())
             fragments_.remove(datagram);
-        return drop(parsed.packet, noted, parsed.ingress);
+        return drop(fragment.packet, noted, fragment.ingress);
     }
-    if (place->is_first()) {
-        forward_first_fragment(datagram, parsed, now);
+    if (place.is_first()) {
+        if (fragment.is_ipv6()) {
+            forward_first_ipv6_fragment(datagram, fragment, now);
+        } else {
+            forward_first_fragment(datagram,
+                                   {fragment.packet, fragment.ip, fragment.ip_bytes, fragment.ingress}, now);
+        }
         while (const auto waiting = fragments_.release(datagram))
             forward_later_fragment(datagram, *waiting, now);
-    } else if (datagram.flow || datagram.verdict == Verdict::punt_echo) {
+    } else if (datagram.has_flow() || datagram.verdict == Verdict::punt_echo) {
         forward_later_fragment(datagram, fragment, now);
     } else if (const Verdict held = fragments_.hold(datagram, fragment); is_drop(held)) {
-        return drop(parsed.packet, held, parsed.ingress);
+        return drop(fragment.packet, held, fragment.ingress);
     }
     if (datagram.is_complete()) fragments_.remove(datagram);
 }
@@ -159,7 +153,7 @@ void Worker::forward_first_fragment(Datagram& datagram, const Parsed& parsed, Ts
     const std::size_t header_bytes = net::header_bytes(parsed.ip);
     const std::uint8_t* l4 = parsed.ip + header_bytes;
     Verdict verdict = Verdict::drop_bad_fragment;
-    if (!has_its_headers(protocol, l4, parsed.ip_bytes - header_bytes)) {
+    if (!first_fragment_has_its_headers(protocol, l4, parsed.ip_bytes - header_bytes)) {
         // dropped
     } else if (protocol == net::Protocol::icmp) {
         // What errors quote is shorter than any fragment.
@@ -176,6 +170,7 @@ void Worker::forward_first_fragment(Datagram& datagram, const Parsed& parsed, Ts
 }
 
 void Worker::forward_later_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept {
+    if (fragment.is_ipv6()) return forward_later_ipv6_fragment(datagram, fragment, now);
     const Parsed parsed{fragment.packet, fragment.ip, fragment.ip_bytes, fragment.ingress};
     Verdict verdict = datagram.verdict;
     if (verdict == Verdict::forward) {

@@ -13,6 +13,7 @@ namespace fwd::dataplane {
 enum class Verdict : std::uint8_t {
     forward,
     punt_arp,
+    punt_nd,           ///< neighbour discovery, ARP's counterpart for IPv6
     punt_echo,         ///< ICMP echo request to an own address
     punt_ttl_expired,  ///< control answers with ICMP time exceeded
     punt_too_big,      ///< control answers with ICMP fragmentation needed
@@ -35,6 +36,8 @@ enum class Verdict : std::uint8_t {
     drop_fragment_overlap,
     drop_fragment_expired,
     drop_fragments_full,
+    drop_ipv6_header,
+    drop_ipv6_fragment,
     drop_bad_l4_header,
     drop_unsupported_protocol,
     drop_bad_icmp,
@@ -68,6 +71,7 @@ enum class Verdict : std::uint8_t {
     drop_hold_limited,
     drop_hold_expired,
     drop_bad_arp,
+    drop_bad_nd,
     drop_control_full,
 
     count_
@@ -85,9 +89,10 @@ struct VerdictName {
 inline constexpr std::array<VerdictName, kVerdictCount> kVerdictNames{{
     {Verdict::forward, "forward", "translated and handed to a link"},
     {Verdict::punt_arp, "punt-arp", "ARP, handled by control"},
+    {Verdict::punt_nd, "punt-nd", "IPv6 neighbour discovery, handled by control"},
     {Verdict::punt_echo, "punt-echo", "ping of an own address, answered by control"},
     {Verdict::punt_ttl_expired, "punt-ttl-expired", "answered with ICMP time exceeded"},
-    {Verdict::punt_too_big, "punt-too-big", "answered with ICMP fragmentation needed"},
+    {Verdict::punt_too_big, "punt-too-big", "answered with ICMP fragmentation needed, or packet too big"},
     {Verdict::punt_refused, "punt-refused",
      "copy of a packet that was dropped, for ICMP administratively prohibited"},
     {Verdict::punt_syn_refused, "punt-syn-refused",
@@ -95,7 +100,7 @@ inline constexpr std::array<VerdictName, kVerdictCount> kVerdictNames{{
     {Verdict::hold_neighbour, "hold-neighbour", "held until the next hop's MAC address is known"},
     {Verdict::drop_truncated, "truncated", "shorter than its own headers say"},
     {Verdict::drop_multi_segment, "multi-segment", "longer than a packet buffer: raise the link's mtu"},
-    {Verdict::drop_not_ip, "not-ip", "neither IPv4 nor ARP"},
+    {Verdict::drop_not_ip, "not-ip", "neither IPv4 nor ARP, nor IPv6 on a link that has an IPv6 address"},
     {Verdict::drop_wrong_mac, "wrong-mac", "not addressed to the link's MAC address"},
     {Verdict::drop_multicast, "multicast", "broadcast or multicast"},
     {Verdict::drop_unknown_vlan, "unknown-vlan", "tagged (or untagged) as no link of the device is"},
@@ -111,7 +116,12 @@ inline constexpr std::array<VerdictName, kVerdictCount> kVerdictNames{{
      "a fragment whose first one did not come in time, or whose session has ended"},
     {Verdict::drop_fragments_full, "fragments-full",
      "too many fragments of one source wait for their first one"},
-    {Verdict::drop_bad_l4_header, "bad-l4-header", "TCP or UDP header or length is wrong, or a port is 0"},
+    {Verdict::drop_ipv6_header, "ipv6-header", "an IPv6 extension header that is not passed on"},
+    {Verdict::drop_ipv6_fragment, "ipv6-fragment",
+     "a fragment that can't cross between IPv4 and IPv6: without a UDP checksum, or with IPv6 headers "
+     "inside"},
+    {Verdict::drop_bad_l4_header, "bad-l4-header",
+     "TCP or UDP header or length is wrong, a port is 0, or UDP over IPv6 has no checksum"},
     {Verdict::drop_unsupported_protocol, "unsupported-protocol",
      "neither TCP, UDP nor ICMP, and no rule for all protocols of the address"},
     {Verdict::drop_bad_icmp, "bad-icmp",
@@ -145,13 +155,15 @@ inline constexpr std::array<VerdictName, kVerdictCount> kVerdictNames{{
     {Verdict::drop_ttl_expired, "ttl-expired",
      "TTL ran out, and the answer was not allowed by the rate limit"},
     {Verdict::drop_too_big, "too-big", "bigger than the egress link's mtu"},
-    {Verdict::drop_neighbour_failed, "neighbour-failed", "the next hop does not answer ARP"},
+    {Verdict::drop_neighbour_failed, "neighbour-failed",
+     "the next hop does not answer ARP or neighbour discovery"},
     {Verdict::drop_no_headroom, "no-headroom", "no room in the buffer for a VLAN tag"},
     {Verdict::drop_punt_limited, "punt-limited", "for control, beyond the rate limit"},
     {Verdict::drop_tx_full, "tx-full", "the link's transmit queue is full"},
     {Verdict::drop_hold_limited, "hold-limited", "too many packets wait for this next hop already"},
-    {Verdict::drop_hold_expired, "hold-expired", "waited for a next hop that did not answer ARP"},
+    {Verdict::drop_hold_expired, "hold-expired", "waited for a next hop that did not answer"},
     {Verdict::drop_bad_arp, "bad-arp", "malformed ARP"},
+    {Verdict::drop_bad_nd, "bad-nd", "malformed IPv6 neighbour discovery, or from beyond the link"},
     {Verdict::drop_control_full, "control-full", "control's ring was full"},
 }};
 

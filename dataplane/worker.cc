@@ -13,8 +13,10 @@
 #include "dataplane/address_check.h"
 #include "dataplane/icmp_echo.h"
 #include "dataplane/icmp_error.h"
+#include "dataplane/neighbour_discovery.h"
 #include "dataplane/packet.h"
 #include "dataplane/tcp_options.h"
+#include "dataplane/worker_burst.h"
 
 namespace fwd::dataplane {
 namespace {
@@ -37,8 +39,6 @@ constexpr unsigned kRoundsBeforeSleep = 1000;
 // In a round, beside one for each packet, which may have evicted one: more than the sweep ends on average,
 // and so few that no burst waits for long.
 constexpr unsigned kReclaimedSessions = 48;
-
-constexpr unsigned kNeighbourUseShift = 8;  // ticks to about 2 seconds
 
 /// The device says that the TCP or UDP checksum covers the pseudo-header alone (requirement P8).
 bool is_marked_partial(const rte_mbuf& packet) noexcept {
@@ -72,6 +72,7 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       config_{config},
       clamps_mss_{std::ranges::any_of(shared.links, [](const Link& link) { return link.mss_clamp != 0; })},
       burst_{std::make_unique<Burst>()},
+      wide_burst_{shared.flows.has_ipv6() ? std::make_unique<WideBurst>() : nullptr},
       reclaimer_{shared.flows, kBuriedPositions},
       mapping_reclaimer_{shared.mappings, kBuriedMappings},
       opener_{shared, reclaimer_, mapping_reclaimer_, counters_, config.index},
@@ -156,6 +157,7 @@ void Worker::process(std::span<rte_mbuf*> packets, PortIndex port, Tsc now) noex
     policy_ = shared_.policy.load(std::memory_order_acquire);
     parse_burst(packets, *shared_.ports[port.value], now);
     if (burst_->count != 0) forward_burst(now);
+    if (wide_burst_ != nullptr && wide_burst_->count != 0) forward_ipv6_burst(now);
 }
 
 void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now) noexcept {
@@ -207,6 +209,8 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
             PuntNote note = note_about(parsed, Verdict::punt_arp, {});
             note.l3_bytes = static_cast<std::uint16_t>(frame_bytes - result.l3_offset);
             punt(packet, note, now);
+        } else if (result.kind == PacketKind::ipv6) {
+            take_ipv6(parsed, frame_bytes - result.l3_offset, now);
         } else {
             drop(packet, result.verdict, result.link);
         }
@@ -299,7 +303,7 @@ void Worker::plan_sessions(const std::array<std::int32_t, kBurst>& positions) no
         const unsigned i = burst.missed[m];
         SessionOpener::Plan& plan = burst.plans[i];
         plan = opener_.plan(*policy_, burst.keys[i], burst.parsed[i].ip);
-        if (plan.verdict != Verdict::forward) continue;
+        if (plan.verdict != Verdict::forward || plan.crosses) continue;
         keys[planned] = &plan.reverse;
         hashes[planned++] = plan.reverse_hash;
     }
@@ -324,7 +328,11 @@ SessionOpener::Result Worker::find_or_open(const FlowKey& key, std::uint32_t has
                                            SessionOpener::Plan& plan, Tick now) noexcept {
     if (position < 0) [[unlikely]]
         return opener_.open(*policy_, key, hash, plan, now);
-    Flow& flow = shared_.flows.flow(FlowPosition{static_cast<std::uint32_t>(position)});
+    return find(FlowPosition{static_cast<std::uint32_t>(position)});
+}
+
+SessionOpener::Result Worker::find(FlowPosition position) noexcept {
+    Flow& flow = shared_.flows.flow(position);
     switch (flow.load_state().state()) {
         [[likely]] case RecordState::live : return {Verdict::forward, &flow};
         case RecordState::free:
@@ -403,7 +411,9 @@ void Worker::update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexc
 void Worker::clamp_mss(const Parsed& parsed, const Flow& flow) noexcept {
     const Link& ingress = shared_.links[parsed.ingress.value];
     std::uint16_t greatest = ingress.mss_clamp;
-    if (const auto next_hop = policy_->routes->find(flow.translation.destination)) {
+    const auto next_hop = flow.crosses() ? policy_->routes->find(crossing_of(flow).crossing.destination)
+                                         : policy_->routes->find(flow.translation.destination);
+    if (next_hop) {
         const std::uint16_t other = shared_.links[next_hop->egress.value].mss_clamp;
         if (greatest == 0 || (other != 0 && other < greatest)) greatest = other;
     }
@@ -411,6 +421,7 @@ void Worker::clamp_mss(const Parsed& parsed, const Flow& flow) noexcept {
     // A partial checksum would not be known for one afterwards.
     if (ingress.rx_checksum_partial && !net::is_fragment(parsed.ip))
         complete_checksum(parsed.ip, parsed.ip_bytes, is_marked_partial(*parsed.packet));
+    if (flow.crosses()) greatest = static_cast<std::uint16_t>(greatest - kFamilyGrowth);
     clamp_tcp_mss(parsed.ip + net::header_bytes(parsed.ip), greatest);
 }
 
@@ -432,13 +443,13 @@ void Worker::note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexc
     if (flags.has(TcpFlags::kAck)) flow.acknowledged.store(net::load32(tcp + 8), std::memory_order_relaxed);
 }
 
-std::optional<NextHop> Worker::find_next_hop(Flow& flow, net::Ipv4Address destination,
-                                             NextHopRef& ref) noexcept {
+std::optional<NextHop> Worker::find_next_hop(std::atomic<NextHopRef>& known,
+                                             const net::IpAddress& destination, NextHopRef& ref) noexcept {
     const std::optional<NextHop> next_hop = policy_->routes->find(destination);
     if (!next_hop) return std::nullopt;
     if (const auto adjacency = shared_.neighbours.find(*next_hop)) {
         ref = {adjacency->value, policy_->route_generation};
-        flow.next_hop.store(ref, std::memory_order_relaxed);
+        known.store(ref, std::memory_order_relaxed);
     }
     return next_hop;
 }
@@ -502,12 +513,14 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
 
 [[gnu::noinline]] void Worker::emit(const Parsed& parsed, Flow& flow, net::Ipv4Address destination,
                                     Tsc now) noexcept {
+    if (flow.crosses()) [[unlikely]]
+        return send_as_ipv6(parsed, flow, now);
     rte_mbuf* packet = parsed.packet;
     PuntNote note = note_about(parsed, Verdict::hold_neighbour, {});
     NextHopRef ref = flow.next_hop.load(std::memory_order_relaxed);
     Adjacency adjacency;
     if (ref.route_generation != policy_->route_generation) {
-        const auto next_hop = find_next_hop(flow, destination, ref);
+        const auto next_hop = find_next_hop(flow.next_hop, destination, ref);
         if (!next_hop) {
             drop(packet, Verdict::drop_no_route, parsed.ingress);
             return;
@@ -534,7 +547,7 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
     if (!error) translate_any(parsed, flow.translation);
     if (adjacency.state == AdjacencyState::failed)
         return drop(packet, Verdict::drop_neighbour_failed, parsed.ingress);
-    if (adjacency.state != AdjacencyState::reachable && note.next_hop == net::Ipv4Address{}) {
+    if (adjacency.state != AdjacencyState::reachable && note.next_hop == net::IpAddress{}) {
         if (const auto next_hop = policy_->routes->find(destination)) note.next_hop = next_hop->address;
     }
     const auto hand_over = [&](const Parsed& piece) {
@@ -603,6 +616,7 @@ void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     const Link& ingress = shared_.links[parsed.ingress.value];
     if (ingress.ends_ttl(ip)) return refuse(Verdict::drop_ttl_expired);
     if (ingress.hides_hop) take_back_hop(ip);
+    if (flow.crosses()) return send_error_as_ipv6(parsed, *key, flow, now);
     const bool hide = has(shared_.flows.session(flow.session).traits.hidden, flow.direction);
     rewrite_icmp_error(ip, parsed.ip_bytes, *key, flow.translation, hide);
     emit(parsed, flow, flow.translation.destination, now);
@@ -621,27 +635,28 @@ void Worker::drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept {
 }
 
 void Worker::refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept {
-    const Link& link = shared_.links[parsed.ingress.value];
-    const bool tcp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::tcp);
-    const bool is_nobodys = tcp && verdict == Verdict::drop_no_rule;
-    const auto opens = [&] {
-        return TcpFlags{parsed.ip[net::header_bytes(parsed.ip) + net::kTcpFlagsOffset - net::kIpv4Bytes]}
-            .opens();
-    };
-    if (link.refuses_by_icmp && is_refusal(verdict) && (!is_nobodys || opens()) &&
-        limiters_of(parsed.ingress).refusals.allow(now)) {
-        // The packet itself is dropped and counted under its reason, whoever is told.
-        PuntNote note = note_about(parsed, is_nobodys ? Verdict::punt_syn_refused : Verdict::punt_refused,
-                                   parsed.ingress);
+    if (tells_about(parsed, verdict)) {
+        const bool tcp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::tcp);
+        const std::size_t flags = net::header_bytes(parsed.ip) + net::kTcpFlagsOffset - net::kIpv4Bytes;
+        PuntNote note = note_about(parsed, Verdict::punt_refused, parsed.ingress);
         constexpr std::uint16_t kMostQuoted = 576;  // of an error, RFC 1812, section 4.3.2.3
         note.l3_bytes = std::min(note.l3_bytes, kMostQuoted);
-        if (rte_mbuf* copy = rte_pktmbuf_copy(parsed.packet, parsed.packet->pool, 0,
-                                              std::uint32_t{note.l3_offset} + note.l3_bytes)) {
-            counters_.originated.add(1);
-            punt(copy, note, now);
-        }
+        tell(parsed, verdict, tcp, tcp && TcpFlags{parsed.ip[flags]}.opens(), note, now);
     }
     drop(parsed.packet, verdict, parsed.ingress);
+}
+
+void Worker::tell(const Parsed& refused, Verdict verdict, bool tcp, bool opens, PuntNote note,
+                  Tsc now) noexcept {
+    const bool is_nobodys = tcp && verdict == Verdict::drop_no_rule;
+    if ((is_nobodys && !opens) || !limiters_of(refused.ingress).refusals.allow(now)) return;
+    // The packet itself is dropped and counted under its reason, whoever is told.
+    note.why = is_nobodys ? Verdict::punt_syn_refused : Verdict::punt_refused;
+    rte_mbuf* copy = rte_pktmbuf_copy(refused.packet, refused.packet->pool, 0,
+                                      std::uint32_t{note.l3_offset} + note.l3_bytes);
+    if (copy == nullptr) return;
+    counters_.originated.add(1);
+    punt(copy, note, now);
 }
 
 void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {
@@ -654,6 +669,12 @@ void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {
             limiter = is_arp_request(rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, note.l3_offset))
                           ? &limiters.arp_requests
                           : &limiters.arp_replies;
+            break;
+        case Verdict::punt_nd:
+            limiter = *rte_pktmbuf_mtod_offset(packet, const std::uint8_t*,
+                                               note.l3_offset + note.l4_offset) == kNeighbourAdvertisement
+                          ? &limiters.arp_replies
+                          : &limiters.arp_requests;
             break;
         case Verdict::hold_neighbour:
             limiter = &limiters.hold;

@@ -19,6 +19,7 @@
 
 #include "dataplane/ageing.h"
 #include "dataplane/counter.h"
+#include "dataplane/family_translation.h"
 #include "dataplane/fragment_table.h"
 #include "dataplane/idle.h"
 #include "dataplane/link_tally.h"
@@ -72,6 +73,19 @@ class Worker {
         LinkId ingress;
     };
 
+    /// The same of IPv6.
+    struct WideBurst;
+    struct WideParsed : Parsed {
+        Ipv6Packet ipv6;
+    };
+
+    /// Where a flow's packets go, if there is a route.
+    struct Way {
+        AdjacencyId id;
+        Adjacency adjacency;
+        net::IpAddress next_hop{};  ///< if it has been looked up
+    };
+
     void parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now) noexcept;
     /// Forwards packets of live flows, a group at a time: while the records of one group are on their way
     /// from memory, the packets of the group before are rewritten.
@@ -86,6 +100,8 @@ class Worker {
     /// The flow of a packet, or what else becomes of it.
     SessionOpener::Result find_or_open(const FlowKey& key, std::uint32_t hash, std::int32_t position,
                                        SessionOpener::Plan& plan, Tick now) noexcept;
+    /// The flow at a position that a lookup has found, or what else becomes of its packet.
+    SessionOpener::Result find(FlowPosition position) noexcept;
     void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now, LinkTally& sent) noexcept;
     void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
     /// Whether an echo request is answered: Verdict::punt_echo, or why it is dropped.
@@ -101,14 +117,48 @@ class Worker {
     Verdict forward_by_key(const Parsed& parsed, const FlowKey& key, const std::uint8_t* plain,
                            Tsc now) noexcept;
     void forward_fragment(const Parsed& parsed, Tsc now) noexcept;
+    /// Of either family.
+    void forward_fragment(const Fragment& fragment, const FragmentPlace& place, Tsc now) noexcept;
     void forward_first_fragment(Datagram& datagram, const Parsed& parsed, Tsc now) noexcept;
     void forward_later_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
+    // In unusual_ipv6.cc.
+    void forward_ipv6_fragment(const WideParsed& parsed, bool multicast, Tsc now) noexcept;
+    void forward_first_ipv6_fragment(Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
+    void forward_later_ipv6_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
+    /// Verdict::forward when the fragment has been dealt with, otherwise what has to become of it.
+    Verdict forward_ipv6_by_key(const WideParsed& parsed, const WideKey& key, Tsc now) noexcept;
     /// @param tcp the header of a TCP packet, otherwise nullptr
     void update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept;
     /// Lowers the MSS of a SYN to what the links on its way allow.
     void clamp_mss(const Parsed& parsed, const Flow& flow) noexcept;
     /// Keeps what belief in later RSTs depends on.
     void note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexcept;
+    /// Checks an IPv6 packet of which so many bytes are there; TCP and UDP wait for forward_ipv6_burst().
+    void take_ipv6(const Parsed& frame, std::size_t bytes_there, Tsc now) noexcept;
+    void forward_ipv6_burst(Tsc now) noexcept;
+    SessionOpener::Result find_or_open(const WideParsed& parsed, const WideKey& key, std::uint32_t hash,
+                                       std::int32_t position, Tsc now) noexcept;
+    void forward_ipv6(const WideParsed& parsed, Flow& flow, Tsc now, LinkTally& sent) noexcept;
+    void clamp_ipv6_mss(const WideParsed& parsed, const net::IpAddress& destination) noexcept;
+    void forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) noexcept;
+    Verdict check_ipv6_echo(const WideParsed& parsed) const noexcept;
+    void send_ipv6(const WideParsed& parsed, Flow& flow, const WideTranslation& translation, Tsc now,
+                   LinkTally& sent) noexcept;
+    /// The same for packets that leave as the other family: `flow` arrives as IPv4, or `wide` as IPv6.
+    void send_as_ipv6(Parsed parsed, const Flow& flow, Tsc now) noexcept;
+    /// The same for one that is too big for its next link, but may be cut.
+    void send_in_ipv6_pieces(const Parsed& parsed, const WideTranslation& translation, const Way& way,
+                             Tsc now) noexcept;
+    void send_as_ipv4(const WideParsed& parsed, Flow& flow, const WideTranslation& translation, Tsc now,
+                      LinkTally& sent) noexcept;
+    void send_error_as_ipv6(const Parsed& parsed, const FlowKey& key, const Flow& flow, Tsc now) noexcept;
+    /// Where the translation of a flow that crosses() lies.
+    WideFlow& crossing_of(const Flow& flow) noexcept;
+    std::optional<Way> find_way(std::atomic<NextHopRef>& known, const net::IpAddress& destination) noexcept;
+    /// Sends a translated packet there, or lets it wait for the next hop's MAC address.
+    void deliver(const Parsed& parsed, const Way& way, const net::IpAddress& destination, Tsc now,
+                 LinkTally& sent) noexcept;
+    L4Checksum checksum_of(const Parsed& parsed) const noexcept;
     void translate(const Parsed& parsed, const Translation& translation) noexcept;
     /// What some links want done before.
     void prepare_translation(const Parsed& parsed) noexcept;
@@ -121,15 +171,25 @@ class Worker {
     /// @param at where its content begins, from the packet's header; moves behind it
     /// @return nullopt when there is no buffer
     std::optional<Parsed> cut(const Parsed& whole, std::uint16_t mtu, std::size_t& at) noexcept;
-    /// The adjacency of a flow, looked up again when routes have changed.
-    std::optional<NextHop> find_next_hop(Flow& flow, net::Ipv4Address destination, NextHopRef& ref) noexcept;
+    /// The adjacency that a flow knows, looked up again when routes have changed.
+    std::optional<NextHop> find_next_hop(std::atomic<NextHopRef>& known, const net::IpAddress& destination,
+                                         NextHopRef& ref) noexcept;
     /// Sends a translated packet to a reachable next hop.
     void send(const Parsed& parsed, AdjacencyId id, const Adjacency& adjacency, const Link& egress, Tsc now,
               LinkTally& sent) noexcept;
     PuntNote note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept;
+    PuntNote note_about(const WideParsed& parsed, Verdict why, LinkId egress) const noexcept;
     void drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept;
     /// The same for a packet that no session explains; its sender may be told.
     void refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept;
+    void refuse(const WideParsed& parsed, Verdict verdict, Tsc now) noexcept;
+    /// Lets control tell the sender of a refused packet, if the link says so.
+    /// @param opens it is a SYN that may open a connection
+    /// @param note what control quotes
+    void tell(const Parsed& refused, Verdict verdict, bool tcp, bool opens, PuntNote note, Tsc now) noexcept;
+    bool tells_about(const Parsed& parsed, Verdict verdict) const noexcept {
+        return shared_.links[parsed.ingress.value].refuses_by_icmp && is_refusal(verdict);
+    }
     void punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept;
     void flush() noexcept;
     /// Sleeps if there is still nothing to do.
@@ -144,6 +204,7 @@ class Worker {
     const Policy* policy_ = nullptr;  // of this round
     const bool clamps_mss_;           // some link does
     std::unique_ptr<Burst> burst_;  // kept between rounds, since clearing it would cost more than filling it
+    std::unique_ptr<WideBurst> wide_burst_;  // nullptr: no link has IPv6
     Bell bell_;
     ThreadCounters counters_;
     Reclaimer reclaimer_;

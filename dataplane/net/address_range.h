@@ -13,26 +13,23 @@ namespace fwd::net {
 
 /// The first and the last address of a block.
 struct AddressRange {
-    Ipv4Address first;
-    Ipv4Address last;
+    IpAddress first;
+    IpAddress last;
     friend constexpr auto operator<=>(const AddressRange&, const AddressRange&) noexcept = default;
 };
 
 /// Whether an address is in one of sorted, disjoint ranges; true when there are none.
-inline bool is_in(std::span<const AddressRange> ranges, Ipv4Address address) noexcept {
+inline bool is_in(std::span<const AddressRange> ranges, const IpAddress& address) noexcept {
     if (ranges.empty()) return true;
     const auto behind = std::ranges::upper_bound(ranges, address, {}, &AddressRange::first);
     return behind != ranges.begin() && address <= std::prev(behind)->last;
 }
 
 /// Prefixes as sorted, disjoint ranges.
-inline std::vector<AddressRange> to_ranges(std::span<const Ipv4Prefix> prefixes) {
+inline std::vector<AddressRange> to_ranges(std::span<const IpPrefix> prefixes) {
     std::vector<AddressRange> ranges;
     ranges.reserve(prefixes.size());
-    for (const Ipv4Prefix& prefix : prefixes) {
-        const std::uint32_t first = prefix.address.value.host();
-        ranges.push_back({prefix.address, Ipv4Address::from_host(first | ~prefix.mask())});
-    }
+    for (const IpPrefix& prefix : prefixes) ranges.push_back({prefix.address, prefix.last()});
     std::ranges::sort(ranges);
     std::vector<AddressRange> disjoint;
     for (const AddressRange& range : ranges) {
@@ -45,29 +42,25 @@ inline std::vector<AddressRange> to_ranges(std::span<const Ipv4Prefix> prefixes)
     return disjoint;
 }
 
-/// What is in `allowed` (everybody when that is empty) and not in `denied`, as sorted, disjoint ranges.
+/// What is in `allowed` (in `everybody` when that is empty) and not in `denied`, as sorted, disjoint ranges.
 /// Nothing denied and nothing named: empty, for everybody. Everybody denied: empty as well, which control
 /// refuses.
-inline std::vector<AddressRange> allowed_sources(std::span<const Ipv4Prefix> allowed,
-                                                 std::span<const Ipv4Prefix> denied) {
+inline std::vector<AddressRange> allowed_sources(std::span<const IpPrefix> allowed,
+                                                 std::span<const IpPrefix> denied,
+                                                 const IpPrefix& everybody = kAnyIpv4) {
     if (denied.empty()) return to_ranges(allowed);
-    const Ipv4Prefix everybody{};
     std::vector<AddressRange> left;
     const std::vector<AddressRange> gaps = to_ranges(denied);
-    for (const AddressRange& range : to_ranges(allowed.empty() ? std::span{&everybody, 1} : allowed)) {
-        std::uint64_t first = range.first.value.host();
-        const std::uint64_t last = range.last.value.host();
-        const auto keep = [&](std::uint64_t end) {
-            if (first < end)
-                left.push_back({Ipv4Address::from_host(static_cast<std::uint32_t>(first)),
-                                Ipv4Address::from_host(static_cast<std::uint32_t>(end - 1))});
-        };
+    for (AddressRange range : to_ranges(allowed.empty() ? std::span{&everybody, 1} : allowed)) {
+        bool is_empty = false;
         auto gap = std::ranges::lower_bound(gaps, range.first, {}, &AddressRange::last);
-        for (; gap != gaps.end() && gap->first.value.host() <= last; ++gap) {
-            keep(gap->first.value.host());
-            first = std::uint64_t{gap->last.value.host()} + 1;
+        for (; !is_empty && gap != gaps.end() && gap->first <= range.last; ++gap) {
+            if (range.first < gap->first)
+                left.push_back({range.first, IpAddress::from_number(gap->first.number() - 1)});
+            is_empty = gap->last >= range.last;
+            if (!is_empty) range.first = IpAddress::from_number(gap->last.number() + 1);
         }
-        keep(last + 1);
+        if (!is_empty) left.push_back(range);
     }
     return left;
 }

@@ -653,7 +653,7 @@ void Differential::perform(const Action& action, const std::string& where) {
                 const Bytes ip(frame.bytes.begin() + 14, frame.bytes.end());
                 const bool is_translated = ip.at(9) != kIcmp && link != action.link;
                 if (is_translated && link == "lan" && !c.seen_as[nat])
-                    c.seen_as[nat] = look_into(frame).source;
+                    c.seen_as[nat] = look_into(frame).source.v4();
                 if (is_translated) translated[nat] = ip;
                 outcome.out[nat].push_back(
                     Description{masquerade_ ? c.seen_as[nat] : std::nullopt, packet.protocol}.of(link,

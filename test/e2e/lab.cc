@@ -100,6 +100,7 @@ void LabTest::up(const LabOptions& options) {
                     options.offload ? "on" : "off",
                     "--mtu",
                     std::to_string(options.mtu)};
+    if (options.ipv6) command.emplace_back("--ipv6");
     if (!options.config.empty()) {
         write_file(files_ / "lab.conf", options.config);
         command.insert(command.end(), {"--config", files_ / "lab.conf"});

@@ -25,6 +25,7 @@ struct LabOptions {
     unsigned workers = 1;
     bool offload = false;  ///< the hosts leave checksums to their interfaces
     unsigned mtu = 1500;
+    bool ipv6 = false;
     std::string config = {};  ///< rules and the like, in the configuration's syntax
 };
 

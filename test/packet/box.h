@@ -91,6 +91,7 @@ class Box {
     std::uint64_t total(dataplane::Counter dataplane::ThreadCounters::*counter) const;
     std::uint32_t sessions() const { return dataplane_->flows().session_count(); }
     dataplane::Dataplane& dataplane() { return *dataplane_; }
+    const std::vector<dataplane::Link>& links() const { return dataplane_->links(); }
     dataplane::Tsc now() const { return now_; }
     /// For a test that has driven workers by clocks of its own.
     void advance_to(dataplane::Tsc now) { now_ = now; }

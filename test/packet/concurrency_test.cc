@@ -268,6 +268,55 @@ TEST(TwoWorkers, WithTheSameNewSessionsMakeOneOfEach) {
     box.expect_every_packet_accounted_for();
 }
 
+/// S2, S3: the same over IPv6, by rules from IPv6 and from IPv4: the second kind has a key in each table.
+TEST(TwoWorkers, WithTheSameNewSessionsOfIpv6MakeOneOfEach) {
+    constexpr unsigned kPerRound = 1024;
+    constexpr unsigned kRounds = 65'536 / kSlowdown / kPerRound + 2;
+    constexpr std::size_t kSourcePort = 54, kPayload = 74;  // of IPv6 and TCP
+    Box box{"sessions = 2048;" + std::string{R"(
+                links = ( { name = "lan"; device = "net_null_lan";
+                            addresses = [ "10.0.0.2/24", "2001:db8:1::2/64" ]; } );
+                neighbours = ( { link = "lan"; address = "2001:db8:1::4"; mac = "02:00:00:00:00:04"; } );
+                rules = ( { protocol = "tcp"; external = "10.0.0.3:80"; target = "[2001:db8:1::4]:80"; },
+                          { protocol = "tcp"; external = "[2001:db8:1::3]:80"; target = "[2001:db8:1::4]:80"; } );)"},
+            kWorkers};
+    std::array<std::array<std::uint16_t, kPerRound>, kWorkers> left_with{};
+    box.watch_transmit("lan", [&](std::uint16_t queue, const std::uint8_t* frame) {
+        if (frame[20] == 6) left_with[queue][read16(frame, kPayload)] = read16(frame, kSourcePort);
+    });
+    std::uint64_t wrong = 0;
+    std::uint64_t lost = 0;
+    RacingOpens{box}.run(
+        kRounds, kPerRound,
+        [&](Driver& driver, unsigned worker, unsigned round, unsigned i) {
+            if (i == 0) left_with[worker].fill(0);
+            PacketBuilder frame = box.to("lan");
+            if (i % 2 == 0) {
+                frame.ipv4(kClient, kExternal);
+            } else {
+                frame.ipv6("2001:db8:1::1"_ip6, "2001:db8:1::3"_ip6);
+            }
+            const Bytes tag{static_cast<std::uint8_t>(i >> 8U), static_cast<std::uint8_t>(i)};
+            driver.put(frame.tcp(static_cast<std::uint16_t>(1 + i / 2 + round * 512), 80, kSyn)
+                           .payload(tag)
+                           .bytes());
+        },
+        [&](unsigned round) {
+            EXPECT_EQ(box.sessions(), kPerRound) << "round " << round;
+            for (unsigned i = 0; i < kPerRound; ++i) {
+                const auto [a, b] = std::pair{left_with[0][i], left_with[1][i]};
+                if (a == 0 && b == 0) ++lost;
+                if (a != 0 && b != 0 && a != b) ++wrong;
+            }
+        });
+    EXPECT_EQ(wrong, 0);
+    EXPECT_EQ(lost, 0);
+    EXPECT_EQ(box.total(&ThreadCounters::sessions_opened), std::uint64_t{kRounds} * kPerRound);
+    EXPECT_EQ(box.sessions(), 0);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
 /// S1, S3: for each rule there is one port alone, and two different clients want it at once.
 TEST(TwoWorkers, WithDifferentSessionsForcedOntoOnePortGiveItToOne) {
     constexpr unsigned kRounds = 1'048'576 / kSlowdown / kRules;

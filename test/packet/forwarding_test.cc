@@ -161,7 +161,7 @@ TEST_P(TwoLinks, SeveralTargetsTakeTurnsAndASessionStaysWithItsOwn) {
     box_.set_rules(
         R"(rules = ( { protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:8080*2,10.0.0.5:8081"; } );)");
     box_.settle();
-    std::map<std::uint16_t, net::Endpoint> target_of;
+    std::map<std::uint16_t, net::IpEndpoint> target_of;
     std::map<std::uint16_t, int> sessions;
     for (std::uint16_t port = 1; port <= 30; ++port) {
         const auto sent =

@@ -76,10 +76,10 @@ TEST_F(MasqueradeTest, MappingOfTcpIsEndpointIndependent) {
 /// U2, R3: a host keeps to one address of the pool, with every port and protocol; all addresses are used.
 TEST_F(MasqueradeTest, HostKeepsToOneAddressOfAPool) {
     use(kSomePool);
-    std::set<net::Ipv4Address> used;
+    std::set<net::IpAddress> used;
     for (std::uint32_t host = 10; host < 60; ++host) {
         const auto address = net::Ipv4Address::from_host((10U << 24U) + host);
-        std::set<net::Ipv4Address> of_host;
+        std::set<net::IpAddress> of_host;
         for (std::uint16_t port = 1024; port < 1030; ++port) {
             of_host.insert(udp(port, endpoint(kPeer, 53), address)->source.address);
             of_host.insert(out_->tcp(endpoint(address, port), endpoint(kPeer, 80))->source.address);
@@ -105,7 +105,7 @@ TEST_F(MasqueradeTest, PoolIsFwdsOwnByArp) {
 /// U3, T7: two inside endpoints never have the same external port, whatever they talk to.
 TEST_F(MasqueradeTest, NoPortIsGivenToTwo) {
     use(kHome, "outbound_ports = \"40000-40199\";");
-    std::map<net::Endpoint, unsigned> used;
+    std::map<net::IpEndpoint, unsigned> used;
     for (std::uint16_t port = 2000; port < 2060; ++port) {
         for (const auto host : {kHost, kOtherHost}) ++used[udp(port, endpoint(kPeer, port), host)->source];
     }
@@ -330,7 +330,7 @@ TEST_F(MasqueradeTest, PortsAreNotHeldBackWhereMappingsAreScarce) {
 /// R11: out of ports, what is new is dropped and counted; what is there does not notice.
 TEST_F(MasqueradeTest, OutOfPortsLiveSessionsGoOn) {
     use(kHome, "outbound_ports = \"40000-40003\";");
-    std::vector<net::Endpoint> externals;
+    std::vector<net::IpEndpoint> externals;
     for (std::uint16_t port = 5000; port < 5004; ++port)
         externals.push_back(udp(port, endpoint(kPeer, 53))->source);
     for (std::uint16_t port = 6000; port < 6010; ++port) EXPECT_FALSE(udp(port, endpoint(kPeer, 53)));

@@ -26,32 +26,36 @@ class Outbound {
     explicit Outbound(Box& box) : box_{box} {}
 
     /// What left by "wan" for a packet that came in by "lan"; nothing when it was dropped.
-    std::optional<Seen> udp(net::Endpoint host, net::Endpoint to) {
+    std::optional<Seen> udp(const net::IpEndpoint& host, const net::IpEndpoint& to) {
         return only(box_.exchange("lan",
                                   box_.to("lan")
-                                      .ipv4(host.address, to.address)
+                                      .ipv4(host.address.v4(), to.address.v4())
                                       .udp(host.port.host(), to.port.host())
                                       .payload("out"),
                                   "wan"));
     }
-    std::optional<Seen> tcp(net::Endpoint host, net::Endpoint to, std::uint8_t flags = kSyn) {
-        return only(box_.exchange(
-            "lan", box_.to("lan").ipv4(host.address, to.address).tcp(host.port.host(), to.port.host(), flags),
-            "wan"));
+    std::optional<Seen> tcp(const net::IpEndpoint& host, const net::IpEndpoint& to,
+                            std::uint8_t flags = kSyn) {
+        return only(box_.exchange("lan",
+                                  box_.to("lan")
+                                      .ipv4(host.address.v4(), to.address.v4())
+                                      .tcp(host.port.host(), to.port.host(), flags),
+                                  "wan"));
     }
     /// The other way.
-    std::optional<Seen> udp_back(net::Endpoint peer, net::Endpoint external) {
+    std::optional<Seen> udp_back(const net::IpEndpoint& peer, const net::IpEndpoint& external) {
         return only(box_.exchange("wan",
                                   box_.to("wan")
-                                      .ipv4(peer.address, external.address)
+                                      .ipv4(peer.address.v4(), external.address.v4())
                                       .udp(peer.port.host(), external.port.host())
                                       .payload("back"),
                                   "lan"));
     }
-    std::optional<Seen> tcp_back(net::Endpoint peer, net::Endpoint external, std::uint8_t flags) {
+    std::optional<Seen> tcp_back(const net::IpEndpoint& peer, const net::IpEndpoint& external,
+                                 std::uint8_t flags) {
         return only(box_.exchange("wan",
                                   box_.to("wan")
-                                      .ipv4(peer.address, external.address)
+                                      .ipv4(peer.address.v4(), external.address.v4())
                                       .tcp(peer.port.host(), external.port.host(), flags),
                                   "lan"));
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "test/support/packet_builder.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <ostream>
 #include <stdexcept>
@@ -73,6 +74,21 @@ PacketBuilder& PacketBuilder::ether_type(std::uint16_t type) {
 PacketBuilder& PacketBuilder::ipv4(net::Ipv4Address source, net::Ipv4Address destination) {
     ip_source_ = source;
     ip_destination_ = destination;
+    return *this;
+}
+PacketBuilder& PacketBuilder::ipv6(net::Ipv6Address source, net::Ipv6Address destination) {
+    is_ipv6_ = true;
+    ipv6_source_ = source;
+    ipv6_destination_ = destination;
+    return *this;
+}
+PacketBuilder& PacketBuilder::extension(std::uint8_t number, Bytes rest) {
+    extensions_.emplace_back(number, std::move(rest));
+    return *this;
+}
+PacketBuilder& PacketBuilder::icmpv6(std::uint8_t type, std::uint8_t code, std::uint32_t rest) {
+    icmp(type, code, rest);
+    protocol_ = 58;
     return *this;
 }
 PacketBuilder& PacketBuilder::ttl(std::uint8_t hops) {
@@ -247,7 +263,12 @@ Bytes PacketBuilder::l4() const {
         return l4;
     }
     Bytes summed;
-    if (protocol_ != 1) {
+    if (is_ipv6_) {
+        put(summed, ipv6_source_.bytes);
+        put(summed, ipv6_destination_.bytes);
+        put32(summed, static_cast<std::uint32_t>(covered));
+        put32(summed, protocol_);
+    } else if (protocol_ != 1) {
         put32(summed, ip_source_.value.host());
         put32(summed, ip_destination_.value.host());
         put16(summed, protocol_);
@@ -264,7 +285,26 @@ Bytes PacketBuilder::l4() const {
     return l4;
 }
 
+Bytes PacketBuilder::ipv6_bytes() const {
+    Bytes content;
+    for (std::size_t e = 0; e < extensions_.size(); ++e) {
+        put8(content, e + 1 < extensions_.size() ? extensions_[e + 1].first : protocol_);
+        put(content, extensions_[e].second);
+    }
+    put(content, l4());
+    Bytes ip;
+    put32(ip, std::uint32_t{version_ == 4 ? std::uint8_t{6} : version_} << 28U);
+    put16(ip, total_bytes_.value_or(static_cast<std::uint16_t>(content.size())));
+    put8(ip, extensions_.empty() ? protocol_ : extensions_.front().first);
+    put8(ip, ttl_);
+    put(ip, ipv6_source_.bytes);
+    put(ip, ipv6_destination_.bytes);
+    put(ip, content);
+    return ip;
+}
+
 Bytes PacketBuilder::ip_bytes() const {
+    if (is_ipv6_) return ipv6_bytes();
     const Bytes content = l4();
     Bytes ip;
     const std::size_t header_bytes = 20 + options_.size();
@@ -293,7 +333,7 @@ Bytes PacketBuilder::bytes() const {
         put16(frame, 0x8100);
         put16(frame, *vlan_);
     }
-    put16(frame, ether_type_.value_or(0x0800));
+    put16(frame, ether_type_.value_or(is_ipv6_ ? 0x86dd : 0x0800));
     put(frame, raw_ ? *raw_ : ip_bytes());
     frame.resize(frame.size() + padding_, 0xa5);
     if (truncated_to_) frame.resize(*truncated_to_);
@@ -312,6 +352,18 @@ Seen look_into(const Frame& frame) {
     if (get16(bytes, 12) == 0x8100) {
         seen.vlan = get16(bytes, 14);
         ip += 4;
+    }
+    if (bytes.at(ip) >> 4U == 6) {
+        const auto address = [&](std::size_t at) {
+            net::Ipv6Address found;
+            std::copy_n(bytes.begin() + static_cast<std::ptrdiff_t>(at), 16, found.bytes.begin());
+            return found;
+        };
+        seen.protocol = bytes.at(ip + 6);
+        seen.ttl = bytes.at(ip + 7);
+        seen.source = endpoint(address(ip + 8), get16(bytes, ip + 40));
+        seen.destination = endpoint(address(ip + 24), get16(bytes, ip + 42));
+        return seen;
     }
     if (bytes.at(ip) != 0x45) throw std::runtime_error("no IPv4 packet without options");
     seen.ttl = bytes.at(ip + 8);

@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "dataplane/net/address.h"
@@ -37,7 +38,42 @@ consteval net::Ipv4Address operator""_ip(const char* text, std::size_t length) {
     return net::Ipv4Address::from_host(address << 8U | part);
 }
 
+/// "2001:db8::1": groups of up to four digits, one "::" at most.
+consteval net::Ipv6Address operator""_ip6(const char* text, std::size_t length) {
+    std::uint16_t groups[2][8]{};  // before and behind "::"
+    int counts[2]{};
+    int side = 0;
+    std::size_t i = 0;
+    while (i < length) {
+        if (text[i] == ':' && i + 1 < length && text[i + 1] == ':') {
+            if (side++ == 1) throw "two gaps";
+            i += 2;
+            continue;
+        }
+        if (text[i] == ':') ++i;
+        std::uint32_t group = 0;
+        for (; i < length && text[i] != ':'; ++i) {
+            const char c = text[i];
+            const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+            if (digit < 0) throw "not an address";
+            group = group * 16 + static_cast<std::uint32_t>(digit);
+        }
+        groups[side][counts[side]++] = static_cast<std::uint16_t>(group);
+    }
+    net::Ipv6Address address;
+    const auto put = [&](int at, std::uint16_t group) {
+        address.bytes[static_cast<std::size_t>(2 * at)] = static_cast<std::uint8_t>(group >> 8U);
+        address.bytes[static_cast<std::size_t>(2 * at + 1)] = static_cast<std::uint8_t>(group);
+    };
+    for (int g = 0; g < counts[0]; ++g) put(g, groups[0][g]);
+    for (int g = 0; g < counts[1]; ++g) put(8 - counts[1] + g, groups[1][g]);
+    return address;
+}
+
 constexpr net::Endpoint endpoint(net::Ipv4Address address, std::uint16_t port) {
+    return {address, net::be16::from_host(port)};
+}
+constexpr net::IpEndpoint endpoint(net::Ipv6Address address, std::uint16_t port) {
     return {address, net::be16::from_host(port)};
 }
 constexpr net::MacAddress mac(std::uint8_t last) {
@@ -64,7 +100,11 @@ class PacketBuilder {
     PacketBuilder& ether_type(std::uint16_t type);
 
     PacketBuilder& ipv4(net::Ipv4Address source, net::Ipv4Address destination);
-    PacketBuilder& ttl(std::uint8_t hops);
+    PacketBuilder& ipv6(net::Ipv6Address source, net::Ipv6Address destination);
+    PacketBuilder& ttl(std::uint8_t hops);  ///< or the hop limit
+    /// An IPv6 extension header behind those before it: everything but its next header, a multiple of 8 bytes
+    /// less one.
+    PacketBuilder& extension(std::uint8_t number, Bytes rest);
     PacketBuilder& dont_fragment();
     PacketBuilder& identification(std::uint16_t id);
     PacketBuilder& udp(std::uint16_t source_port, std::uint16_t destination_port);
@@ -74,6 +114,7 @@ class PacketBuilder {
     PacketBuilder& tcp_options(Bytes options);  ///< a multiple of 4 bytes, with a header length to match
     /// `rest`: the 4 bytes behind the checksum; the payload follows
     PacketBuilder& icmp(std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0);
+    PacketBuilder& icmpv6(std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0);
     /// An ARP packet for Ethernet and IPv4 (RFC 826); operation 1: request, 2: reply
     PacketBuilder& arp(std::uint16_t operation, net::MacAddress sender_mac, net::Ipv4Address sender,
                        net::MacAddress target_mac, net::Ipv4Address target);
@@ -88,7 +129,7 @@ class PacketBuilder {
     // Lies and oddities.
     PacketBuilder& ip_version(std::uint8_t version);
     PacketBuilder& ip_header_words(std::uint8_t words);
-    PacketBuilder& ip_total_bytes(std::uint16_t bytes);
+    PacketBuilder& ip_total_bytes(std::uint16_t bytes);  ///< of IPv6: the payload length
     PacketBuilder& ip_checksum(std::uint16_t checksum);
     PacketBuilder& ip_options(Bytes options);       ///< a multiple of 4 bytes, with a header length to match
     PacketBuilder& fragment(std::uint16_t bits);    ///< the word with flags and offset
@@ -111,7 +152,12 @@ class PacketBuilder {
 
     net::MacAddress destination_ = mac(0xff), source_ = mac(0xfe);
     std::optional<std::uint16_t> vlan_, ether_type_;
+    Bytes ipv6_bytes() const;
+
     net::Ipv4Address ip_source_, ip_destination_;
+    bool is_ipv6_ = false;
+    net::Ipv6Address ipv6_source_, ipv6_destination_;
+    std::vector<std::pair<std::uint8_t, Bytes>> extensions_;
     std::uint8_t ttl_ = 64, protocol_ = 17, version_ = 4;
     std::uint16_t fragment_ = 0, identification_ = 0x1234;
     std::optional<std::uint8_t> header_words_, tcp_words_;
@@ -136,9 +182,10 @@ inline PacketBuilder packet() {
 /// The first `bytes` bytes: what an ICMP error quotes of a packet.
 Bytes first(Bytes bytes, std::size_t count);
 
-/// What stands in a TCP or UDP frame without IP options; tags are skipped. Wrong frames throw.
+/// What stands in a TCP or UDP frame without IP options or extension headers; tags are skipped. Wrong frames
+/// throw.
 struct Seen {
-    net::Endpoint source, destination;
+    net::IpEndpoint source, destination;
     std::uint8_t protocol = 0, ttl = 0;
     std::optional<std::uint16_t> vlan;
 };

@@ -98,6 +98,12 @@ TEST(MasqueradeSettings, WrongOnesAreRefused) {
         {"masquerades = ( { inside = \"0.0.0.0/0\"; } );",
          "fwd.conf:6: masquerades[0].inside: got 0.0.0.0/0, everybody; want a prefix of hosts, such as "
          "10.0.0.0/24"},
+        {"masquerades = ( { inside = \"fd00::/64\"; } );",
+         "fwd.conf:6: masquerades[0].inside: got fd00::/64, IPv6; want IPv4, which alone is masqueraded"},
+        {"masquerades = ( { inside = \"lan\"; pool = [ \"192.0.2.7\", \"2001:db8::7\" ]; } );",
+         "fwd.conf:6: masquerades[0].pool[1]: got 2001:db8::7, IPv6; want IPv4, which alone is masqueraded"},
+        {"masquerades = ( { inside = \"lan\"; to = [ \"2001:db8::/32\" ]; } );",
+         "fwd.conf:6: masquerades[0].to[0]: got 2001:db8::/32, IPv6; want IPv4, which alone is masqueraded"},
         {"masquerades = ( { inside = \"lan\"; pool = [ \"192.0.2.1\" ]; } );",
          "fwd.conf:6: masquerades[0].pool[0]: got 192.0.2.1, fwd's own address on link wan; want no pool to "
          "use own "

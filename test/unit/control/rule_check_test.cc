@@ -59,6 +59,52 @@ TEST_F(RuleCheck, UsualRulesAreGood) {
     EXPECT_EQ(check("192.0.2.1:80", "10.0.0.4:8080"), "good") << "an address that routers send to fwd";
 }
 
+/// L1, L3: addresses of two families in one rule.
+TEST(RuleCheckIpv6, FamiliesHaveToFit) {
+    LinkSettings wan = link("wan", "203.0.113.2/24");
+    LinkSettings lan = link("lan", "10.0.0.2/24");
+    const Topology no_ipv6{{wan, lan}, {}};
+    lan.addresses.push_back(*parse_interface_address("fd00::2/64"));
+    const Topology topology{{wan, lan}, {}};
+    Rule to_ipv6 = rule("tcp", "203.0.113.9:80", "[fd00::4]:80");
+    EXPECT_EQ(outcome(check_rule(to_ipv6, topology)), "good");
+    EXPECT_EQ(topology.effective_source(to_ipv6), "masquerade");
+    EXPECT_EQ(
+        outcome(check_rule(to_ipv6, no_ipv6)),
+        "target: got [fd00::4]:80, to which there is no route; want an address in a link's network, or a "
+        "route to it in the configuration");
+    to_ipv6.source = SourceMode::preserve;
+    EXPECT_EQ(
+        outcome(check_rule(to_ipv6, topology)),
+        "source: got 'preserve' from 203.0.113.9:80 to [fd00::4]:80; want 'masquerade' or 'auto': an IPv4 "
+        "client's address means nothing to an IPv6 target");
+
+    Rule ipv6 = rule("tcp", "[2001:db8::3]:80", "[fd00::4]:80");
+    EXPECT_EQ(outcome(check_rule(ipv6, topology)), "good");
+    EXPECT_EQ(
+        outcome(check_rule(ipv6, no_ipv6)),
+        "external: got [2001:db8::3]:80, but no link has an IPv6 address; want an IPv4 address, or give the "
+        "link an IPv6 one");
+    ipv6.link = "wan";
+    EXPECT_EQ(
+        outcome(check_rule(ipv6, topology)),
+        "external: got [2001:db8::3]:80, but link wan has no IPv6 address; want an IPv4 address, or give the "
+        "link an IPv6 one");
+    ipv6.link.reset();
+    ipv6.from = {*parse_prefix("10.0.0.0/8")};
+    EXPECT_EQ(outcome(check_rule(ipv6, topology)),
+              "from: got 10.0.0.0/8, IPv4, for the external [2001:db8::3]:80; want IPv6");
+    ipv6.from.clear();
+    ipv6.not_from = {*parse_prefix("::/0")};
+    EXPECT_EQ(outcome(check_rule(ipv6, topology)),
+              "not_from: got ::/0, which leaves nobody; want some clients left");
+    ipv6.not_from.clear();
+    ipv6.targets = *parse_targets("[fd00::4]:80,10.0.0.4:80");
+    EXPECT_EQ(outcome(check_rule(ipv6, topology)),
+              "target: got [fd00::4]:80 and 10.0.0.4:80; want targets of one family, IPv4 or IPv6");
+    EXPECT_EQ(rule("tcp", "[2001:db8::3]:80", "[fd00::4]:80").name, "tcp-2001.db8..3-80");
+}
+
 TEST_F(RuleCheck, UnknownLinkIsRefusedWithTheNamesThereAre) {
     EXPECT_EQ(check("10.0.0.3:80", "10.0.0.4:8080", "lna"),
               "link: got 'lna', which is no link; there is wan, lan");

@@ -408,9 +408,8 @@ TEST(Settings, BadTextsAreRefused) {
         {"links = ( { addresses = [ ]; } );",
          "fwd.conf:1: links[0].addresses: got an empty list, want at least one address"},
         {"links = ( { addresses = [ \"10.0.0.2\" ]; } );",
-         "fwd.conf:1: links[0].addresses[0]: got '10.0.0.2', want an address with its prefix length (1 to "
-         "32) such "
-         "as 10.0.0.2/24"},
+         "fwd.conf:1: links[0].addresses[0]: got '10.0.0.2', want an address with its prefix length such "
+         "as 10.0.0.2/24 or 2001:db8::2/64"},
         {kLan + "ttl = \"keep\";", "fwd.conf:2: ttl: got 'keep', want 'decrement' or 'hide'"},
         {lan_with("refuse = \"tell\";"), "fwd.conf:2: links[0].refuse: got 'tell', want 'silent' or 'icmp'"},
         {lan_with("mss_clamp = 87;"), "fwd.conf:2: links[0].mss_clamp: got 87, want 88 to 9560"},
@@ -496,6 +495,39 @@ TEST(Settings, OwnAddressesMustBeHosts) {
          where + "10.0.0.255/24, the broadcast address of 10.0.0.0/24" + wanted},
     });
     EXPECT_EQ(load_good(with_address("10.0.0.0/31")).links.size(), 1U);
+}
+
+TEST(Settings, Ipv6HasItsOwnConditions) {
+    const auto with = [](const std::string& link, const std::string& rest = {}) {
+        return "links = ( { name = \"lan\"; device = \"net_tap0\"; " + link + " } );\n" + rest;
+    };
+    const std::string both = R"(addresses = [ "10.0.0.2/24", "2001:db8::2/64" ];)";
+    const auto route = [](const std::string& prefix, const std::string& via, const std::string& more = {}) {
+        return "routes = ( { prefix = \"" + prefix + "\"; via = \"" + via + "\"; " + more + " } );";
+    };
+    const std::string where = "fwd.conf:1: links[0].addresses[0]: got ";
+    expect_messages({
+        {with(R"(addresses = [ "2001:db8::2/64" ]; mtu = 1279;)"),
+         where + "2001:db8::2/64 on a link with mtu 1279; want an mtu of at least 1280 for IPv6"},
+        {with(R"(addresses = [ "2001:db8::/64" ];)"),
+         where + "2001:db8::/64, the subnet-router anycast address of 2001:db8::/64; want an address for fwd "
+                 "itself"},
+        {with(R"(addresses = [ "fe80::2/64" ];)"),
+         where +
+             "fe80::2/64, a link-local address, which means nothing beyond its link; want an address for fwd "
+             "itself"},
+        {with(both, route("::/0", "10.0.0.1")),
+         "fwd.conf:2: routes[0].via: got 10.0.0.1, of another family than ::/0; want a router's address of "
+         "the same"},
+        {with(both, route("::/0", "fe80::1")),
+         "fwd.conf:2: routes[0].via: got fe80::1, a link-local address; want `link` as well, to say on "
+         "which"},
+        {with(R"(addresses = [ "10.0.0.2/24" ];)", route("::/0", "fe80::1", R"(link = "lan";)")),
+         "fwd.conf:2: routes[0].link: got 'lan', which has no IPv6 address; want a link that has one"},
+    });
+    const Settings settings = load_good(with(both, route("::/0", "fe80::1", R"(link = "lan";)")));
+    EXPECT_EQ(to_text(settings.links[0].addresses[1]), "2001:db8::2/64");
+    EXPECT_EQ(to_text(settings.routes[0].via), "fe80::1");
 }
 
 TEST(Settings, LinksMayShareADeviceByVlanAndNestNetworks) {

@@ -39,28 +39,62 @@ void expect_outcomes(Parse parse, const std::vector<Row>& rows) {
 }
 
 TEST(Text, AddressIsFourDecimalNumbers) {
-    expect_outcomes(parse_address,
-                    {
-                        {"10.0.0.3", "10.0.0.3"},
-                        {"0.0.0.0", "0.0.0.0"},
-                        {"255.255.255.255", "255.255.255.255"},
-                        {"", "got '', want an IPv4 address such as 10.0.0.3"},
-                        {"10.0.0", "got '10.0.0', want an IPv4 address such as 10.0.0.3"},
-                        {"10.0.0.3.1", "got '10.0.0.3.1', want an IPv4 address such as 10.0.0.3"},
-                        {"10.0.0.256", "got '10.0.0.256', want an IPv4 address such as 10.0.0.3"},
-                        {"10.0.0.03", "got '10.0.0.03', want an IPv4 address such as 10.0.0.3"},
-                        {"0x0a.0.0.3", "got '0x0a.0.0.3', want an IPv4 address such as 10.0.0.3"},
-                        {"167772163", "got '167772163', want an IPv4 address such as 10.0.0.3"},
-                        {" 10.0.0.3", "got ' 10.0.0.3', want an IPv4 address such as 10.0.0.3"},
-                        {"10.0.0.3 ", "got '10.0.0.3 ', want an IPv4 address such as 10.0.0.3"},
-                        {"10.0.0.3\0junk"s, "got '10.0.0.3\\x00junk', want an IPv4 address such as 10.0.0.3"},
-                        {"example.org", "got 'example.org', want an IPv4 address such as 10.0.0.3"},
-                        {"::1", "got '::1', want an IPv4 address such as 10.0.0.3"},
-                    });
+    expect_outcomes(
+        parse_address,
+        {
+            {"10.0.0.3", "10.0.0.3"},
+            {"0.0.0.0", "0.0.0.0"},
+            {"255.255.255.255", "255.255.255.255"},
+            {"", "got '', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"10.0.0", "got '10.0.0', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"10.0.0.3.1", "got '10.0.0.3.1', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"10.0.0.256", "got '10.0.0.256', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"10.0.0.03", "got '10.0.0.03', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"0x0a.0.0.3", "got '0x0a.0.0.3', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"167772163", "got '167772163', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {" 10.0.0.3", "got ' 10.0.0.3', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"10.0.0.3 ", "got '10.0.0.3 ', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"10.0.0.3\0junk"s, "got '10.0.0.3\\x00junk', want an address such as 10.0.0.3 or 2001:db8::3"},
+            {"example.org", "got 'example.org', want an address such as 10.0.0.3 or 2001:db8::3"},
+        });
+}
+
+/// RFC 5952: the shortest form, in lower case.
+TEST(Text, Ipv6AddressesAreWrittenInOneWay) {
+    const std::string wanted = "want an address such as 10.0.0.3 or 2001:db8::3";
+    expect_outcomes(parse_address, {
+                                       {"2001:db8::3", "2001:db8::3"},
+                                       {"2001:0DB8:0:0:1:0:0:0", "2001:db8:0:0:1::"},
+                                       {"2001:db8:0:1:1:1:1:1", "2001:db8:0:1:1:1:1:1"},
+                                       {"::", "::"},
+                                       {"::1", "::1"},
+                                       {"fe80::1%eth0", "got 'fe80::1%eth0', " + wanted},
+                                       {"2001:db8::1::2", "got '2001:db8::1::2', " + wanted},
+                                       {"[2001:db8::3]", "got '[2001:db8::3]', " + wanted},
+                                       {"::ffff:10.0.0.3", "got '::ffff:10.0.0.3', " + wanted},
+                                   });
+    expect_outcomes(
+        parse_endpoint,
+        {
+            {"[2001:db8::3]:80", "[2001:db8::3]:80"},
+            {"2001:db8::3", "got '2001:db8::3', want brackets and a port as well, such as [2001:db8::3]:80"},
+            {"[2001:db8::3]:0", "got '[2001:db8::3]:0', want a port of 1 to 65535 behind the colon"},
+            {"[10.0.0.3]:80",
+             "got '[10.0.0.3]:80', want an address before the port, such as 10.0.0.3:80 or "
+             "[2001:db8::3]:80"},
+        });
+    expect_outcomes(parse_endpoint_range, {{"[2001:db8::3]:8000-8100", "[2001:db8::3]:8000-8100"}});
+    expect_outcomes(parse_targets, {{"[fd00::4]:80*3,[fd00::5]:80", "[fd00::4]:80*3,[fd00::5]:80"}});
+    expect_outcomes(parse_prefix, {{"2001:db8::/32", "2001:db8::/32"},
+                                   {"2001:db8::1/32",
+                                    "got '2001:db8::1/32', want no bits set behind the prefix length: "
+                                    "2001:db8::/32"},
+                                   {"::/0", "::/0"}});
+    expect_outcomes(parse_interface_address, {{"2001:db8::2/64", "2001:db8::2/64"}});
 }
 
 TEST(Text, AddressIsKeptInWireOrder) {
-    EXPECT_EQ(parse_address("10.0.0.3")->value.host(), 0x0a000003U);
+    EXPECT_EQ(parse_address("10.0.0.3")->v4().value.host(), 0x0a000003U);
     EXPECT_EQ(parse_endpoint("10.0.0.3:80")->port.host(), 80);
 }
 
@@ -97,8 +131,8 @@ TEST(Text, TargetsMayBeSeveralWithWeights) {
             {"10.0.0.4:80*0", "got '10.0.0.4:80*0', want a weight of 1 to 100 behind the star"},
             {"10.0.0.4:80*101", "got '10.0.0.4:80*101', want a weight of 1 to 100 behind the star"},
             {"10.0.0.4:80*", "got '10.0.0.4:80*', want a weight of 1 to 100 behind the star"},
-            {"10.0.0.4:80,", "got '', want an address and a port such as 10.0.0.3:80"},
-            {",10.0.0.4:80", "got '', want an address and a port such as 10.0.0.3:80"},
+            {"10.0.0.4:80,", "got '', want an address and a port such as 10.0.0.3:80 or [2001:db8::3]:80"},
+            {",10.0.0.4:80", "got '', want an address and a port such as 10.0.0.3:80 or [2001:db8::3]:80"},
         });
     std::string many = "10.0.0.4:1";
     for (unsigned i = 1; i < Rule::kMostTargets; ++i) many += ",10.0.0.4:1";
@@ -115,8 +149,8 @@ TEST(Text, EndpointNeedsAddressAndPort) {
             {"10.0.0.3:1", "10.0.0.3:1"},
             {"10.0.0.3:65535", "10.0.0.3:65535"},
             {"10.0.0.3", "got '10.0.0.3', want a port as well, such as 10.0.0.3:80"},
-            {"80", "got '80', want an address and a port such as 10.0.0.3:80"},
-            {"", "got '', want an address and a port such as 10.0.0.3:80"},
+            {"80", "got '80', want an address and a port such as 10.0.0.3:80 or [2001:db8::3]:80"},
+            {"", "got '', want an address and a port such as 10.0.0.3:80 or [2001:db8::3]:80"},
             {"10.0.0.3:", "got '10.0.0.3:', want a port of 1 to 65535 behind the colon"},
             {"10.0.0.3:0", "got '10.0.0.3:0', want a port of 1 to 65535 behind the colon"},
             {"10.0.0.3:65536", "got '10.0.0.3:65536', want a port of 1 to 65535 behind the colon"},
@@ -127,10 +161,12 @@ TEST(Text, EndpointNeedsAddressAndPort) {
             {"10.0.0.3:80-90", "got '10.0.0.3:80-90', want a port of 1 to 65535 behind the colon"},
             {"10.0.0.3:99999999999",
              "got '10.0.0.3:99999999999', want a port of 1 to 65535 behind the colon"},
-            {":80", "got ':80', want an IPv4 address before the port, such as 10.0.0.3:80"},
-            {"10.0.0:80", "got '10.0.0:80', want an IPv4 address before the port, such as 10.0.0.3:80"},
+            {":80", "got ':80', want an address before the port, such as 10.0.0.3:80 or [2001:db8::3]:80"},
+            {"10.0.0:80",
+             "got '10.0.0:80', want an address before the port, such as 10.0.0.3:80 or [2001:db8::3]:80"},
             {"10.0.0.3:80:80",
-             "got '10.0.0.3:80:80', want an IPv4 address before the port, such as 10.0.0.3:80"},
+             "got '10.0.0.3:80:80', want an address before the port, such as 10.0.0.3:80 or "
+             "[2001:db8::3]:80"},
         });
 }
 
@@ -153,18 +189,19 @@ TEST(Text, PrefixHasNoHostBits) {
             {"10.0.0.3/32", "10.0.0.3/32"},
             {"10.0.0.3/24", "got '10.0.0.3/24', want no bits set behind the prefix length: 10.0.0.0/24"},
             {"10.0.0.0/0", "got '10.0.0.0/0', want no bits set behind the prefix length: 0.0.0.0/0"},
-            {"10.0.0.0", "got '10.0.0.0', want a prefix such as 10.0.0.0/24"},
-            {"10.0.0.0/", "got '10.0.0.0/', want a prefix such as 10.0.0.0/24"},
-            {"10.0.0.0/33", "got '10.0.0.0/33', want a prefix such as 10.0.0.0/24"},
-            {"10.0.0.0/024", "got '10.0.0.0/024', want a prefix such as 10.0.0.0/24"},
-            {"10.0.0.0/255.255.255.0", "got '10.0.0.0/255.255.255.0', want a prefix such as 10.0.0.0/24"},
-            {"/24", "got '/24', want a prefix such as 10.0.0.0/24"},
-            {"", "got '', want a prefix such as 10.0.0.0/24"},
+            {"10.0.0.0", "got '10.0.0.0', want a prefix such as 10.0.0.0/24 or 2001:db8::/32"},
+            {"10.0.0.0/", "got '10.0.0.0/', want a prefix such as 10.0.0.0/24 or 2001:db8::/32"},
+            {"10.0.0.0/33", "got '10.0.0.0/33', want a prefix such as 10.0.0.0/24 or 2001:db8::/32"},
+            {"10.0.0.0/024", "got '10.0.0.0/024', want a prefix such as 10.0.0.0/24 or 2001:db8::/32"},
+            {"10.0.0.0/255.255.255.0",
+             "got '10.0.0.0/255.255.255.0', want a prefix such as 10.0.0.0/24 or 2001:db8::/32"},
+            {"/24", "got '/24', want a prefix such as 10.0.0.0/24 or 2001:db8::/32"},
+            {"", "got '', want a prefix such as 10.0.0.0/24 or 2001:db8::/32"},
         });
 }
 
 TEST(Text, InterfaceAddressKeepsItsHostBits) {
-    const std::string wanted = "want an address with its prefix length (1 to 32) such as 10.0.0.2/24";
+    const std::string wanted = "want an address with its prefix length such as 10.0.0.2/24 or 2001:db8::2/64";
     expect_outcomes(parse_interface_address, {
                                                  {"10.0.0.2/24", "10.0.0.2/24"},
                                                  {"10.0.0.2/32", "10.0.0.2/32"},

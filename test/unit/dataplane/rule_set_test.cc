@@ -15,26 +15,26 @@ namespace {
 
 using net::AddressRange;
 using net::allowed_sources;
+using net::IpPrefix;
 using net::Ipv4Address;
-using net::Ipv4Prefix;
 using net::to_ranges;
 using test::operator""_ip;
 
 TEST(ToRanges, SortsAndKeepsApart) {
-    const std::vector<Ipv4Prefix> prefixes{{"10.2.0.0"_ip, 16}, {"10.0.0.0"_ip, 24}, {"192.0.2.1"_ip, 32}};
+    const std::vector<IpPrefix> prefixes{{"10.2.0.0"_ip, 16}, {"10.0.0.0"_ip, 24}, {"192.0.2.1"_ip, 32}};
     EXPECT_EQ(to_ranges(prefixes), (std::vector<AddressRange>{{"10.0.0.0"_ip, "10.0.0.255"_ip},
                                                               {"10.2.0.0"_ip, "10.2.255.255"_ip},
                                                               {"192.0.2.1"_ip, "192.0.2.1"_ip}}));
 }
 
 TEST(ToRanges, NestedAndRepeatedPrefixesBecomeOne) {
-    const std::vector<Ipv4Prefix> prefixes{
+    const std::vector<IpPrefix> prefixes{
         {"10.0.1.0"_ip, 24}, {"10.0.0.0"_ip, 8}, {"10.0.1.0"_ip, 24}, {"10.255.255.255"_ip, 32}};
     EXPECT_EQ(to_ranges(prefixes), (std::vector<AddressRange>{{"10.0.0.0"_ip, "10.255.255.255"_ip}}));
 }
 
 TEST(ToRanges, EverybodyIsOneRange) {
-    const std::vector<Ipv4Prefix> prefixes{{{}, 0}, {"10.0.0.0"_ip, 8}};
+    const std::vector<IpPrefix> prefixes{net::kAnyIpv4, {"10.0.0.0"_ip, 8}};
     EXPECT_EQ(to_ranges(prefixes), (std::vector<AddressRange>{{"0.0.0.0"_ip, "255.255.255.255"_ip}}));
 }
 
@@ -81,9 +81,9 @@ TEST(SourceHash, GivesEachClientItsTargetByWeightAndMovesNoOneBetweenOthers) {
     constexpr int kClients = 40'000;
     for (std::uint32_t i = 0; i < kClients; ++i) {
         const auto client = Ipv4Address::from_host(0xc6330000U + i);
-        const net::Endpoint picked = rule.pick_target(hash, client, rule.external.first, i);
+        const net::IpEndpoint picked = rule.pick_target(hash, client, rule.external.first, i);
         EXPECT_EQ(picked, rule.pick_target(hash, client, rule.external.first, i + 1));
-        const std::size_t index = picked.address.value.host() - 0x0a000004U;
+        const std::size_t index = picked.address.v4().value.host() - 0x0a000004U;
         ++clients.at(index);
         if (index != 1) {
             EXPECT_EQ(without.pick_target(hash, client, rule.external.first, 0), picked);
@@ -95,9 +95,9 @@ TEST(SourceHash, GivesEachClientItsTargetByWeightAndMovesNoOneBetweenOthers) {
 
 /// L3
 TEST(AllowedSources, AreThoseOfOneListThatAreNotInTheOther) {
-    const std::vector<Ipv4Prefix> none;
-    const std::vector<Ipv4Prefix> ten{{"10.0.0.0"_ip, 8}};
-    const std::vector<Ipv4Prefix> inside{{"10.1.0.0"_ip, 16}, {"10.255.0.0"_ip, 16}, {"11.0.0.0"_ip, 8}};
+    const std::vector<IpPrefix> none;
+    const std::vector<IpPrefix> ten{{"10.0.0.0"_ip, 8}};
+    const std::vector<IpPrefix> inside{{"10.1.0.0"_ip, 16}, {"10.255.0.0"_ip, 16}, {"11.0.0.0"_ip, 8}};
     EXPECT_EQ(allowed_sources(none, none), std::vector<AddressRange>{});
     EXPECT_EQ(allowed_sources(ten, inside),
               (std::vector<AddressRange>{{"10.0.0.0"_ip, "10.0.255.255"_ip},
@@ -111,7 +111,7 @@ TEST(AllowedSources, AreThoseOfOneListThatAreNotInTheOther) {
 TEST(AllowedSources, AgreeWithThePrefixesThemselves) {
     std::mt19937 random{7};
     const auto some = [&](unsigned count) {
-        std::vector<Ipv4Prefix> prefixes;
+        std::vector<IpPrefix> prefixes;
         for (unsigned n = 0; n < count; ++n)
             prefixes.push_back(
                 net::InterfaceAddress{Ipv4Address::from_host((random() & 0xfU) << 28U | (random() & 3U)),
@@ -119,7 +119,7 @@ TEST(AllowedSources, AgreeWithThePrefixesThemselves) {
                     .prefix());
         return prefixes;
     };
-    const auto in = [](const std::vector<Ipv4Prefix>& prefixes, Ipv4Address address) {
+    const auto in = [](const std::vector<IpPrefix>& prefixes, Ipv4Address address) {
         return std::ranges::any_of(prefixes, [&](const auto& p) { return p.contains(address); });
     };
     for (int round = 0; round < 500; ++round) {
@@ -139,7 +139,7 @@ TEST(AllowedSources, AgreeWithThePrefixesThemselves) {
 TEST(Allows, AgreesWithThePrefixesThemselves) {
     std::mt19937 random{99};
     for (int round = 0; round < 500; ++round) {
-        std::vector<Ipv4Prefix> prefixes;
+        std::vector<IpPrefix> prefixes;
         for (unsigned n = 1 + random() % 12; n != 0; --n) {
             // Few address bits in play, so that prefixes nest and touch.
             const Ipv4Address address =
@@ -155,7 +155,7 @@ TEST(Allows, AgreesWithThePrefixesThemselves) {
         for (int probe = 0; probe < 200; ++probe) {
             Ipv4Address source = Ipv4Address::from_host(random());
             if (probe % 2 == 0) {
-                const std::uint32_t edge = prefixes[random() % prefixes.size()].address.value.host();
+                const std::uint32_t edge = prefixes[random() % prefixes.size()].address.v4().value.host();
                 source = Ipv4Address::from_host(edge + random() % 3 - 1);
             }
             const bool wanted =

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "dataplane/wide_translation.h"
+
+#include <cstddef>
+
+namespace fwd::dataplane {
+namespace {
+
+constexpr std::size_t kUdpChecksum = 6, kTcpChecksum = 16, kUdpLength = 4;
+
+void replace(net::ChecksumDelta& delta, const net::IpAddress& from, const net::IpAddress& to) noexcept {
+    for (std::size_t at = 0; at < sizeof(net::Ipv6Address); at += 4) {
+        delta.replace32(net::load32(from.v6().bytes.data() + at), net::load32(to.v6().bytes.data() + at));
+    }
+}
+
+std::uint8_t* checksum_field(std::uint8_t* ip, const Ipv6Packet& packet) noexcept {
+    return ip + packet.l4_offset + (packet.protocol == net::Protocol::udp ? kUdpChecksum : kTcpChecksum);
+}
+
+void write_addresses(std::uint8_t* ip, const WideTranslation& translation) noexcept {
+    net::store_ipv6(ip + net::kIpv6SourceOffset, translation.source.v6());
+    net::store_ipv6(ip + net::kIpv6DestinationOffset, translation.destination.v6());
+}
+
+void rewrite_tuple(std::uint8_t* ip, const Ipv6Packet& packet, const WideTranslation& translation) noexcept {
+    write_addresses(ip, translation);
+    net::store16(ip + packet.l4_offset, translation.source_port.wire());
+    net::store16(ip + packet.l4_offset + 2, translation.destination_port.wire());
+}
+
+}  // namespace
+
+WideTranslation WideTranslation::between(const WideKey& arrives, const net::IpEndpoint& source,
+                                         const net::IpEndpoint& destination) noexcept {
+    WideTranslation t{.source = source.address,
+                      .destination = destination.address,
+                      .source_port = source.port,
+                      .destination_port = destination.port,
+                      .l4 = {}};
+    replace(t.l4, arrives.source, source.address);
+    replace(t.l4, arrives.destination, destination.address);
+    t.l4.replace16(arrives.source_port.wire(), source.port.wire())
+        .replace16(arrives.destination_port.wire(), destination.port.wire());
+    return t;
+}
+
+WideKey WideTranslation::reverse_key(LinkId egress, net::Protocol protocol) const noexcept {
+    WideKey key;
+    key.ingress = egress;
+    key.protocol = protocol;
+    key.source = destination;
+    key.destination = source;
+    key.source_port = destination_port;
+    key.destination_port = source_port;
+    return key;
+}
+
+void rewrite_ipv6(std::uint8_t* ip, const Ipv6Packet& packet, const WideTranslation& translation) noexcept {
+    std::uint8_t* field = checksum_field(ip, packet);
+    const std::uint16_t after = translation.l4.apply(net::load16(field));
+    net::store16(field, packet.protocol == net::Protocol::udp && after == 0 ? 0xffff : after);
+    --ip[net::kHopLimitOffset];
+    rewrite_tuple(ip, packet, translation);
+}
+
+void rewrite_ipv6_addresses(std::uint8_t* ip, const WideTranslation& translation) noexcept {
+    --ip[net::kHopLimitOffset];
+    write_addresses(ip, translation);
+}
+
+void rewrite_quoted_ipv6(std::uint8_t* ip, const Ipv6Packet& packet,
+                         const WideTranslation& translation) noexcept {
+    std::uint8_t* field = checksum_field(ip, packet);
+    if (field + 2 <= ip + packet.ip_bytes) {
+        const std::uint16_t after = translation.l4.apply(net::load16(field));
+        net::store16(field, packet.protocol == net::Protocol::udp && after == 0 ? 0xffff : after);
+    }
+    rewrite_tuple(ip, packet, translation);
+}
+
+void complete_ipv6_checksum(std::uint8_t* ip, const Ipv6Packet& packet, bool marked_partial) noexcept {
+    std::uint8_t* l4 = ip + packet.l4_offset;
+    std::uint8_t* field = checksum_field(ip, packet);
+    const bool udp = packet.protocol == net::Protocol::udp;
+    const std::uint16_t covered = udp ? net::load_host16(l4 + kUdpLength)
+                                      : static_cast<std::uint16_t>(packet.ip_bytes - packet.l4_offset);
+    const std::uint64_t pseudo_header = net::pseudo_header_sum(ip, packet.protocol, covered);
+    if (!marked_partial && net::load16(field) != net::fold_checksum(pseudo_header)) return;
+    net::store16(field, 0);
+    const std::uint16_t sum = net::checksum(l4, covered, pseudo_header);
+    net::store16(field, udp && sum == 0 ? 0xffff : sum);
+}
+
+}  // namespace fwd::dataplane

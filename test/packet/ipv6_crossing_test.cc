@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Rules from IPv4 to IPv6 and the reverse (RFC 6146, RFC 7915).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "test/packet/ipv6_networks.h"
+
+namespace fwd::test {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+constexpr auto kOwn6 = "fd00::1"_ip6;
+
+/// The identification that fwd has chosen.
+std::uint16_t identification_of(const Frame& frame) {
+    return static_cast<std::uint16_t>(frame.bytes.at(18) << 8U | frame.bytes.at(19));
+}
+
+class Crossing : public testing::Test {
+ protected:
+    Crossing() {
+        box_.set_rules(R"(rules = (
+            { protocol = "tcp+udp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; },
+            { protocol = "tcp+udp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:8080"; } );)");
+        box_.settle();
+        box_.take("wan");
+        box_.take("lan");
+    }
+    PacketBuilder request() const { return box_.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic); }
+    PacketBuilder request6() const { return box_.to("wan").from(kRouterMac).ipv6(kFarClient6, kPublic6); }
+    PacketBuilder to_server6() const {
+        return from_fwd(box_, "lan", kServerMac).ipv6(kOwn6, kLanServer6).ttl(63);
+    }
+    PacketBuilder to_client() const {
+        return from_fwd(box_, "wan", kRouterMac).ipv4(kPublic, kFarClient).ttl(63);
+    }
+    PacketBuilder to_server() const {
+        return from_fwd(box_, "lan", kServerMac).ipv4("10.0.0.1"_ip, kLanServer).ttl(63);
+    }
+    PacketBuilder to_client6() const {
+        return from_fwd(box_, "wan", kRouterMac).ipv6(kPublic6, kFarClient6).ttl(63);
+    }
+    /// The port of fwd's own that a packet to a target came from.
+    std::uint16_t open(const PacketBuilder& frame) {
+        const auto sent = box_.exchange("wan", frame, "lan");
+        return sent.size() == 1 ? look_into(sent[0]).source.port.host() : std::uint16_t{0};
+    }
+
+    Box box_{kTwoArm6};
+};
+
+/// S1, P1: an IPv4 client of an IPv6 server.
+TEST_F(Crossing, Ipv4ClientIsServedByIpv6) {
+    const auto sent = box_.exchange("wan", request().tcp(4000, 80, kSyn), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    const std::uint16_t port = look_into(sent[0]).source.port.host();
+    EXPECT_EQ(sent[0], to_server6().tcp(port, 8080, kSyn).frame());
+    for (std::size_t bytes = 0; bytes < 200; bytes += 7) {
+        const auto answer = box_.exchange(
+            "lan", box_.to("lan").ipv6(kLanServer6, kOwn6).tcp(8080, port, kSyn | kAck).payload_bytes(bytes),
+            "wan");
+        ASSERT_THAT(answer, SizeIs(1));
+        EXPECT_EQ(answer[0], to_client()
+                                 .identification(identification_of(answer[0]))
+                                 .tcp(80, 4000, kSyn | kAck)
+                                 .payload_bytes(bytes)
+                                 .frame());
+        EXPECT_THAT(box_.exchange("wan", request().tcp(4000, 80, kAck).payload_bytes(bytes), "lan"),
+                    ElementsAre(to_server6().tcp(port, 8080, kAck).payload_bytes(bytes).frame()));
+    }
+    EXPECT_EQ(box_.sessions(), 1);
+    box_.expect_no_record_lost();
+    box_.expect_every_packet_accounted_for();
+}
+
+TEST_F(Crossing, Ipv6ClientIsServedByIpv4) {
+    const auto sent = box_.exchange(
+        "wan", request6().extension(60, Bytes{0, 1, 4, 0, 0, 0, 0}).udp(9, 80).payload("q"), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    const std::uint16_t port = look_into(sent[0]).source.port.host();
+    EXPECT_EQ(sent[0],
+              to_server().identification(identification_of(sent[0])).udp(port, 8080).payload("q").frame());
+    EXPECT_THAT(
+        box_.exchange("lan", box_.to("lan").ipv4(kLanServer, "10.0.0.1"_ip).udp(8080, port).payload("a"),
+                      "wan"),
+        ElementsAre(to_client6().udp(80, 9).payload("a").frame()));
+    box_.expect_no_record_lost();
+    box_.expect_every_packet_accounted_for();
+}
+
+/// P2: IPv4 may leave a UDP checksum out, IPv6 may not.
+TEST_F(Crossing, MissingUdpChecksumIsComputed) {
+    const std::uint16_t port = open(request().udp(9, 80));
+    EXPECT_THAT(box_.exchange("wan", request().udp(9, 80).payload("abc").l4_checksum(0), "lan"),
+                ElementsAre(to_server6().udp(port, 8080).payload("abc").frame()));
+}
+
+/// L7, S3: their records come back, in both tables.
+TEST_F(Crossing, SessionsEndAndTheirRecordsAreUsedAgain) {
+    for (int round = 0; round < 3; ++round) {
+        for (std::uint16_t port = 1; port <= 60; ++port) {
+            EXPECT_NE(open(request().udp(port, 80)), 0);
+            EXPECT_NE(open(request6().udp(port, 80)), 0);
+        }
+        EXPECT_EQ(box_.sessions(), 120);
+        box_.expect_no_record_lost();
+        box_.clear_sessions();
+        box_.pass(std::chrono::seconds{3});
+        box_.take("lan");  // announcements
+        EXPECT_EQ(box_.sessions(), 0);
+        box_.expect_no_record_lost();
+    }
+}
+
+TEST_F(Crossing, NeitherWithoutASynNorWithoutARule) {
+    EXPECT_THAT(box_.exchange("wan", request().tcp(1, 80, kAck), "lan"), IsEmpty());
+    EXPECT_THAT(box_.exchange("wan", request6().tcp(1, 80, kAck), "lan"), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_not_syn), 2);
+    EXPECT_THAT(box_.exchange("wan", request().tcp(1, 81, kSyn), "lan"), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_no_rule), 1);
+}
+
+/// I10
+TEST_F(Crossing, TtlThatRunsOutIsAnsweredInItsOwnFamily) {
+    EXPECT_THAT(box_.exchange("wan", request().ttl(1).tcp(1, 80, kSyn), "wan"), SizeIs(1));
+    const std::uint16_t port = open(request().tcp(1, 80, kSyn));
+    EXPECT_NE(port, 0);
+    const auto answer = box_.to("lan").from(kServerMac).ipv6(kLanServer6, kOwn6).ttl(1).tcp(8080, port, kAck);
+    EXPECT_THAT(box_.exchange("lan", answer, "lan"), ElementsAre(from_fwd(box_, "lan", kServerMac)
+                                                                     .ipv6(kOwn6, kLanServer6)
+                                                                     .icmpv6(3, 0)
+                                                                     .payload(answer.ip_bytes())
+                                                                     .frame()));
+}
+
+/// U13: the MTU that is told is that of the family which is told.
+TEST_F(Crossing, WhatIsTooBigIsAnsweredWithTheMtuOfItsFamily) {
+    const std::uint16_t port = open(request().udp(9, 80));
+    EXPECT_THAT(box_.exchange("wan", request().dont_fragment().udp(9, 80).payload_bytes(1452), "lan"),
+                SizeIs(1));
+    const auto too_big = request().dont_fragment().udp(9, 80).payload_bytes(1453);
+    EXPECT_THAT(box_.exchange("wan", too_big, "wan"), ElementsAre(from_fwd(box_, "wan", kRouterMac)
+                                                                      .ipv4("192.0.2.1"_ip, kFarClient)
+                                                                      .dont_fragment()
+                                                                      .identification(0)
+                                                                      .icmp(3, 4, 1480)
+                                                                      .payload(first(too_big.ip_bytes(), 548))
+                                                                      .frame()));
+    const auto large = box_.exchange(
+        "lan", box_.to("lan").ipv6(kLanServer6, kOwn6).udp(8080, port).payload_bytes(1452), "wan");
+    ASSERT_THAT(large, SizeIs(1));
+    EXPECT_EQ(large[0], to_client().dont_fragment().identification(0).udp(80, 9).payload_bytes(1452).frame());
+}
+
+/// I4: errors of one family become those of the other, with the packet that was sent inside.
+TEST_F(Crossing, Ipv4ErrorReachesTheIpv6Server) {
+    const std::uint16_t port = open(request().udp(9, 80));
+    box_.exchange("lan", box_.to("lan").ipv6(kLanServer6, kOwn6).udp(8080, port).payload("pong"), "wan");
+    const Bytes inside = packet().ipv4(kPublic, kFarClient).ttl(60).udp(80, 9).payload("pong").ip_bytes();
+    const Bytes restored =
+        packet().ipv6(kLanServer6, kOwn6).ttl(60).udp(8080, port).payload("pong").ip_bytes();
+    const auto error = [&](std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0) {
+        return box_.exchange(
+            "wan", box_.to("wan").ipv4("203.0.113.9"_ip, kPublic).icmp(type, code, rest).payload(inside),
+            "lan");
+    };
+    const auto expected = [&](std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0) {
+        return ElementsAre(to_server6().icmpv6(type, code, rest).payload(restored).frame());
+    };
+    EXPECT_THAT(error(3, 3), expected(1, 4));
+    EXPECT_THAT(error(3, 1), expected(1, 0));
+    EXPECT_THAT(error(3, 13), expected(1, 1));
+    EXPECT_THAT(error(3, 4, 1400), expected(2, 0, 1420));
+    EXPECT_THAT(error(3, 4, 576), expected(2, 0, 1280));
+    EXPECT_THAT(error(11, 0), expected(3, 0));
+    EXPECT_THAT(error(12, 0), IsEmpty());
+    EXPECT_EQ(box_.sessions(), 1);
+    box_.expect_every_packet_accounted_for();
+}
+
+/// I5
+TEST_F(Crossing, Ipv6ErrorReachesTheIpv4Client) {
+    const std::uint16_t port = open(request().udp(9, 80).payload("ping"));
+    const Bytes inside = packet().ipv6(kOwn6, kLanServer6).ttl(63).udp(port, 8080).payload("ping").ip_bytes();
+    const Bytes restored =
+        packet().ipv4(kFarClient, kPublic).ttl(63).identification(0).udp(9, 80).payload("ping").ip_bytes();
+    const auto error = [&](std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0) {
+        return box_.exchange(
+            "lan", box_.to("lan").ipv6(kLanServer6, kOwn6).icmpv6(type, code, rest).payload(inside), "wan");
+    };
+    const auto expected = [&](std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0) {
+        return ElementsAre(to_client().identification(0).icmp(type, code, rest).payload(restored).frame());
+    };
+    EXPECT_THAT(error(1, 4), expected(3, 3));
+    EXPECT_THAT(error(1, 0), expected(3, 1));
+    EXPECT_THAT(error(1, 1), expected(3, 10));
+    EXPECT_THAT(error(2, 0, 1400), expected(3, 4, 1380));
+    EXPECT_THAT(error(3, 0), expected(11, 0));
+    EXPECT_THAT(error(4, 1, 6), expected(3, 2));
+    EXPECT_THAT(error(4, 0, 0), IsEmpty());
+    box_.expect_every_packet_accounted_for();
+}
+
+/// A packet waits for its new next hop as what it has become.
+TEST(CrossingNeighbour, IsAskedForInItsOwnFamily) {
+    Box box{R"(
+        links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.2/24", "2001:db8:1::2/64" ]; } );
+        rules = ( { protocol = "udp"; external = "10.0.0.3:80"; target = "[2001:db8:1::4]:80"; } );
+    )"};
+    box.pass(std::chrono::milliseconds{1500});
+    box.take("lan");
+    EXPECT_THAT(
+        box.exchange("lan",
+                     box.to("lan").from(kClientMac).ipv4(kClient, kExternal).udp(7, 80).payload("hello"),
+                     "lan"),
+        SizeIs(1));
+    Bytes content{kServer6.bytes.begin(), kServer6.bytes.end()};
+    content.insert(content.end(), {2, 1, 2, 0, 0, 0, 0, 4});
+    const auto sent = box.exchange("lan",
+                                   box.to("lan")
+                                       .from(kServerMac)
+                                       .ipv6(kServer6, kFwd6)
+                                       .ttl(255)
+                                       .icmpv6(136, 0, 0x60000000)
+                                       .payload(content),
+                                   "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    const std::uint16_t port = look_into(sent[0]).source.port.host();
+    EXPECT_EQ(sent[0], from_fwd(box, "lan", kServerMac)
+                           .ipv6(kFwd6, kServer6)
+                           .ttl(63)
+                           .udp(port, 80)
+                           .payload("hello")
+                           .frame());
+    box.expect_every_packet_accounted_for();
+}
+
+/// P8
+TEST(CrossingPartial, ChecksumIsCompleted) {
+    Box box{R"(
+        links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.2/24", "2001:db8:1::2/64" ];
+                    rx_checksum = "partial"; } );
+        neighbours = ( { link = "lan"; address = "2001:db8:1::4"; mac = "02:00:00:00:00:04"; },
+                       { link = "lan"; address = "10.0.0.1"; mac = "02:00:00:00:00:01"; } );
+        rules = ( { protocol = "tcp"; external = "10.0.0.3:80"; target = "[2001:db8:1::4]:80"; } );
+    )"};
+    const auto syn =
+        box.to("lan").from(kClientMac).ipv4(kClient, kExternal).tcp(7, 80, kSyn).payload("early");
+    const auto sent = box.exchange("lan", PacketBuilder{syn}.partial_l4_checksum(), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    const std::uint16_t port = look_into(sent[0]).source.port.host();
+    EXPECT_EQ(sent[0], from_fwd(box, "lan", kServerMac)
+                           .ipv6(kFwd6, kServer6)
+                           .ttl(63)
+                           .tcp(port, 80, kSyn)
+                           .payload("early")
+                           .frame());
+    const auto answer = box.to("lan").from(kServerMac).ipv6(kServer6, kFwd6).tcp(80, port, kSyn | kAck);
+    const auto back = box.exchange("lan", PacketBuilder{answer}.partial_l4_checksum(), "lan");
+    ASSERT_THAT(back, SizeIs(1));
+    EXPECT_EQ(back[0], from_fwd(box, "lan", kClientMac)
+                           .ipv4(kExternal, kClient)
+                           .ttl(63)
+                           .identification(identification_of(back[0]))
+                           .tcp(80, 7, kSyn | kAck)
+                           .frame());
+}
+
+}  // namespace
+}  // namespace fwd::test
