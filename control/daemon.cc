@@ -57,6 +57,10 @@ std::string changed_for_good(const Settings& a, const Settings& b) {
     if (!std::ranges::equal(a.links, b.links, same_link)) return "links";
     if (!std::ranges::equal(a.routes, b.routes, same_route)) return "routes";
     if (!std::ranges::equal(a.neighbours, b.neighbours, same_neighbour)) return "neighbours";
+    const auto same_pair = [](const PrefixSettings& x, const PrefixSettings& y) {
+        return x.inside == y.inside && x.external == y.external && x.inbound == y.inbound;
+    };
+    if (!std::ranges::equal(a.prefixes, b.prefixes, same_pair)) return "prefixes";
     if (a.workers != b.workers) return "workers";
     if (a.sessions != b.sessions) return "sessions";
     if (a.mappings != b.mappings) return "mappings";

@@ -70,6 +70,14 @@ Policies::Policies(const Settings& settings, std::uint32_t rule_slots)
     for (std::uint32_t slot = rule_slots; slot > 0; --slot) free_slots_.push_back(slot - 1);
     current_.timeouts = to_ticks(settings.timeouts);
     current_.mapping_times = mapping_times(settings.timeouts);
+    std::vector<dataplane::PrefixTranslation> prefixes;
+    const Topology topology{links_, routes_};
+    for (const PrefixSettings& pair : settings.prefixes) {
+        const LinkSettings* link = topology.egress(pair.inside.address);
+        prefixes.push_back(
+            {net::PrefixMapping{pair.inside, pair.external}, link_id(link->name).value(), pair.inbound});
+    }
+    current_.prefixes = std::make_shared<const dataplane::PrefixTranslations>(std::move(prefixes));
 }
 
 std::optional<LinkId> Policies::link_id(const std::string& name) const {

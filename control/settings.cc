@@ -28,6 +28,7 @@ constexpr std::size_t kLongestDevice = 255;
 constexpr std::size_t kLongestSocketPath = 107;  // sun_path without its NUL
 constexpr std::size_t kMostAddressesPerLink = 64;
 constexpr std::size_t kMostRoutes = 65536;
+constexpr std::size_t kMostPrefixPairs = 64;
 constexpr std::size_t kMostRules = 1'000'000;
 constexpr std::uint64_t kLeastRotateBytes = 10'000;
 constexpr std::uint64_t kMostRotateBytes = std::uint64_t{1} << 40U;
@@ -228,6 +229,16 @@ constexpr Field<NeighbourSettings> kNeighbourFields[] = {
      Presence::required},
 };
 
+constexpr Field<PrefixSettings> kPrefixFields[] = {
+    {"inside", R"("fd00:1::/48")",
+     [](auto& v, auto& prefix) { return assign(read_text(v, parse_prefix), prefix.inside); },
+     Presence::required},
+    {"external", R"("2001:db8:1::/48")",
+     [](auto& v, auto& prefix) { return assign(read_text(v, parse_prefix), prefix.external); },
+     Presence::required},
+    {"inbound", "false", [](auto& v, auto& prefix) { return assign(v.boolean(), prefix.inbound); }},
+};
+
 Result<void> read_protocols(const Value& value, Rule& rule) {
     return read_text(value, [&](std::string_view text) { return parse_protocols(text, rule); });
 }
@@ -398,6 +409,10 @@ constexpr Field<Settings> kFields[] = {
     {"neighbours", R"(( { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; } ))",
      [](auto& v, auto& out) {
          return read_groups(v, {kMostNeighbours, "neighbours"}, kNeighbourFields, out.neighbours);
+     }},
+    {"prefixes", R"(( { inside = "fd00:1::/48"; external = "2001:db8:1::/48"; } ))",
+     [](auto& v, auto& out) {
+         return read_groups(v, {kMostPrefixPairs, "prefixes"}, kPrefixFields, out.prefixes);
      }},
     {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
      [](auto& v, auto& out) { return read_rules(v, out.rules); }},

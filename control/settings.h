@@ -68,6 +68,13 @@ struct NeighbourSettings {
     net::MacAddress mac;
 };
 
+/// NPTv6: hosts of an IPv6 network have a counterpart in another one each (RFC 6296).
+struct PrefixSettings {
+    net::IpPrefix inside;
+    net::IpPrefix external;  ///< as long; routed to fwd
+    bool inbound = false;    ///< the world may open sessions to them as well
+};
+
 /// Idle times after which a session ends. Defaults: RFC 5382 REQ-5, RFC 4787 REQ-5. Any from one second to a
 /// week is accepted: shorter ones than the RFCs' are for tests and floods.
 struct TimeoutSettings {
@@ -102,6 +109,7 @@ struct Settings {
     std::vector<LinkSettings> links;  ///< at least one
     std::vector<RouteSettings> routes;
     std::vector<NeighbourSettings> neighbours;
+    std::vector<PrefixSettings> prefixes;
     std::vector<Rule> rules;              ///< origin config_file
     std::vector<Masquerade> masquerades;  ///< origin config_file
 };

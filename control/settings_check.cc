@@ -9,6 +9,7 @@
 #include "control/text.h"
 #include "control/topology.h"
 #include "dataplane/net/ipv6.h"
+#include "dataplane/net/prefix_mapping.h"
 
 namespace fwd::control {
 namespace {
@@ -168,6 +169,67 @@ Result<void> check_routes(const Value& list, std::vector<RouteSettings>& routes,
     return {};
 }
 
+Result<void> check_prefix_pair(const Value& here, const PrefixSettings& pair, const Topology& topology) {
+    const auto text = [](const net::IpPrefix& prefix) { return to_text(prefix); };
+    for (const auto& [field, prefix] : {std::pair{"inside", &pair.inside}, {"external", &pair.external}}) {
+        if (prefix->address.is_v4() || prefix->length == 0 || prefix->length > net::PrefixMapping::kLongest ||
+            !not_a_host(prefix->address).empty()) {
+            return here.member(field).bad(
+                fmt::format("got {}, want a network of IPv6 hosts of at most {} bits, such as {}",
+                            text(*prefix), net::PrefixMapping::kLongest, "2001:db8:1::/48"));
+        }
+    }
+    if (pair.inside.length != pair.external.length) {
+        return here.member("external")
+            .bad(fmt::format("got {} for {}; want two prefixes of the same length", text(pair.external),
+                             text(pair.inside)));
+    }
+    if (topology.egress(pair.inside.address) == nullptr) {
+        return here.member("inside").bad(
+            fmt::format("got {}, to which there is no route; want a link's network, or a route to it",
+                        text(pair.inside)));
+    }
+    for (const LinkSettings& link : topology.links()) {
+        for (const auto& own : link.addresses) {
+            if (own.address.is_v4() ||
+                !(own.prefix().contains(pair.external.address) || pair.external.contains(own.address))) {
+                continue;
+            }
+            return here.member("external")
+                .bad(fmt::format(
+                    "got {}, in which link {} has {}: nobody asks fwd for the others there; want a "
+                    "network that routers lead to fwd",
+                    text(pair.external), link.name, to_text(own)));
+        }
+    }
+    return {};
+}
+
+Result<void> check_prefix_pairs(const Value& list, const std::vector<PrefixSettings>& pairs,
+                                const Topology& topology) {
+    const auto overlap = [](const net::IpPrefix& a, const net::IpPrefix& b) {
+        return a.contains(b.address) || b.contains(a.address);
+    };
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+        const Value here = list.element(i);
+        if (Result<void> checked = check_prefix_pair(here, pairs[i], topology); !checked) return checked;
+        for (std::size_t j = 0; j <= i; ++j) {
+            const auto clash = [&](const char* field, const net::IpPrefix& mine) {
+                return here.member(field).bad(
+                    fmt::format("got {}, which overlaps with {}; want networks of "
+                                "their own",
+                                to_text(mine), reference(list, j)));
+            };
+            if (overlap(pairs[i].external, pairs[j].inside)) return clash("external", pairs[i].external);
+            if (overlap(pairs[i].inside, pairs[j].external)) return clash("inside", pairs[i].inside);
+            if (j == i) continue;
+            if (overlap(pairs[i].inside, pairs[j].inside)) return clash("inside", pairs[i].inside);
+            if (overlap(pairs[i].external, pairs[j].external)) return clash("external", pairs[i].external);
+        }
+    }
+    return {};
+}
+
 Result<void> check_neighbour(const Value& here, const NeighbourSettings& neighbour,
                              const Topology& topology) {
     if (const Result<void> known = topology.check_link(neighbour.link); !known) {
@@ -268,6 +330,10 @@ Result<void> check_settings(const Value& root, Settings& settings) {
     const Topology links{settings.links, {}};
     return check_routes(root.member("routes"), settings.routes, links)
         .and_then([&] { return check_neighbours(root.member("neighbours"), settings.neighbours, links); })
+        .and_then([&] {
+            return check_prefix_pairs(root.member("prefixes"), settings.prefixes,
+                                      Topology{settings.links, settings.routes, settings.neighbours});
+        })
         .and_then([&] {
             return check_rules(root.member("rules"), settings.rules,
                                Topology{settings.links, settings.routes, settings.neighbours});

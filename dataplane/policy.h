@@ -7,6 +7,7 @@
 
 #include "dataplane/mapping_table.h"
 #include "dataplane/masquerade_set.h"
+#include "dataplane/prefix_translation.h"
 #include "dataplane/routes.h"
 #include "dataplane/rule_set.h"
 #include "dataplane/session.h"
@@ -21,6 +22,7 @@ struct Policy {
     std::shared_ptr<const RuleSet> rules;
     std::shared_ptr<const Routes> routes;
     std::shared_ptr<const MasqueradeSet> masquerades = std::make_shared<const MasqueradeSet>();
+    std::shared_ptr<const PrefixTranslations> prefixes = std::make_shared<const PrefixTranslations>();
     MappingTable::Times mapping_times{};
     std::array<Tick, kSessionStateCount> timeouts{};
     /// Changes with the timeouts: live sessions are then looked at once, since they may end sooner.

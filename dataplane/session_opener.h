@@ -45,7 +45,9 @@ class SessionOpener {
         Verdict verdict = Verdict::forward;
         bool masquerade = false;
         NextHop next_hop{};
-        const ForwardingRule* rule = nullptr;
+        RuleId rule{};
+        ForwardingRule::Limits limits{};
+        Directions hidden = Directions::reverse;  ///< as SessionTraits says it
         net::IpEndpoint target{};
         WideTranslation forward{};
         WideKey reverse{};
@@ -98,9 +100,11 @@ class SessionOpener {
     Verdict take_limits(const Plan& plan, const FlowKey& key, Tick now, bool& counted) noexcept;
     void give_limits_back(const Plan& plan, const FlowKey& key, bool counted) noexcept;
     /// The same of IPv6. `client` is what it is counted as.
-    Verdict take_limits(const ForwardingRule& rule, net::Ipv4Address client, Tick now,
-                        bool& counted) noexcept;
-    void give_limits_back(const ForwardingRule& rule, net::Ipv4Address client, bool counted) noexcept;
+    Verdict take_limits(const WidePlan& plan, net::Ipv4Address client, Tick now, bool& counted) noexcept;
+    void give_limits_back(const WidePlan& plan, net::Ipv4Address client, bool counted) noexcept;
+    /// Of a session that no rule explains: see PrefixTranslation.
+    WidePlan plan_by_prefix(const Policy& policy, const WideKey& key, TcpFlags flags,
+                            std::uint8_t hop_limit) noexcept;
     /// Of a key of IPv4 whose rule leads to IPv6.
     Result open_crossing(const Policy& policy, const FlowKey& key, std::uint32_t hash, std::uint8_t ttl,
                          Tick now) noexcept;

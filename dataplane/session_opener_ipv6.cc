@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // SessionOpener for packets of IPv6: the same steps with addresses of 128 bits.
+#include <algorithm>
 #include <array>
 
 #include "dataplane/address_check.h"
@@ -59,7 +60,7 @@ SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey&
     if (const Verdict refused = check_source(shared_.links, key); refused != Verdict::forward)
         return {.verdict = refused};
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
-    if (rule == nullptr) return {.verdict = Verdict::drop_no_rule};
+    if (rule == nullptr) return plan_by_prefix(policy, key, flags, hop_limit);
     if (!rule->allows(key.source)) return {.verdict = Verdict::drop_source_denied};
     if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};
     const net::IpEndpoint target =
@@ -71,7 +72,11 @@ SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey&
     // A client's address means nothing in the other family.
     const bool masquerade = rule->crosses || rule->source == SourceTranslation::masquerade ||
                             (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
-    WidePlan plan{.masquerade = masquerade, .next_hop = *next_hop, .rule = rule, .target = target};
+    WidePlan plan{.masquerade = masquerade,
+                  .next_hop = *next_hop,
+                  .rule = rule->id,
+                  .limits = rule->limits,
+                  .target = target};
     if (!masquerade) {
         set_translation(key, key.source_endpoint(), plan);
         return plan;
@@ -85,6 +90,37 @@ SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey&
     return {.verdict = Verdict::drop_ports_used_up};
 }
 
+SessionOpener::WidePlan SessionOpener::plan_by_prefix(const Policy& policy, const WideKey& key,
+                                                      TcpFlags flags, std::uint8_t hop_limit) noexcept {
+    const PrefixTranslations& prefixes = *policy.prefixes;
+    const PrefixTranslation* client = prefixes.find_inside(key.source);
+    const PrefixTranslation* target = prefixes.find_external(key.destination);
+    if (target != nullptr ? !target->inbound : client == nullptr) return {.verdict = Verdict::drop_no_rule};
+    // From the wrong side: whoever sends this hopes to be taken for a host inside (requirement P5).
+    if (client != nullptr && client->inside != key.ingress) return {.verdict = Verdict::drop_martian};
+    const auto source = client != nullptr ? client->mapping.to_external(key.source) : key.source;
+    const auto destination = target != nullptr ? target->mapping.to_inside(key.destination) : key.destination;
+    if (!source || !destination) return {.verdict = Verdict::drop_no_route};
+    const auto next_hop = policy.routes->find(*destination);
+    if (!next_hop) return {.verdict = Verdict::drop_no_route};
+    // The world is what is neither inside nor fwd's own, nor beside the client.
+    if (target == nullptr &&
+        (next_hop->egress == key.ingress || prefixes.find_inside(key.destination) != nullptr ||
+         std::ranges::any_of(shared_.links, [&](const Link& link) { return link.owns(key.destination); }))) {
+        return {.verdict = Verdict::drop_no_rule};
+    }
+    if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};
+    if (shared_.links[key.ingress.value].ends_hops(hop_limit)) return {.verdict = Verdict::punt_ttl_expired};
+    WidePlan plan{.next_hop = *next_hop,
+                  .rule = PrefixTranslations::kRule,
+                  .hidden = client == nullptr   ? Directions::reverse
+                            : target == nullptr ? Directions::forward
+                                                : Directions::both,
+                  .target = {*destination, key.destination_port}};
+    set_translation(key, {*source, key.source_port}, plan);
+    return plan;
+}
+
 SessionOpener::Result SessionOpener::open_crossing(const Policy& policy, const FlowKey& key,
                                                    std::uint32_t hash, std::uint8_t ttl, Tick now) noexcept {
     // That it is a SYN has been seen.
@@ -93,24 +129,23 @@ SessionOpener::Result SessionOpener::open_crossing(const Policy& policy, const F
     return open(policy, wide, hash, planned, now);
 }
 
-Verdict SessionOpener::take_limits(const ForwardingRule& rule, net::Ipv4Address client, Tick now,
+Verdict SessionOpener::take_limits(const WidePlan& plan, net::Ipv4Address client, Tick now,
                                    bool& counted) noexcept {
     RuleCounters& counters = shared_.rule_counters;
-    const auto& limits = rule.limits;
-    if (limits.rate != 0 && !counters.in_time(rule.id, now, limits.rate)) return Verdict::drop_rate_limited;
-    if (!counters.reserve_session(rule.id, limits.sessions)) return Verdict::drop_rule_full;
+    const auto& limits = plan.limits;
+    if (limits.rate != 0 && !counters.in_time(plan.rule, now, limits.rate)) return Verdict::drop_rate_limited;
+    if (!counters.reserve_session(plan.rule, limits.sessions)) return Verdict::drop_rule_full;
     if (limits.sessions_per_source == 0) return Verdict::forward;
-    const auto taken = counters.sources().take(rule.id.slot, client, limits.sessions_per_source);
+    const auto taken = counters.sources().take(plan.rule.slot, client, limits.sessions_per_source);
     counted = taken == SourceCounts::Taken::counted;
     if (taken != SourceCounts::Taken::refused) return Verdict::forward;
-    counters.release_session(rule.id);
+    counters.release_session(plan.rule);
     return Verdict::drop_source_full;
 }
 
-void SessionOpener::give_limits_back(const ForwardingRule& rule, net::Ipv4Address client,
-                                     bool counted) noexcept {
-    if (counted) shared_.rule_counters.sources().give_back(rule.id.slot, client);
-    shared_.rule_counters.release_session(rule.id);
+void SessionOpener::give_limits_back(const WidePlan& plan, net::Ipv4Address client, bool counted) noexcept {
+    if (counted) shared_.rule_counters.sources().give_back(plan.rule.slot, client);
+    shared_.rule_counters.release_session(plan.rule);
 }
 
 FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const WideKey& key,
@@ -131,15 +166,16 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const WideKey& k
     const net::Ipv4Address client = flows.hash().counted_as(key.source);
     SessionTraits traits;
     bool counted = false;
-    if (const Verdict limited = take_limits(*plan.rule, client, now, counted); limited != Verdict::forward)
+    if (const Verdict limited = take_limits(plan, client, now, counted); limited != Verdict::forward)
         return {limited};
     traits.counted = counted;
+    traits.hidden = plan.hidden;
     if (!make_room()) {
-        give_limits_back(*plan.rule, client, counted);
+        give_limits_back(plan, client, counted);
         return {Verdict::drop_sessions_full};
     }
     const auto give_back = [&] {
-        give_limits_back(*plan.rule, client, counted);
+        give_limits_back(plan, client, counted);
         flows.release_session();
     };
 
@@ -180,7 +216,7 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const WideKey& k
         .wide_reverse_translation = &back,
         .forward_next_hop = ref,
         .protocol = key.protocol,
-        .rule = plan.rule->id,
+        .rule = plan.rule,
         .traits = traits,
         .peers = {},
         .now = now,

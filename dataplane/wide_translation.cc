@@ -6,7 +6,7 @@
 namespace fwd::dataplane {
 namespace {
 
-constexpr std::size_t kUdpChecksum = 6, kTcpChecksum = 16, kUdpLength = 4;
+constexpr std::size_t kUdpChecksum = 6, kTcpChecksum = 16, kIcmpChecksum = 2, kUdpLength = 4;
 
 void replace(net::ChecksumDelta& delta, const net::IpAddress& from, const net::IpAddress& to) noexcept {
     for (std::size_t at = 0; at < sizeof(net::Ipv6Address); at += 4) {
@@ -67,6 +67,13 @@ void rewrite_ipv6(std::uint8_t* ip, const Ipv6Packet& packet, const WideTranslat
 void rewrite_ipv6_addresses(std::uint8_t* ip, const WideTranslation& translation) noexcept {
     --ip[net::kHopLimitOffset];
     write_addresses(ip, translation);
+}
+
+void rewrite_ipv6_echo(std::uint8_t* ip, const Ipv6Packet& packet,
+                       const WideTranslation& translation) noexcept {
+    std::uint8_t* field = ip + packet.l4_offset + kIcmpChecksum;
+    net::store16(field, translation.l4.apply(net::load16(field)));
+    rewrite_ipv6_addresses(ip, translation);
 }
 
 void rewrite_quoted_ipv6(std::uint8_t* ip, const Ipv6Packet& packet,

@@ -32,6 +32,10 @@ void rewrite_ipv6(std::uint8_t* ip, const Ipv6Packet& packet, const WideTranslat
 /// The same for a later fragment, which has neither ports nor a checksum.
 void rewrite_ipv6_addresses(std::uint8_t* ip, const WideTranslation& translation) noexcept;
 
+/// The same for an echo request or reply, whose identifier stays.
+void rewrite_ipv6_echo(std::uint8_t* ip, const Ipv6Packet& packet,
+                       const WideTranslation& translation) noexcept;
+
 /// The same for a packet inside an ICMPv6 error, of which only the first `packet.ip_bytes` are there: its hop
 /// limit stays, and a checksum that is not there any more is no matter.
 void rewrite_quoted_ipv6(std::uint8_t* ip, const Ipv6Packet& packet,

@@ -16,7 +16,7 @@ namespace fwd::dataplane {
 namespace {
 
 constexpr std::size_t kTcpFlags = 13;
-constexpr std::size_t kIcmpBytes = 8;
+constexpr std::size_t kIcmpBytes = 8, kEchoIdentifier = 4;
 constexpr std::size_t kTcpAcknowledgement = 8;
 
 TcpFlags flags_of(const std::uint8_t* ip, const Ipv6Packet& packet) noexcept {
@@ -204,6 +204,8 @@ void Worker::send_ipv6(const WideParsed& parsed, Flow& flow, const WideTranslati
     }
     if (parsed.ipv6.is_later_fragment) {
         rewrite_ipv6_addresses(parsed.ip, translation);
+    } else if (parsed.ipv6.protocol == net::Protocol::icmpv6) {
+        rewrite_ipv6_echo(parsed.ip, parsed.ipv6, translation);
     } else {
         // Whoever makes fragments has completed their checksum before.
         if (const L4Checksum checksum = checksum_of(parsed);
@@ -333,6 +335,22 @@ Verdict Worker::check_ipv6_echo(const WideParsed& parsed) const noexcept {
     return refused != Verdict::forward || link.owns(asks) ? Verdict::drop_martian : Verdict::punt_echo;
 }
 
+void Worker::forward_ipv6_echo(const WideParsed& parsed, Tsc now) noexcept {
+    const std::uint8_t* icmp = parsed.ip + parsed.ipv6.l4_offset;
+    WideKey key;
+    key.ingress = parsed.ingress;
+    key.protocol = net::Protocol::icmpv6;
+    key.source = net::load_ipv6(parsed.ip + net::kIpv6SourceOffset);
+    key.destination = net::load_ipv6(parsed.ip + net::kIpv6DestinationOffset);
+    (icmp[0] == kIcmpv6EchoRequest ? key.source_port : key.destination_port) =
+        net::be16::from_wire(net::load16(icmp + kEchoIdentifier));
+    Verdict verdict = forward_ipv6_by_key(parsed, key, now);
+    if (verdict == Verdict::forward) return;
+    if (verdict == Verdict::drop_no_rule) verdict = Verdict::drop_icmp_ignored;
+    if (is_drop(verdict)) return refuse(parsed, verdict, now);
+    punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+}
+
 void Worker::forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) noexcept {
     const auto refuse = [&](Verdict verdict) { drop(parsed.packet, verdict, parsed.ingress); };
     std::uint8_t* ip = parsed.ip;
@@ -354,10 +372,11 @@ void Worker::forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) n
     const net::IpAddress destination = net::load_ipv6(ip + net::kIpv6DestinationOffset);
     if (type == kIcmpv6EchoRequest) {
         const Verdict verdict = check_ipv6_echo(parsed);
-        if (verdict != Verdict::punt_echo) return refuse(verdict);
-        punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
-        return;
+        if (verdict == Verdict::punt_echo)
+            return punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+        if (verdict != Verdict::drop_icmp_ignored) return refuse(verdict);
     }
+    if (type == kIcmpv6EchoRequest || type == kIcmpv6EchoReply) return forward_ipv6_echo(parsed, now);
     if (!is_icmpv6_error(type)) return refuse(Verdict::drop_icmp_ignored);
     if (const Verdict refused = check_addresses(shared_.links, parsed.ingress, source, destination);
         refused != Verdict::forward) {
@@ -388,7 +407,8 @@ void Worker::forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) n
         // No error answers an error (RFC 4443, section 2.4).
         if (parsed.ip_bytes > shared_.links[way->adjacency.egress.value].mtu)
             return refuse(Verdict::drop_too_big);
-        rewrite_icmpv6_error(ip, parsed.ipv6, *subject, answers, flow.direction == Direction::reverse);
+        rewrite_icmpv6_error(ip, parsed.ipv6, *subject, answers,
+                             has(flows.session(flow.session).traits.hidden, flow.direction));
     }
     LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
     deliver(made, *way, answers.destination, now, sent);

@@ -94,5 +94,27 @@ INSTANTIATE_TEST_SUITE_P(Labs, Ipv6Test,
                                                                       : "OneArm";
                          });
 
+using Ipv6PrefixTest = LabTest;
+
+/// P5: a host inside reaches the world by its counterpart in another network, which sees nothing else of it.
+TEST_F(Ipv6PrefixTest, HostReachesTheWorldByItsCounterpart) {
+    ASSERT_NO_FATAL_FAILURE(
+        up({.topology = "two-arm",
+            .ipv6 = true,
+            .config = R"(prefixes = ( { inside = "2001:db8:1::/64"; external = "2001:db8:aa::/64"; } );)"}));
+    write_file(files() / "index.html", kPage);
+    const Process web = start(
+        "client", "python3 -u -m http.server --bind :: --directory " + files().path().string() + " 8080");
+    EXPECT_TRUE(web.says("Serving HTTP"));
+    const auto ping = [&] { return exec("server", "ping -6 -c 1 -W 1 2001:db8:2::1").status == 0; };
+    EXPECT_TRUE(eventually(ping));
+    EXPECT_EQ(exec("server", "curl -s -g -6 -m 10 'http://[2001:db8:2::1]:8080/'").output, kPage);
+    EXPECT_TRUE(web.says("2001:db8:aa:"));
+    EXPECT_EQ(web.output().find("2001:db8:1:"), std::string::npos);
+    // The world opens nothing.
+    EXPECT_NE(exec("client", "ping -6 -c 1 -W 1 2001:db8:aa::4").status, 0);
+    expect_every_packet_accounted_for();
+}
+
 }  // namespace
 }  // namespace fwd::test

@@ -239,7 +239,7 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
         {kLan + "state_dir = \"/x\";\n",
          "fwd.conf:2: state_dir: unknown key, want one of workers, sessions, mappings, idle, hugepages, "
          "socket, state_directory, log_level, masquerade_ports, outbound_ports, ttl, timeouts, "
-         "translation_log, links, routes, neighbours, rules, masquerades"},
+         "translation_log, links, routes, neighbours, prefixes, rules, masquerades"},
         {kLan + "timeouts = {\nudp_unaswered = 1; };\n",
          "fwd.conf:3: timeouts.udp_unaswered: unknown key, did you mean 'udp_unanswered'?"},
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},
@@ -528,6 +528,41 @@ TEST(Settings, Ipv6HasItsOwnConditions) {
     const Settings settings = load_good(with(both, route("::/0", "fe80::1", R"(link = "lan";)")));
     EXPECT_EQ(to_text(settings.links[0].addresses[1]), "2001:db8::2/64");
     EXPECT_EQ(to_text(settings.routes[0].via), "fe80::1");
+}
+
+TEST(Settings, PrefixesHaveToBeNetworksOfIpv6ThatDoNotOverlap) {
+    const auto with = [](const std::string& pairs) {
+        return R"(links = ( { name = "lan"; device = "net_tap0"; addresses = [ "fd00::1/64", "2001:db8::2/64" ]; } );
+prefixes = ( )" +
+               pairs + ");";
+    };
+    const std::string where = "fwd.conf:2: prefixes[0].";
+    expect_messages({
+        {with(R"({ inside = "fd00::/48"; })"),
+         where + "external: missing, want for example external = \"2001:db8:1::/48\";"},
+        {with(R"({ inside = "10.0.0.0/24"; external = "2001:db8:1::/48"; })"),
+         where + "inside: got 10.0.0.0/24, want a network of IPv6 hosts of at most 64 bits, such as "
+                 "2001:db8:1::/48"},
+        {with(R"({ inside = "fd00::/48"; external = "2001:db8:1::/112"; })"),
+         where + "external: got 2001:db8:1::/112, want a network of IPv6 hosts of at most 64 bits, such as "
+                 "2001:db8:1::/48"},
+        {with(R"({ inside = "fd00::/48"; external = "2001:db8:1::/56"; })"),
+         where + "external: got 2001:db8:1::/56 for fd00::/48; want two prefixes of the same length"},
+        {with(R"({ inside = "fd01::/48"; external = "2001:db8:1::/48"; })"),
+         where +
+             "inside: got fd01::/48, to which there is no route; want a link's network, or a route to it"},
+        {with(R"({ inside = "fd00::/48"; external = "2001:db8::/48"; })"),
+         where + "external: got 2001:db8::/48, in which link lan has 2001:db8::2/64: nobody asks fwd for the "
+                 "others there; want a network that routers lead to fwd"},
+        {with(R"({ inside = "fd00::/48"; external = "2001:db8:1::/48"; },
+                 { inside = "fd00::/52"; external = "2001:db8:2::/52"; })"),
+         "fwd.conf:3: prefixes[1].inside: got fd00::/52, which overlaps with prefixes[0] (fwd.conf:2); want "
+         "networks of their own"},
+    });
+    const Settings settings =
+        load_good(with(R"({ inside = "fd00::/48"; external = "2001:db8:1::/48"; inbound = true; })"));
+    ASSERT_EQ(settings.prefixes.size(), 1U);
+    EXPECT_TRUE(settings.prefixes[0].inbound);
 }
 
 TEST(Settings, LinksMayShareADeviceByVlanAndNestNetworks) {
