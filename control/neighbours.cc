@@ -29,6 +29,9 @@ constexpr auto kAnswersWithin = 300ms;
 constexpr auto kFreshFor = 60s;  // RFC 4861's base for reachable time is 30 s; ARP caches keep a minute
 constexpr auto kUnusedFor = 60s;
 constexpr auto kLinkCheck = 1s;
+constexpr auto kReportEvery = 1s;
+// Of IPv6 on each link: whoever makes up sources in a /64 takes nothing from others' next hops.
+constexpr std::size_t kMostUnresolved = 512;
 constexpr auto kProbeTime = 1s;              // RFC 4861's RetransTimer
 constexpr unsigned kAnnouncedPerTick = 256;  // a port's outbox has room for four times as many
 constexpr std::size_t kHeldPerNeighbour = 16;
@@ -92,8 +95,12 @@ void Neighbours::hold(rte_mbuf* packet, Clock::time_point now) {
     const NextHop next_hop{note.egress, note.next_hop};
     auto found = entries_.find(next_hop);
     if (found == entries_.end()) {
+        const bool ipv6 = !next_hop.address.is_v4();
+        if (ipv6 && unresolved_[next_hop.egress] >= kMostUnresolved)
+            return drop(packet, Verdict::drop_hold_limited);
         const auto id = dataplane_.neighbours().add(next_hop);
         if (!id) return drop(packet, Verdict::drop_hold_limited);
+        if (ipv6) ++unresolved_[next_hop.egress];
         found = entries_.emplace(next_hop, Entry{}).first;
         found->second.adjacency = *id;
         found->second.changed = now;
@@ -256,11 +263,17 @@ void Neighbours::handle_nd(rte_mbuf* packet, Clock::time_point now) {
     std::memcpy(sender_mac.bytes.data(), rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, 6), 6);
     rte_pktmbuf_free(packet);
     const LinkId link = note.ingress;
-    if (query) return report_groups(link, false);
-    if (!message || sender_mac.is_multicast() || sender_mac == net::MacAddress{}) return;
-    if (sender_mac == dataplane_.links()[link.value].mac) return;  // our own, come back
+    if (query) {
+        asked_for_groups_.insert(link);  // tick() answers them all at once
+        return;
+    }
+    const auto is_somebody_elses = [&](const net::MacAddress& mac) {
+        const bool own = mac == dataplane_.links()[link.value].mac;  // what fwd has sent itself, come back
+        return !own && !mac.is_multicast() && mac != net::MacAddress{};
+    };
+    if (!message || !is_somebody_elses(sender_mac)) return;
     if (message->link_layer) sender_mac = *message->link_layer;
-    if (sender_mac.is_multicast() || sender_mac == net::MacAddress{}) return;
+    if (!is_somebody_elses(sender_mac)) return;
     if (answers_for(link, message->source)) return note_conflict(link, sender_mac, message->source, now);
 
     const bool probe = message->solicitation && message->source.is_unspecified();
@@ -345,6 +358,13 @@ void Neighbours::report_groups(LinkId link_id, bool joins) {
     }
 }
 
+/// Whoever asks all the time gets one answer a second (RFC 3810, section 5.1.3: a host may take its time).
+void Neighbours::answer_queries(Clock::time_point now) {
+    if (asked_for_groups_.empty() || now < next_report_) return;
+    for (const LinkId link : std::exchange(asked_for_groups_, {})) report_groups(link, false);
+    next_report_ = now + kReportEvery;
+}
+
 void Neighbours::probe_own(LinkId link_id, Clock::time_point now) {
     const dataplane::Link& link = dataplane_.links()[link_id.value];
     if (!link.has_ipv6()) return;
@@ -377,11 +397,17 @@ bool Neighbours::is_in_use(const Entry& entry) const {
 void Neighbours::tick(Clock::time_point now) {
     watch_links(now);
     finish_probes(now);
+    answer_queries(now);
     send_announcements();
-    const bool crowded = entries_.size() > kCrowd;
+    const bool table_crowded = entries_.size() > kCrowd;
+    const auto unresolved_before = std::exchange(unresolved_, {});
     for (auto it = entries_.begin(); it != entries_.end();) {
         auto& [next_hop, entry] = *it;
         const auto age = now - entry.changed;
+        const bool ipv6 = !next_hop.address.is_v4();
+        const auto before = unresolved_before.find(next_hop.egress);
+        const bool crowded = table_crowded || (ipv6 && before != unresolved_before.end() &&
+                                               before->second > kMostUnresolved * 3 / 4);
         bool forget = false;
         if (!entry.fixed) {
             switch (entry.state) {
@@ -419,6 +445,7 @@ void Neighbours::tick(Clock::time_point now) {
                     break;
             }
         }
+        if (ipv6 && !forget && entry.state != AdjacencyState::reachable) ++unresolved_[next_hop.egress];
         if (forget) {
             dataplane_.neighbours().remove(next_hop);
             removed_.push_back(entry.adjacency);

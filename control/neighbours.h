@@ -99,6 +99,8 @@ class Neighbours {
     void send_announcements();
     void send_arp(dataplane::LinkId link, std::uint16_t operation, net::MacAddress to,
                   net::Ipv4Address sender, net::MacAddress target_mac, net::Ipv4Address target);
+    /// Says which multicast groups fwd listens to where somebody has asked.
+    void answer_queries(Clock::time_point now);
     /// Asks whether the own IPv6 addresses of a link are free.
     void probe_own(dataplane::LinkId link, Clock::time_point now);
     /// Tells switches and routers on a link which multicast groups fwd listens to.
@@ -123,12 +125,16 @@ class Neighbours {
     std::map<dataplane::NextHop, Entry, ByLinkAndAddress> entries_;
     std::set<std::pair<dataplane::LinkId, net::IpAddress>> external_;
     std::vector<dataplane::AdjacencyId> removed_;
+    /// Neighbours over IPv6 whose MAC addresses are not known.
+    std::map<dataplane::LinkId, std::size_t> unresolved_;
     std::vector<bool> is_up_;  ///< by link, as last seen
     Clock::time_point next_link_check_{};
     std::deque<std::pair<dataplane::LinkId, net::IpAddress>> to_announce_;
     /// Own IPv6 addresses that are not answered for: until when it is open whether they are free, or for
     /// good.
     std::map<std::pair<dataplane::LinkId, net::IpAddress>, Clock::time_point> tentative_;
+    std::set<dataplane::LinkId> asked_for_groups_;
+    Clock::time_point next_report_{};
     std::size_t held_count_ = 0;
     Clock::time_point conflict_logged_{};
 };

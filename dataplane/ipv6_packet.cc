@@ -50,6 +50,7 @@ UpperLayer find_upper_layer(const std::uint8_t* ip, std::size_t bytes) noexcept 
     std::uint8_t next = ip[net::kNextHeaderOffset];
     for (int extensions = 0;; ++extensions) {
         const auto extension = static_cast<Ipv6Extension>(next);
+        if (extensions > kMostExtensions) return dropped(Verdict::drop_ipv6_header);
         if (extension == Ipv6Extension::fragment) {
             if (std::exchange(upper.has_fragment_header, true)) return dropped(Verdict::drop_ipv6_header);
             if (bytes - at < net::kFragmentHeaderBytes) return dropped(Verdict::drop_truncated);
@@ -67,8 +68,7 @@ UpperLayer find_upper_layer(const std::uint8_t* ip, std::size_t bytes) noexcept 
             !first_only) {
             break;
         }
-        if ((first_only && at != net::kIpv6Bytes) || extensions == kMostExtensions)
-            return dropped(Verdict::drop_ipv6_header);
+        if (first_only && at != net::kIpv6Bytes) return dropped(Verdict::drop_ipv6_header);
         if (bytes - at < kExtensionUnit) return dropped(Verdict::drop_truncated);
         const std::size_t header_bytes = (ip[at + 1] + std::size_t{1}) * kExtensionUnit;
         if (bytes - at < header_bytes) return dropped(Verdict::drop_truncated);

@@ -13,8 +13,7 @@
 
 namespace fwd::dataplane {
 
-inline constexpr std::uint8_t kRouterSolicitation = 133, kRouterAdvertisement = 134,
-                              kNeighbourSolicitation = 135, kNeighbourAdvertisement = 136, kRedirect = 137;
+inline constexpr std::uint8_t kNeighbourSolicitation = 135, kNeighbourAdvertisement = 136;
 inline constexpr std::uint8_t kNdHopLimit = 255;  ///< no router has passed it on
 inline constexpr net::Ipv6Address kAllNodes{{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x01}};
 

@@ -159,7 +159,9 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
     if (std::memcmp(frame, port.mac.bytes.data(), 6) != 0) [[unlikely]] {
         if ((frame[0] & 1U) == 0) return dropped(Verdict::drop_wrong_mac, link);
         const bool broadcast = std::memcmp(frame, net::kBroadcastMac.bytes.data(), 6) == 0;
-        const bool ipv6 = ether_type == RTE_ETHER_TYPE_IPV6 && port.has_ipv6(link);
+        // RFC 2464, section 7: to nobody else's groups, and never to all.
+        const bool ipv6 =
+            ether_type == RTE_ETHER_TYPE_IPV6 && port.has_ipv6(link) && frame[0] == 0x33 && frame[1] == 0x33;
         if ((!broadcast || ether_type != RTE_ETHER_TYPE_ARP) && !ipv6)
             return dropped(Verdict::drop_multicast, link);
     }

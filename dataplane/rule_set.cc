@@ -152,6 +152,12 @@ const ForwardingRule* RuleSet::find(LinkId ingress, net::Protocol protocol,
     return name ? find(ingress, protocol, net::Endpoint{*name, external.port}) : nullptr;
 }
 
+const ForwardingRule* RuleSet::find_by_port(LinkId ingress, net::Protocol protocol,
+                                            const net::IpEndpoint& external) const noexcept {
+    const auto name = name_of(external.address);
+    return name ? find_by_port(ingress, protocol, net::Endpoint{*name, external.port}) : nullptr;
+}
+
 std::int32_t RuleSet::position_of(LinkId ingress, net::Protocol protocol,
                                   net::Endpoint external) const noexcept {
     const FlowKey key = key_for(ingress, protocol, external);

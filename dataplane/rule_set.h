@@ -96,6 +96,8 @@ class RuleSet {
     /// The same for an address of either family.
     const ForwardingRule* find(LinkId ingress, net::Protocol protocol,
                                const net::IpEndpoint& external) const noexcept;
+    const ForwardingRule* find_by_port(LinkId ingress, net::Protocol protocol,
+                                       const net::IpEndpoint& external) const noexcept;
     std::span<const ForwardingRule> rules() const noexcept { return rules_; }
 
  private:

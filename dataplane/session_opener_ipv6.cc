@@ -51,8 +51,11 @@ bool SessionOpener::draw_source(const Policy& policy, const WideKey& key, WidePl
         candidates[((random >> 32U) * count) >> 32U],
         net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
     set_translation(key, source, plan);
-    // Rules come first in the port plan: an answer to such a port would look like a request.
-    return policy.rules->find(plan.next_hop.egress, key.protocol, source) == nullptr;
+    // As in the IPv4 draw_source().
+    if (source.address.is_v4() && policy.masquerades->uses_own_addresses() &&
+        shared_.is_outbound(source.port))
+        return false;
+    return policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
 }
 
 SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey& key, TcpFlags flags,

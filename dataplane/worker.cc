@@ -81,8 +81,9 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       fragments_{shared.flows.hash(), counters_} {
     const auto limiter = [](std::uint64_t per_second) { return PuntLimiter{per_second, per_second / 4}; };
     for (std::size_t link = 0; link < shared.links.size(); ++link)
-        limiters_.push_back({limiter(kArpPerSecond), limiter(kArpPerSecond), limiter(kIcmpPerSecond),
-                             limiter(kHeldPerSecond), limiter(kRefusalsPerSecond)});
+        limiters_.push_back({limiter(kArpPerSecond), limiter(kArpPerSecond), limiter(kArpPerSecond),
+                             limiter(kArpPerSecond), limiter(kIcmpPerSecond), limiter(kHeldPerSecond),
+                             limiter(kRefusalsPerSecond)});
     for (std::size_t port = 0; port < shared.ports.size(); ++port) {
         tx_.emplace_back(*shared.ports[port], config.tx_queues[port]);
     }
@@ -673,8 +674,8 @@ void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {
         case Verdict::punt_nd:
             limiter = *rte_pktmbuf_mtod_offset(packet, const std::uint8_t*,
                                                note.l3_offset + note.l4_offset) == kNeighbourAdvertisement
-                          ? &limiters.arp_replies
-                          : &limiters.arp_requests;
+                          ? &limiters.nd_answers
+                          : &limiters.nd_questions;
             break;
         case Verdict::hold_neighbour:
             limiter = &limiters.hold;

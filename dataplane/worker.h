@@ -218,7 +218,7 @@ class Worker {
     std::vector<TxBuffer> tx_;  // by PortIndex
     /// By link, so that a flood at one takes nothing from the others.
     struct LinkLimiters {
-        PuntLimiter arp_requests, arp_replies, icmp, hold, refusals;
+        PuntLimiter arp_requests, arp_replies, nd_questions, nd_answers, icmp, hold, refusals;
     };
     LinkLimiters& limiters_of(LinkId link) noexcept { return limiters_[link.value]; }
     std::vector<LinkLimiters> limiters_;

@@ -228,6 +228,13 @@ void Worker::send_as_ipv4(const WideParsed& parsed, Flow& flow, const WideTransl
     const auto way = find_way(flow.next_hop, translation.destination);
     if (!way) return drop(parsed.packet, Verdict::drop_no_route, parsed.ingress);
     const unsigned bytes = parsed.ip_bytes - parsed.ipv6.l4_offset + net::kIpv4Bytes;
+    if (parsed.ipv6.is_fragment()) {
+        // IPv6's largest datagram is longer than IPv4's by the fixed header.
+        const std::uint16_t word =
+            net::load_host16(parsed.ip + parsed.ipv6.fragment_offset + net::kFragmentWordOffset);
+        if (bytes + (word & net::kIpv6FragmentOffsetMask) > 0xffff)
+            return drop(parsed.packet, Verdict::drop_bad_fragment, parsed.ingress);
+    }
     const Link& egress = shared_.links[way->adjacency.egress.value];
     if (bytes > egress.mtu) {
         if (parsed.ipv6.is_later_fragment) return drop(parsed.packet, Verdict::drop_too_big, parsed.ingress);

@@ -23,7 +23,6 @@ enum class Ipv6Extension : std::uint8_t {
     hop_by_hop = 0,
     routing = 43,
     fragment = 44,
-    no_next_header = 59,
     destination_options = 60,
 };
 
