@@ -91,6 +91,22 @@ TEST_F(Crossing, Ipv6ClientIsServedByIpv4) {
     box_.expect_every_packet_accounted_for();
 }
 
+/// R15: of fwd's own IPv4 addresses masquerades have ports of their own.
+TEST(CrossingBesideMasquerade, LeavesItsPortsAlone) {
+    Box box{kTwoArm6 + R"(masquerades = ( { inside = "192.0.2.64/26"; } );)"};
+    box.set_rules(
+        R"(rules = ( { protocol = "udp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:8080"; },
+                               { protocol = "all"; external = "10.0.0.1"; target = "192.0.2.99"; link = "lan"; } );)");
+    box.settle();
+    box.take("lan");
+    for (std::uint16_t port = 1; port <= 64; ++port) {
+        const auto sent = box.exchange(
+            "wan", box.to("wan").from(kRouterMac).ipv6(kFarClient6, kPublic6).udp(port, 80), "lan");
+        ASSERT_THAT(sent, SizeIs(1)) << port;
+        EXPECT_LT(look_into(sent[0]).source.port.host(), 32768);
+    }
+}
+
 /// P2: IPv4 may leave a UDP checksum out, IPv6 may not.
 TEST_F(Crossing, MissingUdpChecksumIsComputed) {
     const std::uint16_t port = open(request().udp(9, 80));

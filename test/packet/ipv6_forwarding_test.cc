@@ -115,6 +115,13 @@ TEST_F(Ipv6, BadPacketsAreDropped) {
     expect_dropped(request().udp(1, 27015).truncated_to(60), Verdict::drop_truncated);
     expect_dropped(request().udp(1, 27015).ip_version(5), Verdict::drop_bad_ip_header);
     expect_dropped(request().udp(1, 27015).to({{0x33, 0x33, 0, 0, 0, 1}}), Verdict::drop_multicast);
+    expect_dropped(request().udp(1, 27015).to(net::kBroadcastMac), Verdict::drop_multicast);
+    for (const bool fragment_header : {false, true}) {
+        auto many = request().udp(1, 27015);
+        for (int n = 0; n < 9; ++n)
+            many.extension(fragment_header && n == 4 ? 44 : 60, Bytes{0, 0, 0, 0, 0, 0, 0});
+        expect_dropped(many, Verdict::drop_ipv6_header);
+    }
     expect_dropped(from("::"_ip6), Verdict::drop_martian);
     expect_dropped(from("::1"_ip6), Verdict::drop_martian);
     expect_dropped(from("fe80::1"_ip6), Verdict::drop_martian);

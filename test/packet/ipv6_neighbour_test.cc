@@ -114,6 +114,15 @@ TEST_F(Nd, OwnAndExternalAddressesAreAnsweredFor) {
     box_.expect_every_packet_accounted_for();
 }
 
+/// P5: nobody is to be found at fwd's own MAC address.
+TEST_F(Nd, OwnMacAddressIsNobodyElses) {
+    EXPECT_THAT(box_.exchange("lan",
+                              solicitation(box_.to("lan").from(kClientMac), kClient6, kFwd6,
+                                           body(kFwd6, kSourceLinkLayer, box_.mac_of("lan"))),
+                              "lan"),
+                IsEmpty());
+}
+
 TEST_F(Nd, WhoFindsOutWhetherAnAddressIsFreeIsToldSo) {
     const auto group = solicited_node(kExternal6);
     EXPECT_THAT(
@@ -219,6 +228,10 @@ TEST_F(Nd, ListenerQueryIsAnsweredWithTheGroups) {
     EXPECT_THAT(box_.exchange("lan", query("fe80::1"_ip6), "lan"), ElementsAre(listens_to(kExternal6, 2)));
     EXPECT_THAT(box_.exchange("lan", query(kClient6), "lan"), IsEmpty());
     EXPECT_THAT(box_.exchange("lan", query("fe80::1"_ip6).ttl(2), "lan"), IsEmpty());
+    // Whoever asks all the time is answered once a second.
+    for (int n = 0; n < 5; ++n) EXPECT_THAT(box_.exchange("lan", query("fe80::1"_ip6), "lan"), IsEmpty());
+    box_.pass(1100ms);
+    EXPECT_THAT(box_.take("lan"), ElementsAre(listens_to(kExternal6, 2)));
     box_.expect_every_packet_accounted_for();
 }
 
