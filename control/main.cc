@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 #include <signal.h>
 
-#include <CLI/CLI.hpp>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -10,6 +9,7 @@
 #include "control/daemon.h"
 #include "control/eal.h"
 #include "control/log.h"
+#include "control/options.h"
 #include "control/rule_store.h"
 #include "control/settings.h"
 
@@ -53,25 +53,16 @@ int run(const std::string& config_file, const fwd::control::Settings& settings) 
 }  // namespace
 
 int main(int argc, char** argv) {
-    CLI::App app{"fwdd, the daemon of fwd: forwards ports on network cards that DPDK drives"};
-    std::string config_file;
-    std::string checked_file;
-    auto* config = app.add_option("--config", config_file, "run with this configuration")->type_name("FILE");
-    app.add_option("--check-config", checked_file,
-                   "check this configuration and say what is wrong, without starting")
-        ->type_name("FILE")
-        ->excludes(config);
-    app.set_version_flag("--version", std::string{"fwdd "} + FWD_VERSION);
-    app.footer("Example: fwdd --config /etc/fwd/fwd.conf\nRules are added with fwdctl; see fwdctl --help.");
-    CLI11_PARSE(app, argc, argv);
+    fwd::control::Options options;
+    CLI11_PARSE(options.app(), argc, argv);
 
-    const bool only_check = !checked_file.empty();
-    if (!only_check && config_file.empty()) {
+    const bool only_check = !options.checked_file.empty();
+    if (!only_check && options.config_file.empty()) {
         fmt::print(stderr, "fwdd: which configuration? Give --config FILE, or --help for more\n");
         return 2;
     }
     if (!only_check) set_signals();
-    const std::string& file = only_check ? checked_file : config_file;
+    const std::string& file = only_check ? options.checked_file : options.config_file;
     auto settings = fwd::control::load_settings(file);
     if (!settings) return fail(settings.error());
     if (only_check) {

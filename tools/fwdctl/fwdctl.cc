@@ -15,8 +15,8 @@
 
 #include "control/rpc_server.h"
 #include "control/text.h"
-#include "tools/fwdctl/arguments.h"
 #include "tools/fwdctl/client.h"
+#include "tools/fwdctl/command_line.h"
 #include "tools/fwdctl/report.h"
 #include "tools/fwdctl/rule_file.h"
 
@@ -24,97 +24,9 @@ namespace fwd::fwdctl {
 namespace {
 
 using control::Error;
-using control::Method;
 
 constexpr std::uint64_t kDefaultSessions = 100;
 constexpr std::uint64_t kSessionsPerPage = 1000;
-
-void print_error(std::ostream& err, const Error& error) {
-    const Json message{
-        {"error",
-         {{"kind", control::kind_text(error.kind)}, {"field", error.field}, {"message", error.message}}}};
-    err << message.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
-}
-
-/// The command line as CLI11 knows it, made from the table of methods.
-class CommandLine {
- public:
-    CommandLine() : app_{"Controls fwdd, the port-forwarding daemon.", "fwdctl"} {
-        app_.fallthrough();
-        app_.require_subcommand(1);
-        app_.add_option("--socket", socket_, "where fwdd listens")
-            ->envname("FWD_SOCKET")
-            ->capture_default_str();
-        app_.add_flag("--json", json_, "print the result, or the error, as JSON");
-        app_.footer(
-            "Exit status: 0 done, 1 refused, 2 wrong usage, 3 fwdd cannot be reached.\n"
-            "More on a command: fwdctl COMMAND --help");
-        for (const Method& method : control::methods()) {
-            CLI::App* command = app_.add_subcommand(std::string{method.command}, std::string{method.help});
-            if (!method.example.empty()) command->footer(fmt::format("Example:\n  {}", method.example));
-            commands_.push_back({&method, command, Arguments{*command, method.params}});
-            if (method.name == "stats") command->add_flag("--watch", watch_, "once a second, with rates");
-        }
-    }
-
-    /// None when there is something to do, otherwise the exit status.
-    std::optional<int> parse(int argc, const char* const* argv, std::ostream& out, std::ostream& err) {
-        try {
-            app_.parse(argc, argv);
-            return {};
-        } catch (const CLI::ParseError& error) {
-            if (error.get_exit_code() == 0) {
-                app_.exit(error, out, err);
-                return kDone;
-            }
-            const std::span<const char* const> words{argv, static_cast<std::size_t>(argc)};
-            if (std::ranges::find(words, std::string_view{"--json"}) != words.end()) {
-                print_error(err, {control::ErrorKind::invalid, "", error.what()});
-            } else {
-                app_.exit(error, out, err);
-                suggest_command(argc, argv, err);
-            }
-            return kUsage;
-        }
-    }
-
-    const Method& method() const { return *chosen().method; }
-    Json params() const { return chosen().arguments.params(); }
-    const std::string& socket() const { return socket_; }
-    bool json() const { return json_; }
-    bool watch() const { return watch_; }
-
- private:
-    struct Command {
-        const Method* method;
-        CLI::App* app;
-        Arguments arguments;
-    };
-
-    const Command& chosen() const {
-        return *std::ranges::find_if(commands_, [](const Command& command) { return command.app->parsed(); });
-    }
-
-    void suggest_command(int argc, const char* const* argv, std::ostream& err) const {
-        std::vector<std::string_view> known;
-        for (const Command& command : commands_) {
-            if (command.app->parsed()) return;
-            known.push_back(command.method->command);
-        }
-        for (int i = 1; i < argc; ++i) {
-            const auto near = control::nearest(argv[i], known.data(), known.data() + known.size());
-            if (near.empty()) continue;
-            fmt::print(err, "Did you mean {}?\n", near);
-            return;
-        }
-    }
-
-    CLI::App app_;
-    std::vector<Command> commands_;
-    std::string socket_ = "/run/fwd/fwd.sock";
-    bool json_ = false;
-    bool watch_ = false;
-};
 
 /// One command, its connection and where its output goes.
 class Run {
