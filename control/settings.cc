@@ -122,27 +122,34 @@ Result<void> read_source_prefixes(const Value& value, std::vector<net::IpPrefix>
 }
 
 constexpr Field<TimeoutSettings> kTimeoutFields[] = {
-    {"tcp_opening", "240", [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_opening); }},
-    {"tcp_established", "7440",
+    {"tcp_opening", "240", "until the handshake is complete (default: 240)",
+     [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_opening); }},
+    {"tcp_established", "7440", "of an established TCP connection (default: 7440)",
      [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_established); }},
-    {"tcp_closing", "240", [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_closing); }},
-    {"udp_unanswered", "120", [](auto& v, auto& out) { return assign(read_timeout(v), out.udp_unanswered); }},
-    {"udp", "300", [](auto& v, auto& out) { return assign(read_timeout(v), out.udp); }},
-    {"mapping", "300",
+    {"tcp_closing", "240", "after FIN or RST (default: 240)",
+     [](auto& v, auto& out) { return assign(read_timeout(v), out.tcp_closing); }},
+    {"udp_unanswered", "120", "until the first answer (default: 120)",
+     [](auto& v, auto& out) { return assign(read_timeout(v), out.udp_unanswered); }},
+    {"udp", "300", "of UDP that has been answered, and of what has no ports (default: 300)",
+     [](auto& v, auto& out) { return assign(read_timeout(v), out.udp); }},
+    {"mapping", "300", "of masquerade's mapping of a UDP endpoint, at least 120 (default: 300)",
      [](auto& v, auto& out) { return assign(read_timeout(v, kShortestMapping), out.mapping); }},
     {"port_quarantine", "120",
+     "before the external port of a mapping that has ended is given to another endpoint (default: 120)",
      [](auto& v, auto& out) { return assign(read_timeout(v, 0), out.port_quarantine); }},
 };
 
 constexpr Field<TranslationLogSettings> kTranslationLogFields[] = {
-    {"file", R"("/var/log/fwd/translations.log")",
+    {"file", R"("/var/log/fwd/translations.log")", "the file to write to; either this or syslog",
      [](auto& v, auto& out) { return assign(read_text(v, parse_absolute_path), out.file); }},
     {"rotate_bytes", "100000000",
+     "at this size the file is renamed to FILE.1, and that to FILE.2 (default: 100000000)",
      [](auto& v, auto& out) {
          return assign(v.integer(kLeastRotateBytes, kMostRotateBytes), out.rotate_bytes);
      }},
-    {"keep", "9", [](auto& v, auto& out) { return assign(v.integer(0U, kMostLogFiles), out.keep); }},
-    {"syslog", R"("/dev/log")",
+    {"keep", "9", "so many renamed files (default: 9)",
+     [](auto& v, auto& out) { return assign(v.integer(0U, kMostLogFiles), out.keep); }},
+    {"syslog", R"("/dev/log")", "the datagram socket of a syslog daemon to write to",
      [](auto& v, auto& out) { return assign(read_text(v, parse_socket_path), out.syslog); }},
 };
 
@@ -186,45 +193,58 @@ Result<void> read_mss_clamp(const Value& value, LinkSettings& link) {
 }
 
 constexpr Field<LinkSettings> kLinkFields[] = {
-    {"name", R"("lan")", [](auto& v, auto& link) { return assign(read_text(v, parse_link_name), link.name); },
+    {"name", R"("lan")", "what rules, routes and reports call it",
+     [](auto& v, auto& link) { return assign(read_text(v, parse_link_name), link.name); },
      Presence::required},
     {"device", R"("0000:01:00.0")",
+     "the PCI address of a NIC, or the string of a virtual device of DPDK with its arguments; may be "
+     "shared by links with different VLANs",
      [](auto& v, auto& link) { return assign(read_text(v, parse_device), link.device); }, Presence::required},
-    {"addresses", R"([ "10.0.0.2/24" ])", read_addresses, Presence::required},
-    {"vlan", "100",
+    {"addresses", R"([ "10.0.0.2/24" ])",
+     "fwd's own addresses here, each with the length of its network's prefix", read_addresses,
+     Presence::required},
+    {"vlan", "100", "the 802.1Q tag of its frames (default: none)",
      [](auto& v, auto& link) { return assign(v.template integer<std::uint16_t>(1, 4094), link.vlan); }},
-    {"mtu", "1500",
+    {"mtu", "1500", "bytes of the largest IP packet (default: 1500)",
      [](auto& v, auto& link) { return assign(v.integer(kSmallestMtu, kLargestMtu), link.mtu); }},
-    {"queues", "2",
+    {"queues", "2", "receive and transmit queues; 0: one for each worker, if the device can (default: 0)",
      [](auto& v, auto& link) {
          return assign(v.template integer<std::uint16_t>(0, kMostQueues), link.queues);
      }},
     {"rx_checksum", R"("trusted")",
+     "trusted: the checksums of frames that come in are complete, as on a wire; partial: a virtual "
+     "link may leave them to the receiver (default: trusted)",
      [](auto& v, auto& link) { return assign(read_choice(v, kRxChecksums), link.rx_checksum); }},
-    {"ping", "true", [](auto& v, auto& link) { return assign(v.boolean(), link.ping); }},
-    {"mss_clamp", R"(1452 or "mtu")", read_mss_clamp},
+    {"ping", "true", "answer to ping of own addresses (default: false)",
+     [](auto& v, auto& link) { return assign(v.boolean(), link.ping); }},
+    {"mss_clamp", R"(1452 or "mtu")",
+     "TCP connections through it agree on segments of at most so many bytes; mtu: what fits into its "
+     "packets (default: as the ends like)",
+     read_mss_clamp},
     {"refuse", R"("silent")",
+     "what becomes of packets that no rule lets in: silent, or icmp: their senders are told (default: "
+     "silent)",
      [](auto& v, auto& link) { return assign(read_choice(v, kRefusals), link.refuse); }},
 };
 
 constexpr Field<RouteSettings> kRouteFields[] = {
-    {"prefix", R"("0.0.0.0/0")",
+    {"prefix", R"("0.0.0.0/0")", "where to",
      [](auto& v, auto& route) { return assign(read_text(v, parse_prefix), route.prefix); },
      Presence::required},
-    {"via", R"("10.0.0.254")",
+    {"via", R"("10.0.0.254")", "the router's address, in a network of one of the links",
      [](auto& v, auto& route) { return assign(read_text(v, parse_address), route.via); }, Presence::required},
-    {"link", R"("lan")",
+    {"link", R"("lan")", "the link of that router (default: found by its address)",
      [](auto& v, auto& route) { return assign(read_text(v, parse_link_name), route.link); }},
 };
 
 constexpr Field<NeighbourSettings> kNeighbourFields[] = {
-    {"link", R"("lan")",
+    {"link", R"("lan")", "the link that it is at",
      [](auto& v, auto& neighbour) { return assign(read_text(v, parse_link_name), neighbour.link); },
      Presence::required},
-    {"address", R"("10.0.0.4")",
+    {"address", R"("10.0.0.4")", "its address",
      [](auto& v, auto& neighbour) { return assign(read_text(v, parse_address), neighbour.address); },
      Presence::required},
-    {"mac", R"("02:00:00:00:00:04")",
+    {"mac", R"("02:00:00:00:00:04")", "its MAC address, which is not asked for by ARP then",
      [](auto& v, auto& neighbour) { return assign(read_text(v, parse_mac), neighbour.mac); },
      Presence::required},
 };
@@ -243,34 +263,41 @@ Result<void> read_protocols(const Value& value, Rule& rule) {
     return read_text(value, [&](std::string_view text) { return parse_protocols(text, rule); });
 }
 
+// What add-rule and add-masquerade have under the same name is told there, in methods.cc.
+constexpr std::string_view kAsInRequests{};
+
 constexpr Field<Rule> kRuleFields[] = {
-    {"name", R"("web")", [](auto& v, auto& rule) { return assign(read_text(v, parse_name), rule.name); }},
-    {"protocol", R"("tcp")", read_protocols, Presence::required},
-    {"external", R"("10.0.0.3:80")",
+    {"name", R"("web")", kAsInRequests,
+     [](auto& v, auto& rule) { return assign(read_text(v, parse_name), rule.name); }},
+    {"protocol", R"("tcp")", kAsInRequests, read_protocols, Presence::required},
+    {"external", R"("10.0.0.3:80")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_rule_endpoint), rule.external); },
      Presence::required},
-    {"target", R"("10.0.0.4:8080")",
+    {"target", R"("10.0.0.4:8080")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_targets), rule.targets); },
      Presence::required},
-    {"source", R"("auto")",
+    {"source", R"("auto")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_source_mode), rule.source); }},
-    {"balance", R"("round-robin")",
+    {"balance", R"("round-robin")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_balance), rule.balance); }},
-    {"link", R"("lan")",
+    {"link", R"("lan")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_link_name), rule.link); }},
-    {"from", R"([ "10.0.0.0/24" ])", [](auto& v, auto& rule) { return read_source_prefixes(v, rule.from); }},
-    {"not_from", R"([ "10.0.0.0/24" ])",
+    {"from", R"([ "10.0.0.0/24" ])", kAsInRequests,
+     [](auto& v, auto& rule) { return read_source_prefixes(v, rule.from); }},
+    {"not_from", R"([ "10.0.0.0/24" ])", kAsInRequests,
      [](auto& v, auto& rule) { return read_source_prefixes(v, rule.not_from); }},
-    {"max_sessions", "1000",
+    {"max_sessions", "1000", kAsInRequests,
      [](auto& v, auto& rule) { return assign(v.integer(1U, Rule::kMostSessions), rule.max_sessions); }},
-    {"max_sessions_per_source", "100",
+    {"max_sessions_per_source", "100", kAsInRequests,
      [](auto& v, auto& rule) {
          return assign(v.integer(1U, Rule::kMostSessionsPerSource), rule.max_sessions_per_source);
      }},
-    {"rate", "100", [](auto& v, auto& rule) { return assign(v.integer(1U, Rule::kMostRate), rule.rate); }},
-    {"comment", R"("the shop")",
+    {"rate", "100", kAsInRequests,
+     [](auto& v, auto& rule) { return assign(v.integer(1U, Rule::kMostRate), rule.rate); }},
+    {"comment", R"("the shop")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_comment), rule.comment); }},
-    {"disabled", "true", [](auto& v, auto& rule) { return assign(v.boolean(), rule.disabled); }},
+    {"disabled", "true", kAsInRequests,
+     [](auto& v, auto& rule) { return assign(v.boolean(), rule.disabled); }},
 };
 
 Result<void> read_pool(const Value& value, Masquerade& masquerade) {
@@ -286,29 +313,32 @@ Result<void> read_pool(const Value& value, Masquerade& masquerade) {
 }
 
 constexpr Field<Masquerade> kMasqueradeFields[] = {
-    {"name", R"("home")", [](auto& v, auto& m) { return assign(read_text(v, parse_name), m.name); }},
-    {"inside", R"("lan")",
+    {"name", R"("home")", kAsInRequests,
+     [](auto& v, auto& m) { return assign(read_text(v, parse_name), m.name); }},
+    {"inside", R"("lan")", kAsInRequests,
      [](auto& v, auto& m) {
          return read_text(v, [&](std::string_view text) { return parse_inside(text, m); });
      },
      Presence::required},
-    {"pool", R"([ "203.0.113.5" ])", read_pool},
-    {"to", R"([ "198.51.100.0/24" ])",
+    {"pool", R"([ "203.0.113.5" ])", kAsInRequests, read_pool},
+    {"to", R"([ "198.51.100.0/24" ])", kAsInRequests,
      [](auto& v, auto& m) { return read_prefixes(v, "destination", m.to); }},
-    {"filtering", R"("address-dependent")",
+    {"filtering", R"("address-dependent")", kAsInRequests,
      [](auto& v, auto& m) { return assign(read_text(v, parse_filtering), m.filtering); }},
-    {"max_ports_per_host", "1000",
+    {"max_ports_per_host", "1000", kAsInRequests,
      [](auto& v, auto& m) {
          return assign(v.integer(1U, Masquerade::kMostPortsPerHost), m.max_ports_per_host);
      }},
-    {"max_sessions", "1000",
+    {"max_sessions", "1000", kAsInRequests,
      [](auto& v, auto& m) { return assign(v.integer(1U, Rule::kMostSessions), m.max_sessions); }},
-    {"max_sessions_per_source", "100",
+    {"max_sessions_per_source", "100", kAsInRequests,
      [](auto& v, auto& m) {
          return assign(v.integer(1U, Rule::kMostSessionsPerSource), m.max_sessions_per_source);
      }},
-    {"rate", "100", [](auto& v, auto& m) { return assign(v.integer(1U, Rule::kMostRate), m.rate); }},
-    {"inbound_refresh", "true", [](auto& v, auto& m) { return assign(v.boolean(), m.inbound_refresh); }},
+    {"rate", "100", kAsInRequests,
+     [](auto& v, auto& m) { return assign(v.integer(1U, Rule::kMostRate), m.rate); }},
+    {"inbound_refresh", "true", "packets from outside alone keep a session alive (default: true)",
+     [](auto& v, auto& m) { return assign(v.boolean(), m.inbound_refresh); }},
 };
 
 Result<void> read_masquerades(const Value& value, std::vector<Masquerade>& masquerades) {
@@ -363,21 +393,27 @@ constexpr std::pair<std::string_view, std::string_view> kLogLevels[] = {
 };
 
 constexpr Field<Settings> kFields[] = {
-    {"workers", "2 or [ 2, 3 ]", read_workers},
-    {"sessions", "65536",
+    {"workers", "2 or [ 2, 3 ]",
+     "how many workers, or on which cores; each is busy with nothing but packets (default: 1)", read_workers},
+    {"sessions", "65536", "room for so many sessions; memory follows from it (default: 65536)",
      [](auto& v, auto& out) { return assign(v.integer(kFewestSessions, kMostSessions), out.sessions); }},
-    {"mappings", "16384",
+    {"mappings", "16384", "room for so many external ports of masquerades at once (default: 16384)",
      [](auto& v, auto& out) { return assign(v.integer(kFewestSessions, kMostSessions), out.mappings); }},
     {"idle", R"("adaptive")",
+     "what a worker does while there are no packets: adaptive (it sleeps until there are) or poll (it "
+     "never sleeps) (default: adaptive)",
      [](auto& v, auto& out) { return assign(read_choice(v, kIdleModes), out.idle); }},
-    {"hugepages", "true", [](auto& v, auto& out) { return assign(v.boolean(), out.hugepages); }},
-    {"socket", R"("/run/fwd/fwd.sock")",
+    {"hugepages", "true", "use them if enough are free; false: never (default: true)",
+     [](auto& v, auto& out) { return assign(v.boolean(), out.hugepages); }},
+    {"socket", R"("/run/fwd/fwd.sock")", "where fwdctl reaches fwdd (default: /run/fwd/fwd.sock)",
      [](auto& v, auto& out) { return assign(read_text(v, parse_socket_path), out.socket); }},
     {"state_directory", R"("/var/lib/fwd")",
+     "where rules that fwdctl has added are kept (default: /var/lib/fwd)",
      [](auto& v, auto& out) { return assign(read_text(v, parse_absolute_path), out.state_directory); }},
-    {"log_level", R"("info")",
+    {"log_level", R"("info")", "error, warning, info or debug (default: info)",
      [](auto& v, auto& out) { return assign(read_choice(v, kLogLevels), out.log_level); }},
     {"masquerade_ports", R"("1024-65535")",
+     "source ports of own addresses for rules that masquerade (default: 1024-65535)",
      [](auto& v, auto& out) {
          return read_text(v, parse_port_range).map([&](PortRange range) {
              out.masquerade_port_first = range.first;
@@ -385,6 +421,7 @@ constexpr Field<Settings> kFields[] = {
          });
      }},
     {"outbound_ports", R"("32768-65535")",
+     "ports of own addresses for masquerades without a pool (default: 32768-65535)",
      [](auto& v, auto& out) {
          return read_text(v, parse_port_range).map([&](PortRange range) {
              out.outbound_port_first = range.first;
@@ -392,21 +429,27 @@ constexpr Field<Settings> kFields[] = {
          });
      }},
     {"ttl", R"("decrement")",
+     "decrement, or hide: fwd is no hop, and traceroute does not show it (default: decrement)",
      [](auto& v, auto& out) { return assign(read_choice(v, kTtlModes), out.hide_hop); }},
-    {"timeouts", "{ udp = 300; }",
+    {"timeouts", "{ udp = 300; }", "seconds without a packet after which a session ends",
      [](auto& v, auto& out) { return read_group(v, kTimeoutFields, out.timeouts); }},
     {"translation_log", R"({ file = "/var/log/fwd/translations.log"; })",
+     "who had which address and port when: a line for the beginning and the end of each session "
+     "(default: none)",
      [](auto& v, auto& out) { return read_translation_log(v, out.translation_log); }},
     {"links", R"(( { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; } ))",
+     "the NICs that fwd has, and its addresses there",
      [](auto& v, auto& out) {
          return read_groups(v, {kMostLinks, "links"}, kLinkFields, out.links);
      },
      Presence::required},
     {"routes", R"(( { prefix = "0.0.0.0/0"; via = "10.0.0.254"; } ))",
+     "where packets go that are for none of the networks of the links",
      [](auto& v, auto& out) {
          return read_groups(v, {kMostRoutes, "routes"}, kRouteFields, out.routes);
      }},
     {"neighbours", R"(( { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; } ))",
+     "next hops that are known for good",
      [](auto& v, auto& out) {
          return read_groups(v, {kMostNeighbours, "neighbours"}, kNeighbourFields, out.neighbours);
      }},
@@ -415,22 +458,38 @@ constexpr Field<Settings> kFields[] = {
          return read_groups(v, {kMostPrefixPairs, "prefixes"}, kPrefixFields, out.prefixes);
      }},
     {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
-     [](auto& v, auto& out) { return read_rules(v, out.rules); }},
-    {"masquerades", R"(( { inside = "lan"; } ))",
+     "what to forward, beside what fwdctl adds", [](auto& v, auto& out) { return read_rules(v, out.rules); }},
+    {"masquerades", R"(( { inside = "lan"; } ))", "which inside hosts reach the world by fwd's addresses",
      [](auto& v, auto& out) { return read_masquerades(v, out.masquerades); }},
 };
 
 constexpr Field<RulesAndMasquerades> kRulesAndMasquerades[] = {
-    {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
+    {"rules",
+     R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
+     {},
      [](auto& v, auto& out) { return read_rules(v, out.rules); }},
-    {"masquerades", R"(( { inside = "lan"; } ))",
+    {"masquerades",
+     R"(( { inside = "lan"; } ))",
+     {},
      [](auto& v, auto& out) { return read_masquerades(v, out.masquerades); }},
 };
 
 constexpr Field<std::vector<Rule>> kOnlyRules[] = {
-    {"rules", R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))", read_rules,
+    {"rules",
+     R"(( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; } ))",
+     {},
+     read_rules,
      Presence::required},
 };
+
+template <typename T, std::size_t kCount>
+SettingGroup describe(std::string_view name, const Field<T> (&fields)[kCount]) {
+    SettingGroup group{.name = name, .keys = {}};
+    for (const Field<T>& field : fields) {
+        group.keys.push_back({field.key, field.example, field.help, field.presence == Presence::required});
+    }
+    return group;
+}
 
 /// As a string of libconfig. A comment has no control characters.
 std::string libconfig_string(std::string_view text) {
@@ -497,6 +556,17 @@ Result<RulesAndMasquerades> parse_rules_and_masquerades(const std::string& text,
     RulesAndMasquerades both;
     return parse(*source, [&](const Value& root) { return read_group(root, kRulesAndMasquerades, both); })
         .map([&] { return std::move(both); });
+}
+
+std::vector<SettingGroup> setting_groups() {
+    return {describe("", kFields),
+            describe("links", kLinkFields),
+            describe("routes", kRouteFields),
+            describe("neighbours", kNeighbourFields),
+            describe("rules", kRuleFields),
+            describe("masquerades", kMasqueradeFields),
+            describe("timeouts", kTimeoutFields),
+            describe("translation_log", kTranslationLogFields)};
 }
 
 std::string format_rules(const std::vector<Rule>& rules) {

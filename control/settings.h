@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -131,5 +132,18 @@ Result<RulesAndMasquerades> parse_rules_and_masquerades(const std::string& text,
 
 /// The rules in libconfig syntax, ready for a configuration file.
 std::string format_rules(const std::vector<Rule>& rules);
+
+/// A key of the configuration file, for those who describe it: the manual page.
+struct SettingKey {
+    std::string_view key;
+    std::string_view example;  ///< a right value, as it would be written
+    std::string_view help;     ///< empty for what a request has under the same name: methods.h tells it there
+    bool required = false;
+};
+struct SettingGroup {
+    std::string_view name;  ///< the key that it stands under; empty for the file itself
+    std::vector<SettingKey> keys;
+};
+std::vector<SettingGroup> setting_groups();
 
 }  // namespace fwd::control

@@ -78,6 +78,7 @@ template <typename T>
 struct Field {
     std::string_view key;
     std::string_view example;  ///< a right value, as it would be written
+    std::string_view help;     ///< what it means, for the manual page
     Result<void> (*read)(const Value& value, T& out) = nullptr;
     Presence presence = Presence::optional;
 };

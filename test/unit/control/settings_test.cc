@@ -7,6 +7,7 @@
 #include <chrono>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -178,6 +179,33 @@ TEST(Settings, EveryKeyIsRead) {
     EXPECT_EQ(to_text(web.from[1]), "0.0.0.0/1");
     EXPECT_EQ(settings.rules[1].name, "tcp-udp-203.0.113.9-53");
     EXPECT_EQ(settings.rules[1].source, SourceMode::automatic);
+}
+
+/// The manual page shows them.
+TEST(Settings, ExampleOfEveryKeyIsAccepted) {
+    const std::map<std::string_view, std::string> beside{
+        {"links", R"(links = ( { name = "lan"; device = "net_tap0"; addresses = [ "10.0.0.2/24" ]; @ } );)"},
+        {"routes", kLan + R"(routes = ( { prefix = "0.0.0.0/0"; via = "10.0.0.254"; @ } );)"},
+        {"rules",
+         kLan + R"(rules = ( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:80"; @ } );)"},
+        {"masquerades", kTwoLinks + R"(masquerades = ( { inside = "lan"; @ } );)"},
+        {"timeouts", kLan + "timeouts = { @ };"},
+        {"translation_log", kLan + R"(translation_log = { file = "/f"; @ };)"},
+        {"", kTwoLinks + "@"},
+    };
+    for (const SettingGroup& group : setting_groups()) {
+        for (const SettingKey& key : group.keys) {
+            // Required ones stand there already; either a file or syslog.
+            if (key.required || group.name == "neighbours" || key.key == "file" || key.key == "syslog")
+                continue;
+            const std::string_view example = key.example.substr(0, key.example.find(" or "));
+            std::string text = beside.at(group.name);
+            text.replace(text.find('@'), 1, fmt::format("{} = {};", key.key, example));
+            const test::TemporaryDirectory directory;
+            const Result<Settings> settings = load(directory, text);
+            EXPECT_TRUE(settings) << settings.error().text() << " in " << text;
+        }
+    }
 }
 
 TEST(Settings, RulesKnowTheirFileAndLine) {
