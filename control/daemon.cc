@@ -208,7 +208,20 @@ void Daemon::log_links() const {
     spdlog::info("ready with {} rule(s), socket {}", book_.rules().size(), settings_.socket.string());
 }
 
+std::string Daemon::status_line() const {
+    return fmt::format("{} rule(s), {} masquerade(s) on {} link(s)", book_.rules().size(),
+                       book_.masquerades().size(), settings_.links.size());
+}
+
+void Daemon::tell_alive(Neighbours::Clock::time_point now) {
+    if (!service_manager_.is_sign_of_life_due(now)) return;
+    std::vector<std::uint64_t> cycles;
+    for (const auto& worker : dataplane_->workers()) cycles.push_back(worker->counters().all_cycles.get());
+    service_manager_.tell_alive(now, std::move(cycles), status_line());
+}
+
 void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted) {
+    service_manager_.tell_ready(status_line());
     while (!stop.load(std::memory_order_relaxed)) {
         const auto until_tick =
             std::chrono::ceil<std::chrono::milliseconds>(next_tick_ - Neighbours::Clock::now());
@@ -227,6 +240,7 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
         }
     }
     spdlog::info("stopping");
+    service_manager_.tell_stopping();
 }
 
 void Daemon::serve_network() {
@@ -235,6 +249,7 @@ void Daemon::serve_network() {
     translation_log_->drain();
     if (now < next_tick_) return;
     next_tick_ = now + kTickTime;
+    tell_alive(now);
     for (const std::string& line : watch_->look(now)) spdlog::warn(line);
     if (const auto complaint = translation_log_->complaint(now)) spdlog::warn(*complaint);
     neighbours_->tick(now);

@@ -20,6 +20,7 @@
 #include "control/rpc_server.h"
 #include "control/rule_book.h"
 #include "control/rule_totals.h"
+#include "control/service_manager.h"
 #include "control/settings.h"
 #include "control/translation_log.h"
 #include "dataplane/dataplane.h"
@@ -85,6 +86,8 @@ class Daemon : public Operations {
     Result<void> create_dataplane();
     void add_static_neighbours();
     void log_links() const;
+    std::string status_line() const;
+    void tell_alive(Neighbours::Clock::time_point now);
     /// ARP and the like, which must not wait: packets for control, and what is due.
     void serve_network();
     Pause network_turns() {
@@ -115,6 +118,7 @@ class Daemon : public Operations {
     Neighbours::Clock::time_point next_tick_{};
     std::unique_ptr<CounterWatch> watch_;
     std::unique_ptr<TranslationLog> translation_log_;
+    ServiceManager service_manager_;
     std::optional<NewSettings> new_settings_;   ///< of a reload that has not been committed
     std::vector<std::string> uncommitted_log_;  ///< what requests have changed
 

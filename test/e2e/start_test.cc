@@ -2,8 +2,12 @@
 // fwdd's command line, and starts that have to fail: with which exit status, and what is said then.
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <vector>
 
@@ -122,6 +126,32 @@ TEST_F(StartTest, SecondFwddLeavesTheFirstOneAlone) {
     EXPECT_EQ(run({"sh", "-c", ask}).status, 0);
     EXPECT_EQ(first.stop().status, 0);
     EXPECT_FALSE(std::filesystem::exists(file("fwd.sock")));
+}
+
+TEST_F(StartTest, SystemdHearsOfReadinessLifeAndTheEnd) {
+    write_file(file("fwd.conf"), config());
+    const std::string path = file("notify");
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    path.copy(address.sun_path, sizeof address.sun_path - 1);
+    const int notified = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(bind(notified, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    const auto hear = [&] {
+        pollfd waiting{notified, POLLIN, 0};
+        char text[512];
+        const ssize_t bytes = poll(&waiting, 1, 20'000) == 1 ? recv(notified, text, sizeof text, 0) : 0;
+        return std::string{text, static_cast<std::size_t>(std::max<ssize_t>(bytes, 0))};
+    };
+    Process daemon{{"env", "NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=200000", build_file("control/fwdd"),
+                    "--config", file("fwd.conf")}};
+    const std::string status = "STATUS=0 rule(s), 0 masquerade(s) on 1 link(s)";
+    EXPECT_EQ(hear(), "READY=1\n" + status) << daemon.output();
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(hear(), "WATCHDOG=1\n" + status);
+    EXPECT_EQ(daemon.stop().status, 0);
+    std::string last = hear();
+    while (last.starts_with("WATCHDOG")) last = hear();
+    EXPECT_EQ(last, "STOPPING=1\nSTATUS=");
+    close(notified);
 }
 
 TEST_F(StartTest, DatabaseOfSomethingElseIsRefusedAndLeftAlone) {
