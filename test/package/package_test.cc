@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The Debian package: what it leaves on a system when it comes, is upgraded and goes, and whether its unit
+// gives fwdd what it needs. systemd does not run there: that it is asked for the right things is what is
+// tested.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cctype>
+#include <sstream>
+
+#include "test/e2e/lab.h"
+#include "test/package/root.h"
+
+namespace fwd::test {
+namespace {
+
+/// Made once, for all tests: two versions, and in a full run a Debian without anything else.
+class Packages {
+ public:
+    Packages() {
+        const std::string there = directory_.path().string();
+        // The next version differs in nothing but its number.
+        must({"sh", "-ec",
+              fmt::format("DEB_BUILD_OPTIONS=noautodbgsym {} --output {}; cd {}; mv fwd_*_amd64.deb 1.deb; "
+                          "dpkg-deb -R 1.deb next; sed -i '/^Version:/s/$/+next/' next/DEBIAN/control; "
+                          "dpkg-deb --root-owner-group -Znone -b next 2.deb; rm -r next",
+                          source_file("tools/package").string(), there, there)});
+        if (!is_full_run()) return;
+        // Debian's essential packages and what ours depends on, from the mirror that apt uses here.
+        must({"sh", "-ec",
+              fmt::format("cd {}; mmdebstrap --quiet --variant=apt --include=\"$(dpkg-deb -f 1.deb Depends | "
+                          "sed 's/([^)]*)//g; s/|[^,]*//g; s/ //g')\",init-system-helpers,iproute2,man-db "
+                          "$(. /etc/os-release; echo $VERSION_CODENAME) base",
+                          there)});
+        base_ = directory_ / "base";
+    }
+    const std::filesystem::path& directory() const { return directory_.path(); }
+    const std::filesystem::path& base() const { return base_; }
+
+ private:
+    static void must(const Command& command) {
+        const Finished done = run(command);
+        if (done.status != 0) throw std::runtime_error{done.output};
+    }
+
+    TemporaryDirectory directory_;
+    std::filesystem::path base_ = "/";
+};
+
+class PackageTest : public ::testing::Test {
+ protected:
+    static void SetUpTestSuite() {
+        if (geteuid() == 0) packages_ = std::make_unique<Packages>();
+    }
+    static void TearDownTestSuite() { packages_.reset(); }
+
+    void SetUp() override {
+        if (!packages_) GTEST_SKIP() << "needs root";
+        root_ = std::make_unique<Root>(packages_->base(), packages_->directory());
+        // Asked before services are started and stopped; 101: they are not.
+        root_->write("/usr/sbin/policy-rc.d", "#!/bin/sh\necho \"$@\" >>/run/asked\nexit 101");
+        root_->output_of(
+            "chmod +x /usr/sbin/policy-rc.d; mkdir -p /run/systemd/system; "
+            "rm -f /var/lib/man-db/auto-update");  // which takes seconds
+    }
+
+    Root& root() { return *root_; }
+    std::string output_of(const std::string& command) { return root_->output_of(command); }
+    void dpkg(const std::string& words) { output_of("dpkg " + words); }
+    void install() { dpkg("--install /mnt/1.deb"); }
+    void upgrade() { dpkg("--install /mnt/2.deb"); }
+    std::string owner_and_mode(const std::string& file) { return output_of("stat -c '%U:%G %a' " + file); }
+    std::string in_unit(const std::string& key) {
+        return output_of(fmt::format("sed -n 's/^{}=//p' /lib/systemd/system/fwd.service", key));
+    }
+    /// What systemd was asked to do since the last time.
+    std::string asked() { return output_of("cat /run/asked; rm -f /run/asked"); }
+
+    void configure(const std::string& device = "net_null0") {
+        root_->write("/etc/fwd/fwd.conf",
+                     fmt::format("hugepages = false;\nlinks = ( {{ name = \"lan\"; device = "
+                                 "\"{}\"; addresses = [ \"10.0.0.2/24\" ]; }} );",
+                                 device));
+    }
+    /// The unit's command as systemd runs it: with that user, those capabilities and no way to get more, and
+    /// its limit of locked memory.
+    Process start_service(const std::string& capabilities) {
+        std::string set = "-all";
+        std::istringstream names{capabilities};
+        for (std::string name; names >> name;) {
+            set += ",+";
+            for (const char c : name.substr(4)) set += static_cast<char>(std::tolower(c));
+        }
+        return root_->start(
+            fmt::format("mkdir -p /run/fwd && chown fwd:fwd /run/fwd && chmod {} /run/fwd && "
+                        "exec setpriv --reuid={} --regid={} --init-groups --no-new-privs "
+                        "--bounding-set={set} --inh-caps={set} --ambient-caps={set} {}",
+                        in_unit("RuntimeDirectoryMode"), in_unit("User"), in_unit("Group"),
+                        in_unit("ExecStart"), fmt::arg("set", set)));
+    }
+
+ private:
+    static inline std::unique_ptr<Packages> packages_;
+    std::unique_ptr<Root> root_;
+};
+
+TEST_F(PackageTest, InstallationMakesUserDirectoriesAndPages) {
+    install();
+    EXPECT_NE(output_of("getent passwd fwd").find(":/var/lib/fwd:/usr/sbin/nologin"), std::string::npos);
+    EXPECT_EQ(output_of("id -gn fwd"), "fwd");
+    for (const char* directory : {"/run/fwd", "/var/lib/fwd", "/var/log/fwd"})
+        EXPECT_EQ(owner_and_mode(directory), "fwd:fwd 750") << directory;
+    EXPECT_TRUE(output_of("fwdd --version").starts_with("fwdd "));
+    EXPECT_NE(output_of("fwdctl --help").find("add-rule"), std::string::npos);
+    for (const char* example : {"home-router.conf", "edge.conf", "one-segment.conf"})
+        output_of(fmt::format("fwdd --check-config /usr/share/doc/fwd/examples/{}", example));
+    for (const char* page : {"8 fwdd", "1 fwdctl", "5 fwd.conf"})
+        output_of(fmt::format("man --warnings {}", page));
+    EXPECT_EQ(output_of("dpkg --verify fwd"), "");
+}
+
+TEST_F(PackageTest, ServiceIsStartedNowAndAtEveryBoot) {
+    install();
+    EXPECT_EQ(asked(), "fwd.service start");
+    EXPECT_TRUE(root().exists("/etc/systemd/system/multi-user.target.wants/fwd.service"));
+}
+
+TEST_F(PackageTest, UpgradeKeepsConfigurationAndRulesAndRestarts) {
+    install();
+    asked();
+    configure();
+    const std::string configuration = output_of("cat /etc/fwd/fwd.conf");
+    Process first = start_service("");
+    ASSERT_TRUE(first.says("ready")) << first.output();
+    output_of("fwdctl add-rule tcp 10.0.0.3:80 10.0.0.4:8080 --name web");
+
+    upgrade();
+    EXPECT_EQ(asked(), "fwd.service restart");
+    // It forwards until then.
+    EXPECT_TRUE(first.is_running());
+    EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);
+    EXPECT_EQ(first.stop().status, 0);
+
+    Process second = start_service("");
+    ASSERT_TRUE(second.says("ready")) << second.output();
+    EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);
+    EXPECT_EQ(output_of("cat /etc/fwd/fwd.conf"), configuration);
+    EXPECT_NE(output_of("dpkg-query -W fwd").find("+next"), std::string::npos);
+}
+
+TEST_F(PackageTest, OperatorsMayUseFwdctlAndOthersMayNot) {
+    install();
+    configure();
+    Process daemon = start_service("");
+    ASSERT_TRUE(daemon.says("ready")) << daemon.output();
+    output_of("useradd operator-of-fwd --groups fwd; useradd somebody");
+    EXPECT_EQ(owner_and_mode("/run/fwd/fwd.sock"), "fwd:fwd 660");
+    output_of("setpriv --reuid=operator-of-fwd --regid=operator-of-fwd --init-groups fwdctl status");
+    EXPECT_EQ(root().in("setpriv --reuid=somebody --regid=somebody --init-groups fwdctl status").status, 3);
+}
+
+TEST_F(PackageTest, RemovalStopsTheServiceAndKeepsWhatPurgeTakes) {
+    install();
+    configure();
+    {
+        Process daemon = start_service("");
+        ASSERT_TRUE(daemon.says("ready")) << daemon.output();
+    }
+    asked();
+    dpkg("--remove fwd");
+    EXPECT_EQ(asked(), "fwd.service stop");
+    EXPECT_FALSE(root().exists("/usr/sbin/fwdd"));
+    EXPECT_TRUE(root().exists("/var/lib/fwd/rules.db"));
+
+    dpkg("--purge fwd");
+    for (const char* gone : {"/var/lib/fwd", "/var/log/fwd", "/run/fwd", "/lib/systemd/system/fwd.service",
+                             "/etc/systemd/system/multi-user.target.wants/fwd.service"})
+        EXPECT_FALSE(root().exists(gone)) << gone;
+    // What the operator has written.
+    EXPECT_TRUE(root().exists("/etc/fwd/fwd.conf"));
+    EXPECT_EQ(output_of("dpkg-query -W fwd 2>&1 || true").find("+next"), std::string::npos);
+}
+
+TEST_F(PackageTest, RemovedAndInstalledAgainItHasItsRules) {
+    install();
+    configure();
+    {
+        Process daemon = start_service("");
+        ASSERT_TRUE(daemon.says("ready")) << daemon.output();
+        output_of("fwdctl add-rule tcp 10.0.0.3:80 10.0.0.4:8080 --name web");
+        EXPECT_EQ(daemon.stop().status, 0);
+    }
+    dpkg("--remove fwd");
+    install();
+    Process daemon = start_service("");
+    ASSERT_TRUE(daemon.says("ready")) << daemon.output();
+    EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);
+}
+
+TEST_F(PackageTest, UnitIsFreeOfMistakesAndHardened) {
+    install();
+    EXPECT_EQ(output_of("systemd-analyze verify --man=yes --recursive-errors=no fwd.service 2>&1"), "");
+    // In tenths; below 3 is what systemd calls OK.
+    output_of("systemd-analyze security --offline=yes --threshold=20 /lib/systemd/system/fwd.service");
+}
+
+/// A device of each kind that shares an interface with the kernel, in the root's own network.
+TEST_F(PackageTest, UnitGivesTheCapabilitiesThatItsDevicesNeedAndNoOther) {
+    install();
+    output_of("ip link add veth0 type veth peer name veth1; ip link set veth0 up; ip link set veth1 up");
+    const std::string given = in_unit("AmbientCapabilities");
+    EXPECT_EQ(in_unit("CapabilityBoundingSet"), given);
+    EXPECT_EQ(given, "CAP_NET_ADMIN CAP_NET_RAW");
+    struct {
+        std::string device, capabilities;
+        bool starts;
+    } const rows[] = {
+        {"net_af_packet0,iface=veth0", given, true},
+        {"net_tap0,iface=fwd-tap", given, true},
+        {"net_af_packet0,iface=veth0", "CAP_NET_ADMIN", false},
+        {"net_tap0,iface=fwd-tap", "CAP_NET_RAW", false},
+        // It would need CAP_SYS_ADMIN, which is nearly root (README.md).
+        {"net_af_xdp0,iface=veth0", given, false},
+        // As a card behind VFIO.
+        {"net_null0", "", true},
+    };
+    for (const auto& row : rows) {
+        configure(row.device);
+        Process daemon = start_service(row.capabilities);
+        ASSERT_TRUE(eventually(
+            [&] { return daemon.says("ready", std::chrono::milliseconds{1}) || !daemon.is_running(); }));
+        EXPECT_EQ(daemon.is_running(), row.starts) << row.device << row.capabilities << daemon.output();
+        if (!row.starts) continue;
+        EXPECT_NE(output_of("pgrep --exact --uid fwd fwdd"), "");
+        EXPECT_EQ(daemon.stop().status, 0);
+    }
+}
+
+TEST_F(PackageTest, CompletionsAreUnderstoodByTheirShells) {
+    if (is_full_run()) GTEST_SKIP() << "a Debian without zsh and fish";
+    install();
+    EXPECT_EQ(output_of("fish -c 'complete -C \"fwdctl delete-r\"' | cut -f 1"), "delete-rule");
+    output_of("zsh -n /usr/share/zsh/vendor-completions/_fwdctl /usr/share/zsh/vendor-completions/_fwdd");
+    for (const char* program : {"fwdd", "fwdctl"})
+        output_of(fmt::format("bash -uec '. /usr/share/bash-completion/completions/{0}; complete -p {0}'",
+                              program));
+}
+
+}  // namespace
+}  // namespace fwd::test
