@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <fstream>
 #include <set>
 
+#include "control/machine.h"
 #include "dataplane/dataplane.h"
 
 namespace fwd::control {
@@ -53,69 +53,61 @@ Result<std::vector<unsigned>> choose_worker_cores(const Settings& settings,
     return std::vector<unsigned>(allowed.end() - count, allowed.end());
 }
 
-std::size_t free_hugepage_bytes() {
-    std::ifstream meminfo{"/proc/meminfo"};
-    std::string key;
-    std::string unit;
-    std::size_t value = 0;
-    std::size_t pages = 0;
-    std::size_t page_kb = 0;
-    while (meminfo >> key >> value) {
-        std::getline(meminfo, unit);
-        if (key == "HugePages_Free:") pages = value;
-        if (key == "Hugepagesize:") page_kb = value;
-    }
-    return pages * page_kb * 1024;
-}
-
-bool is_pci_address(const std::string& device) {
-    return device.find(':') != std::string::npos && device.find(',') == std::string::npos &&
-           device.find_first_not_of("0123456789abcdefABCDEF:.") == std::string::npos;
-}
-
 /// "net_tap0,iface=t0" -> "net_tap0"; a PCI address in full, as EAL names it.
 std::string ethdev_name(const std::string& device) {
-    if (!is_pci_address(device)) return device.substr(0, device.find(','));
-    return std::ranges::count(device, ':') == 1 ? "0000:" + device : device;
+    return is_pci_address(device) ? full_pci_address(device) : device.substr(0, device.find(','));
+}
+
+std::set<std::string> devices_of(const Settings& settings) {
+    std::set<std::string> devices;
+    for (const LinkSettings& link : settings.links) devices.insert(link.device);
+    return devices;
 }
 
 }  // namespace
 
-Result<Eal> start_eal(const Settings& settings) {
-    const std::vector<unsigned> allowed = allowed_cores();
-    auto cores = choose_worker_cores(settings, allowed);
+Result<Needs> needs_of(const Settings& settings) {
+    auto cores = choose_worker_cores(settings, allowed_cores());
     if (!cores) return tl::unexpected(cores.error());
+    std::uint16_t mtu = 0;
+    bool ipv6 = false;
+    for (const LinkSettings& link : settings.links) {
+        mtu = std::max(mtu, link.mtu);
+        for (const auto& own : link.addresses) ipv6 = ipv6 || !own.address.is_v4();
+    }
+    const auto ports = static_cast<unsigned>(devices_of(settings).size());
+    const auto workers = static_cast<unsigned>(cores->size());
+    const std::size_t bytes =
+        dataplane::Dataplane::memory_bytes(settings.sessions, settings.mappings, ports, workers, mtu, ipv6);
+    // EAL's allocator needs room to align and to keep its own books.
+    return Needs{.worker_cores = std::move(*cores),
+                 .memory_bytes = bytes,
+                 .hugepage_bytes = bytes + bytes / 8 + (std::size_t{64} << 20U)};
+}
+
+Result<Eal> start_eal(const Settings& settings) {
+    const auto needs = needs_of(settings);
+    if (!needs) return tl::unexpected(needs.error());
     if (__builtin_cpu_supports("aes") == 0)
         return unavailable("this CPU has no AES instructions, which fwd needs");
 
     Eal eal;
-    eal.worker_cores = *cores;
-    std::uint16_t mtu = 0;
-    bool ipv6 = false;
-    std::set<std::string> devices;
-    for (const LinkSettings& link : settings.links) {
-        mtu = std::max(mtu, link.mtu);
-        for (const auto& own : link.addresses) ipv6 = ipv6 || !own.address.is_v4();
-        devices.insert(link.device);
-    }
-    const auto ports = static_cast<unsigned>(devices.size());
-    const auto workers = static_cast<unsigned>(cores->size());
-    eal.memory_bytes =
-        dataplane::Dataplane::memory_bytes(settings.sessions, settings.mappings, ports, workers, mtu, ipv6);
-    // EAL's allocator needs room to align and to keep its own books.
-    const std::size_t wanted = eal.memory_bytes + eal.memory_bytes / 8 + (std::size_t{64} << 20U);
-    eal.hugepages = settings.hugepages && free_hugepage_bytes() >= wanted;
+    eal.worker_cores = needs->worker_cores;
+    eal.memory_bytes = needs->memory_bytes;
+    const std::size_t wanted = needs->hugepage_bytes;
+    const std::size_t free = Machine{}.free_hugepage_bytes();
+    eal.hugepages = settings.hugepages && free >= wanted;
     if (settings.hugepages && !eal.hugepages) {
         spdlog::warn(
             "{} MB of free hugepages wanted, {} MB are there: using ordinary memory, which is slower "
             "(sysctl vm.nr_hugepages={} would do)",
-            wanted >> 20U, free_hugepage_bytes() >> 20U, (wanted >> 21U) + 1);
+            wanted >> 20U, free >> 20U, (wanted >> 21U) + 1);
     }
 
     // Lcore 0 is control and floats over all cores, so it can share one with a worker.
-    std::string lcores = fmt::format("0@({})", fmt::join(allowed, ","));
-    for (unsigned w = 0; w < workers; ++w) {
-        lcores += fmt::format(",{}@{}", w + 1, (*cores)[w]);
+    std::string lcores = fmt::format("0@({})", fmt::join(allowed_cores(), ","));
+    for (unsigned w = 0; w < eal.worker_cores.size(); ++w) {
+        lcores += fmt::format(",{}@{}", w + 1, eal.worker_cores[w]);
         eal.worker_lcores.push_back(w + 1);
     }
     std::vector<std::string> arguments{"fwdd",           "--lcores",           lcores, "--main-lcore", "0",
@@ -127,7 +119,7 @@ Result<Eal> start_eal(const Settings& settings) {
                                            std::to_string((wanted >> 20U) + 1), "--file-prefix", "fwd"});
     }
     bool pci = false;
-    for (const std::string& device : devices) {
+    for (const std::string& device : devices_of(settings)) {
         pci = pci || is_pci_address(device);
         arguments.insert(arguments.end(), {is_pci_address(device) ? "--allow" : "--vdev", device});
     }

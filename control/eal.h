@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "control/doctor.h"
 #include "control/error.h"
 #include "control/settings.h"
 
@@ -19,6 +20,9 @@ struct Eal {
     std::vector<std::uint16_t>
         ethdevs;  ///< DPDK's port id of each link's device, by the order of settings.links
 };
+
+/// What start_eal() will ask of the machine for these settings.
+Result<Needs> needs_of(const Settings& settings);
 
 /// Starts EAL: control on the main lcore, which may run on every core that the process may use, a worker on
 /// each of its own. Takes hugepages when enough are free, ordinary memory otherwise.

@@ -7,6 +7,7 @@
 #include <cstdlib>
 
 #include "control/daemon.h"
+#include "control/doctor.h"
 #include "control/eal.h"
 #include "control/log.h"
 #include "control/options.h"
@@ -50,12 +51,31 @@ int run(const std::string& config_file, const fwd::control::Settings& settings) 
     return EXIT_SUCCESS;
 }
 
+int examine(const fwd::control::Options& options) {
+    namespace control = fwd::control;
+    std::vector<control::Finding> findings;
+    const std::string& file = options.examined_file;
+    const auto settings = control::load_settings(file);
+    const auto needs =
+        settings.and_then([](const control::Settings& good) { return control::needs_of(good); });
+    if (needs) {
+        findings = control::examine(*settings, *needs, control::Machine{});
+        findings.insert(findings.begin(), {"configuration", file, control::Health::ok, "good", {}});
+    } else {
+        findings.push_back({"configuration", file, control::Health::error, needs.error().text(),
+                            "mend it; /usr/share/doc/fwd/examples has some that are good"});
+    }
+    fmt::print("{}", options.json ? control::to_json(findings).dump(2) + '\n' : control::to_text(findings));
+    return control::has_error(findings) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     fwd::control::Options options;
     CLI11_PARSE(options.app(), argc, argv);
 
+    if (options.examines()) return examine(options);
     const bool only_check = !options.checked_file.empty();
     if (!only_check && options.config_file.empty()) {
         fmt::print(stderr, "fwdd: which configuration? Give --config FILE, or --help for more\n");

@@ -16,9 +16,13 @@ class Options {
 
     std::string config_file;
     std::string checked_file;
+    std::string examined_file = "/etc/fwd/fwd.conf";
+    bool json = false;
+    bool examines() const { return examine_->count() != 0; }
 
  private:
     CLI::App app_;
+    CLI::Option* examine_ = nullptr;
 };
 
 }  // namespace fwd::control

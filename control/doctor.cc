@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "control/doctor.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <set>
+
+#include "control/text.h"
+
+namespace fwd::control {
+namespace {
+
+using Findings = std::vector<Finding>;
+
+constexpr std::string_view kDevices = "/sys/bus/pci/devices/";
+
+/// Drivers that leave their card to the kernel as well, and need no VFIO.
+bool shares_with_the_kernel(std::string_view driver) {
+    return driver == "mlx4_core" || driver == "mlx5_core";
+}
+
+std::string_view text_of(Health health) {
+    switch (health) {
+        case Health::ok:
+            return "ok";
+        case Health::warning:
+            return "warning";
+        case Health::error:
+            return "error";
+    }
+    return "";
+}
+
+std::set<std::string> devices_of(const Settings& settings) {
+    std::set<std::string> devices;
+    for (const LinkSettings& link : settings.links)
+        devices.insert(is_pci_address(link.device) ? full_pci_address(link.device) : link.device);
+    return devices;
+}
+
+void check_hugepages(const Settings& settings, const Needs& needs, const Machine& machine,
+                     Findings& findings) {
+    const std::size_t mb = needs.hugepage_bytes >> 20U;
+    if (!settings.hugepages) {
+        findings.push_back({"hugepages",
+                            {},
+                            Health::warning,
+                            "the configuration wants none: packets cost more time",
+                            "hugepages = true;"});
+        return;
+    }
+    const std::size_t free = machine.free_hugepage_bytes();
+    Finding finding{
+        "hugepages", {}, Health::ok, fmt::format("{} MB are free, {} MB wanted", free >> 20U, mb), {}};
+    if (free < needs.hugepage_bytes) {
+        const std::size_t page = std::max<std::size_t>(machine.hugepage_bytes(), std::size_t{1} << 20U);
+        finding.health = Health::warning;
+        finding.found += ": fwdd would use ordinary memory, which is slower (or a running one has them)";
+        finding.remedy = fmt::format("echo vm.nr_hugepages={} >/etc/sysctl.d/fwd.conf && sysctl --system",
+                                     needs.hugepage_bytes / page + 1);
+    }
+    findings.push_back(std::move(finding));
+}
+
+Finding check_driver(const std::string& device, const std::string& driver) {
+    Finding finding{"driver", device, Health::ok, driver, {}};
+    const std::string bind = fmt::format("dpdk-devbind.py --bind=vfio-pci {}", device);
+    if (driver == "vfio-pci" || shares_with_the_kernel(driver)) return finding;
+    if (driver == "igb_uio" || driver == "uio_pci_generic") {
+        finding.health = Health::warning;
+        finding.found += ": without an IOMMU, and for root alone";
+    } else if (driver.empty()) {
+        finding.health = Health::error;
+        finding.found = "none";
+    } else {
+        finding.health = Health::error;
+        finding.found += ": the kernel has this card";
+    }
+    finding.remedy = bind;
+    return finding;
+}
+
+/// Whether a card's memory accesses are kept within what is fwdd's.
+Finding check_iommu(const std::string& device, const Machine& machine) {
+    Finding finding{"iommu", device, Health::ok, {}, {}};
+    const std::string group = machine.link(fmt::format("{}{}/iommu_group", kDevices, device));
+    if (group.empty()) {
+        const bool unsafe = machine.line("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode") == "Y";
+        finding.health = unsafe ? Health::warning : Health::error;
+        finding.found = unsafe ? "none, and vfio is told to do without: the card can write to all memory"
+                               : "none: vfio-pci takes no card without";
+        finding.remedy =
+            "switch VT-d or AMD-Vi on in the firmware; intel_iommu=on iommu=pt on the kernel's command line";
+        return finding;
+    }
+    finding.found = "group " + group;
+    for (const std::string& other :
+         machine.names(fmt::format("/sys/kernel/iommu_groups/{}/devices", group))) {
+        const std::string driver = machine.link(fmt::format("{}{}/driver", kDevices, other));
+        if (other == device || driver.empty() || driver == "vfio-pci" || driver == "pcieport") continue;
+        finding.health = Health::error;
+        finding.found += fmt::format(", which {} is in with driver {}", other, driver);
+        finding.remedy =
+            fmt::format("dpdk-devbind.py --bind=vfio-pci {}, or another slot for the card", other);
+    }
+    return finding;
+}
+
+void check_numa(const std::string& device, const Needs& needs, const Machine& machine, Findings& findings) {
+    const std::string text = machine.line(fmt::format("{}{}/numa_node", kDevices, device));
+    std::vector<unsigned> far;
+    for (const unsigned core : needs.worker_cores) {
+        const auto node = machine.node_of_core(core);
+        if (node && !text.starts_with('-') && !text.empty() && std::to_string(*node) != text)
+            far.push_back(core);
+    }
+    Finding finding{
+        "numa", device, Health::ok, text.empty() || text.starts_with('-') ? "one node" : "node " + text, {}};
+    if (!far.empty()) {
+        finding.health = Health::warning;
+        finding.found += fmt::format(", and worker core(s) {} are not", fmt::join(far, ", "));
+        finding.remedy =
+            fmt::format("workers = [ ... ]; with cores of /sys/devices/system/node/node{}/cpulist", text);
+    }
+    findings.push_back(std::move(finding));
+}
+
+void check_devices(const Settings& settings, const Needs& needs, const Machine& machine, Findings& findings) {
+    for (const std::string& device : devices_of(settings)) {
+        if (is_pci_address(device)) {
+            if (!machine.exists(fmt::format("{}{}", kDevices, device))) {
+                findings.push_back({"driver", device, Health::error, "no such card",
+                                    "lspci -D shows the addresses of those that there are"});
+                continue;
+            }
+            const std::string driver = machine.link(fmt::format("{}{}/driver", kDevices, device));
+            findings.push_back(check_driver(device, driver));
+            if (!shares_with_the_kernel(driver)) findings.push_back(check_iommu(device, machine));
+            check_numa(device, needs, machine, findings);
+            continue;
+        }
+        const auto interface = kernel_interface(device);
+        if (!interface) {
+            findings.push_back({"driver", device, Health::ok, "a virtual device", {}});
+            continue;
+        }
+        const std::string flags = machine.line("/sys/class/net/" + *interface + "/flags");
+        const bool up = !flags.empty() && (std::stoul(flags, nullptr, 16) & 1U) != 0;
+        if (flags.empty()) {
+            findings.push_back({"driver", device, Health::error, "the kernel has no interface " + *interface,
+                                "ip link shows those that there are"});
+        } else if (!up) {
+            findings.push_back({"driver", device, Health::warning, *interface + " is down",
+                                fmt::format("ip link set {} up", *interface)});
+        } else {
+            findings.push_back({"driver", device, Health::ok, *interface + " is up", {}});
+        }
+    }
+}
+
+void check_cores(const Needs& needs, const Machine& machine, Findings& findings) {
+    const std::vector<unsigned> isolated = machine.cores("/sys/devices/system/cpu/isolated");
+    for (const unsigned core : needs.worker_cores) {
+        const std::string subject = fmt::format("core {}", core);
+        const bool alone = std::ranges::find(isolated, core) != isolated.end();
+        findings.push_back(
+            {"isolation", subject, alone ? Health::ok : Health::warning,
+             alone ? "only for its worker" : "the kernel runs other things there, too",
+             alone ? std::string{}
+                   : fmt::format("isolcpus={0} nohz_full={0} rcu_nocbs={0} on the kernel's command line",
+                                 fmt::join(needs.worker_cores, ","))});
+        const std::string governor =
+            machine.line(fmt::format("/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor", core));
+        const bool fast = governor.empty() || governor == "performance";
+        findings.push_back(
+            {"governor", subject, fast ? Health::ok : Health::warning,
+             governor.empty() ? "the kernel changes no clock here" : governor,
+             fast ? std::string{}
+                  : fmt::format("cpupower --cpu {} frequency-set --governor performance", core)});
+    }
+}
+
+void check_socket(const Settings& settings, const Machine& machine, Findings& findings) {
+    const std::string path = settings.socket.string();
+    const auto group = machine.group_id("fwd");
+    if (!group) {
+        findings.push_back({"socket", path, Health::warning,
+                            "there is no group fwd: fwdctl is for root and fwdd's user",
+                            "groupadd --system fwd"});
+        return;
+    }
+    struct stat status {};
+    if (::stat(machine.path(path).c_str(), &status) != 0) {
+        findings.push_back({"socket", path, Health::ok, "not there yet; it will be of group fwd", {}});
+        return;
+    }
+    const unsigned mode = status.st_mode & 07777U;
+    const bool good = S_ISSOCK(status.st_mode) && status.st_gid == *group && mode == 0660;
+    Finding finding{
+        "socket",
+        path,
+        good ? Health::ok : Health::warning,
+        fmt::format("mode {:04o}, {}", mode, status.st_gid == *group ? "group fwd" : "not of group fwd"),
+        {}};
+    if (!S_ISSOCK(status.st_mode)) {
+        finding.health = Health::error;
+        finding.found = "not a socket";
+        finding.remedy = fmt::format("rm {}", path);
+    } else if (!good) {
+        finding.remedy = fmt::format("chgrp fwd {0} && chmod 660 {0}", path);
+    }
+    findings.push_back(std::move(finding));
+}
+
+/// An address that the kernel has as well is answered twice: by fwd and by the kernel.
+void check_addresses(const Settings& settings, const Machine& machine, Findings& findings) {
+    const std::vector<std::string> kernels = machine.own_addresses();
+    std::set<std::pair<std::string, std::string>> clashes;
+    const auto look = [&](const std::string& address, const std::string& what) {
+        if (std::ranges::binary_search(kernels, address)) clashes.emplace(address, what);
+    };
+    for (const LinkSettings& link : settings.links) {
+        for (const auto& own : link.addresses)
+            look(to_text(own.address), "an own address of link " + link.name);
+    }
+    for (const Rule& rule : settings.rules)
+        look(to_text(rule.external.address), "the external address of rule " + rule.name);
+    for (const Masquerade& masquerade : settings.masquerades) {
+        for (const auto& address : masquerade.pool)
+            look(to_text(address), "in the pool of masquerade " + masquerade.name);
+    }
+    for (const auto& [address, what] : clashes) {
+        findings.push_back(
+            {"addresses", address, Health::error, what + ", and the kernel's as well",
+             fmt::format("another address for fwd, or: ip address delete {} dev ...", address)});
+    }
+    if (clashes.empty()) findings.push_back({"addresses", {}, Health::ok, "none is the kernel's", {}});
+}
+
+}  // namespace
+
+std::vector<Finding> examine(const Settings& settings, const Needs& needs, const Machine& machine) {
+    Findings findings;
+    check_hugepages(settings, needs, machine, findings);
+    check_devices(settings, needs, machine, findings);
+    check_cores(needs, machine, findings);
+    check_socket(settings, machine, findings);
+    check_addresses(settings, machine, findings);
+    return findings;
+}
+
+bool has_error(const std::vector<Finding>& findings) {
+    return std::ranges::find(findings, Health::error, &Finding::health) != findings.end();
+}
+
+std::string to_text(const std::vector<Finding>& findings) {
+    std::string text;
+    for (const Finding& finding : findings) {
+        const std::string subject = finding.subject.empty() ? "" : ' ' + finding.subject;
+        text +=
+            fmt::format("{:<7}  {}{}: {}\n", text_of(finding.health), finding.check, subject, finding.found);
+        if (!finding.remedy.empty()) text += fmt::format("{:<7}    remedy: {}\n", "", finding.remedy);
+    }
+    return text;
+}
+
+nlohmann::json to_json(const std::vector<Finding>& findings) {
+    nlohmann::json rows = nlohmann::json::array();
+    for (const Finding& finding : findings) {
+        rows.push_back({{"check", finding.check},
+                        {"subject", finding.subject},
+                        {"status", text_of(finding.health)},
+                        {"found", finding.found},
+                        {"remedy", finding.remedy}});
+    }
+    return {{"checks", std::move(rows)}, {"error", has_error(findings)}};
+}
+
+}  // namespace fwd::control
