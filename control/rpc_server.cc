@@ -214,11 +214,13 @@ Result<void> RpcServer::bind_to_path() {
     if (::bind(listener_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         return system_error("cannot make the socket " + path);
     }
+    struct stat status {};
     const group* members = ::getgrnam(kGroup);
-    if (members != nullptr && ::chown(path.c_str(), static_cast<uid_t>(-1), members->gr_gid) != 0) {
+    // A unit that starts fwdd in that group may forbid this call.
+    if (members != nullptr && ::lstat(path.c_str(), &status) == 0 && status.st_gid != members->gr_gid &&
+        ::chown(path.c_str(), static_cast<uid_t>(-1), members->gr_gid) != 0) {
         spdlog::warn("{}: cannot give it to group {}: {}", path, kGroup, std::strerror(errno));
     }
-    struct stat status {};
     if (::chmod(path.c_str(), 0660) != 0 || ::lstat(path.c_str(), &status) != 0 ||
         ::listen(listener_.get(), SOMAXCONN) != 0) {
         return system_error("cannot open the socket " + path);

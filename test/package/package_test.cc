@@ -28,10 +28,11 @@ class Packages {
         if (!is_full_run()) return;
         // Debian's essential packages and what ours depends on, from the mirror that apt uses here.
         must({"sh", "-ec",
-              fmt::format("cd {}; mmdebstrap --quiet --variant=apt --include=\"$(dpkg-deb -f 1.deb Depends | "
-                          "sed 's/([^)]*)//g; s/|[^,]*//g; s/ //g')\",init-system-helpers,iproute2,man-db "
-                          "$(. /etc/os-release; echo $VERSION_CODENAME) base",
-                          there)});
+              fmt::format(
+                  "cd {}; mmdebstrap --quiet --variant=apt --include=\"$(dpkg-deb -f 1.deb Depends | "
+                  "sed 's/([^)]*)//g; s/|[^,]*//g; s/ //g')\",init-system-helpers,iproute2,man-db,procps "
+                  "$(. /etc/os-release; echo $VERSION_CODENAME) base",
+                  there)});
         base_ = directory_ / "base";
     }
     const std::filesystem::path& directory() const { return directory_.path(); }
@@ -234,6 +235,51 @@ TEST_F(PackageTest, UnitGivesTheCapabilitiesThatItsDevicesNeedAndNoOther) {
         EXPECT_NE(output_of("pgrep --exact --uid fwd fwdd"), "");
         EXPECT_EQ(daemon.stop().status, 0);
     }
+}
+
+/// A real one, in namespaces of its own, with all that the unit forbids.
+TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
+    install();
+    output_of("ip link add veth0 type veth peer name veth1; ip link set veth0 up; ip link set veth1 up");
+    configure("net_af_packet0,iface=veth0");
+    root().write(
+        "/etc/systemd/system/fwd.service.d/test.conf",
+        "[Unit]\nDefaultDependencies=no\n[Service]\nWatchdogSec=2\nStandardError=append:/run/log-of-fwd");
+    root().write("/etc/systemd/system/fwd-test.target", "[Unit]\nDefaultDependencies=no\nWants=fwd.service");
+    auto systemd = root().boot("fwd-test.target");
+    if (!systemd) GTEST_SKIP() << "no cgroups of version 2";
+    const auto is_active = [&] { return root().in("systemctl is-active fwd").output == "active\n"; };
+    ASSERT_TRUE(eventually(is_active, std::chrono::seconds{60}))
+        << systemd->output() << output_of("cat /run/log-of-fwd");
+    const auto property = [&](const char* name) {
+        return output_of(fmt::format("systemctl show --value -p {} fwd", name));
+    };
+    EXPECT_EQ(property("StatusText"), "0 rule(s), 0 masquerade(s) on 1 link(s)");
+    const std::string status = output_of("cat /proc/$(pgrep --exact --uid fwd fwdd)/status");
+    EXPECT_NE(status.find("Seccomp:\t2"), std::string::npos) << status;
+    EXPECT_NE(status.find("CapBnd:\t0000000000003000"), std::string::npos) << status;
+    const std::string log = output_of("cat /run/log-of-fwd");
+    EXPECT_NE(log.find("ready with"), std::string::npos) << log;
+    EXPECT_EQ(log.find("warning"), std::string::npos) << log;
+
+    output_of("fwdctl add-rule tcp 10.0.0.3:80 10.0.0.4:8080 --name web; systemctl reload fwd");
+    const std::string good = output_of("cat /etc/fwd/fwd.conf");
+    root().write("/etc/fwd/fwd.conf", good + "rules = 1;");
+    EXPECT_NE(root().in("systemctl reload fwd").status, 0) << "a reload that was refused is a failure";
+    root().write("/etc/fwd/fwd.conf", good);
+    EXPECT_TRUE(is_active());
+
+    // It stands still, and has to be started again.
+    const std::string first = output_of("pgrep --exact --uid fwd fwdd");
+    output_of("kill -STOP " + first);
+    EXPECT_TRUE(
+        eventually([&] { return property("NRestarts") == "1" && is_active(); }, std::chrono::seconds{60}))
+        << systemd->output();
+    EXPECT_NE(output_of("pgrep --exact --uid fwd fwdd"), first);
+    EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);
+
+    output_of("systemctl stop fwd");
+    EXPECT_EQ(property("Result"), "success");
 }
 
 TEST_F(PackageTest, CompletionsAreUnderstoodByTheirShells) {

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "test/e2e/lab.h"
+
 namespace fwd::test {
 
 Root::Root(const std::filesystem::path& base, const std::filesystem::path& shared) {
@@ -18,7 +20,16 @@ Root::Root(const std::filesystem::path& base, const std::filesystem::path& share
         mount -t tmpfs -o mode=755 fwd-test run
         mount -t tmpfs fwd-test tmp
         chmod 1777 tmp
-        mount --rbind /dev dev
+        mount -t tmpfs -o mode=755 fwd-test dev
+        mkdir dev/net dev/shm dev/pts
+        while read -r name numbers; do mknod -m 666 dev/$name c $numbers; done <<<"null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+net/tun 10 200"
+        ln -s /proc/self/fd dev/fd
         mount -t sysfs sysfs sys  # of this network
         mount --bind {2} mnt
         ip link set lo up
@@ -36,25 +47,71 @@ Root::Root(const std::filesystem::path& base, const std::filesystem::path& share
     pid_ = output.substr(begin, output.find('.', begin) - begin);
 }
 
+Root::~Root() {
+    // systemd leaves a tree of them, which is empty once its processes have gone.
+    if (!cgroup_.empty())
+        run({"sh", "-c",
+             fmt::format(
+                 "i=0; while [ $i -lt 50 ] && ! find {} -depth -type d -exec rmdir {{}} + 2>/dev/null; "
+                 "do sleep 0.1; i=$((i + 1)); done",
+                 cgroup_.string())});
+}
+
+std::optional<Process> Root::boot(const std::string& unit) {
+    std::string hierarchy =
+        run({"findmnt", "--types", "cgroup2", "--noheadings", "--output", "TARGET", "--first-only"}).output;
+    hierarchy = hierarchy.substr(0, hierarchy.find('\n'));
+    std::error_code code;
+    cgroup_ = std::filesystem::path{hierarchy} / ("fwd-test-" + pid_);
+    if (hierarchy.empty() || !std::filesystem::create_directory(cgroup_, code)) {
+        cgroup_.clear();
+        return {};
+    }
+    // What is the whole machine's, it may read alone.
+    const std::string script = fmt::format(R"(set -e
+        cd {0}
+        mount -t proc proc proc
+        mount --bind proc/sys proc/sys
+        mount -o remount,bind,ro proc/sys
+        mount -o remount,bind,ro sys
+        mount -t cgroup2 cgroup2 sys/fs/cgroup
+        exec chroot . env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=fwd-test /lib/systemd/systemd --system \
+            --unit={1} --log-target=console --show-status=no)",
+                                           path().string(), unit);
+    Process systemd{
+        {"sh", "-c",
+         fmt::format("echo $$ >{}/cgroup.procs && exec nsenter --target {} --mount --net --ipc unshare "
+                     "--mount --pid --uts --cgroup --fork --kill-child sh -c \"$0\"",
+                     cgroup_.string(), pid_),
+         script}};
+    // From now on commands run beside it, by its number outside of its namespace.
+    std::string first;
+    if (!eventually([&] { return !(first = read_file(cgroup_ / "init.scope/cgroup.procs")).empty(); })) {
+        ADD_FAILURE() << "systemd does not start: " << systemd.output();
+        return {};
+    }
+    pid_ = first.substr(0, first.find('\n'));
+    is_booted_ = true;
+    return systemd;
+}
+
 Command Root::command(const std::string& text) const {
-    const std::string root = directory_.path() / "root";
-    return {"nsenter",
-            "--target",
-            pid_,
-            "--mount",
-            "--net",
-            "--ipc",
-            "chroot",
-            root,
-            "/usr/bin/env",
-            "-i",
-            "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
-            "LC_ALL=C.UTF-8",
-            "DEBIAN_FRONTEND=noninteractive",
-            "MANPAGER=cat",
-            "sh",
-            "-c",
-            text};
+    Command command{"nsenter", "--target", pid_, "--mount", "--net", "--ipc"};
+    if (is_booted_) command.emplace_back("--pid");
+    const Command rest{"chroot",
+                       path(),
+                       "/usr/bin/env",
+                       "-i",
+                       "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+                       "LC_ALL=C.UTF-8",
+                       "DEBIAN_FRONTEND=noninteractive",
+                       "MANPAGER=cat",
+                       "SYSTEMD_IGNORE_CHROOT=1",
+                       "sh",
+                       "-c",
+                       text};
+    command.insert(command.end(), rest.begin(), rest.end());
+    return command;
 }
 
 Finished Root::in(const std::string& text) const {

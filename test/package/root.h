@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "test/e2e/process.h"
@@ -14,11 +15,17 @@ class Root {
  public:
     /// `base`: what lies below the overlay. `shared` is seen as /mnt.
     Root(const std::filesystem::path& base, const std::filesystem::path& shared);
+    ~Root();
+    Root(const Root&) = delete;
+    Root& operator=(const Root&) = delete;
 
     /// Runs a shell command in there, as root.
     Finished in(const std::string& command) const;
     /// The same for what goes on beside the test.
     Process start(const std::string& command) const;
+    /// systemd as the first process of a namespace, which starts this unit and what that needs. No value
+    /// where there are no cgroups of version 2 for it.
+    std::optional<Process> boot(const std::string& unit);
     /// The command's output, without the newline at its end. What fails fails the test.
     std::string output_of(const std::string& command) const;
 
@@ -27,10 +34,13 @@ class Root {
 
  private:
     Command command(const std::string& text) const;
+    std::filesystem::path path() const { return directory_ / "root"; }
 
     TemporaryDirectory directory_;  ///< the mounts are seen in the namespace alone
     std::unique_ptr<Process> holder_;
     std::string pid_;  ///< of what keeps the namespaces
+    bool is_booted_ = false;
+    std::filesystem::path cgroup_;  ///< of what boot() has started
 };
 
 }  // namespace fwd::test
