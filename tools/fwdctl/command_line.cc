@@ -42,6 +42,37 @@ CommandLine::CommandLine() : app_{"Controls fwdd, the port-forwarding daemon.", 
         commands_.push_back({&method, command, Arguments{*command, method.params}});
         if (method.name == "stats") command->add_flag("--watch", watch_, "once a second, with rates");
     }
+    add_local_commands();
+}
+
+void CommandLine::add_local_commands() {
+    const auto add = [this](const char* name, const char* help, const char* example) {
+        local_commands_.push_back(app_.add_subcommand(name, help));
+        local_commands_.back()->footer(fmt::format("Example:\n  {}", example));
+        return local_commands_.back();
+    };
+    const auto add_device = [this](CLI::App* command) {
+        command->add_option("device", device_, "PCI address of the card")->required()->option_text("ADDRESS");
+    };
+    add("devices",
+        "Show this machine's network cards, their drivers and what they are used for; needs no fwdd.",
+        "fwdctl devices");
+    CLI::App* bind = add("bind", "Take a network card from the kernel, for fwdd; needs no fwdd.",
+                         "fwdctl bind 0000:01:00.0");
+    add_device(bind);
+    bind->add_option("--driver", driver_, "the driver that gets it")
+        ->option_text("DRIVER")
+        ->capture_default_str();
+    bind->add_flag("--force", force_, "also one that carries the default route or an ssh session");
+    add_device(add("unbind", "Give a network card back to the kernel's own driver; needs no fwdd.",
+                   "fwdctl unbind 0000:01:00.0"));
+}
+
+std::string_view CommandLine::local() const {
+    for (const CLI::App* command : local_commands_) {
+        if (command->parsed()) return command->get_name();
+    }
+    return {};
 }
 
 std::optional<int> CommandLine::parse(int argc, const char* const* argv, std::ostream& out,
@@ -75,6 +106,8 @@ void CommandLine::suggest_command(int argc, const char* const* argv, std::ostrea
         if (command.app->parsed()) return;
         known.push_back(command.method->command);
     }
+    if (!local().empty()) return;
+    for (const CLI::App* command : local_commands_) known.push_back(command->get_name());
     for (int i = 1; i < argc; ++i) {
         const auto near = control::nearest(argv[i], known.data(), known.data() + known.size());
         if (near.empty()) continue;

@@ -5,6 +5,7 @@
 #include <optional>
 #include <ostream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "tools/fwdctl/arguments.h"
@@ -20,6 +21,12 @@ class CommandLine {
 
     /// None when there is something to do, otherwise the exit status.
     std::optional<int> parse(int argc, const char* const* argv, std::ostream& out, std::ostream& err);
+
+    /// Of a command that fwdctl carries out itself, without fwdd; empty when a method is asked for.
+    std::string_view local() const;
+    const std::string& device() const { return device_; }
+    const std::string& driver() const { return driver_; }
+    bool force() const { return force_; }
 
     const control::Method& method() const { return *chosen().method; }
     control::Json params() const { return chosen().arguments.params(); }
@@ -37,6 +44,7 @@ class CommandLine {
         Arguments arguments;
     };
 
+    void add_local_commands();
     const Command& chosen() const;
     void suggest_command(int argc, const char* const* argv, std::ostream& err) const;
 
@@ -45,6 +53,10 @@ class CommandLine {
     std::string socket_ = "/run/fwd/fwd.sock";
     bool json_ = false;
     bool watch_ = false;
+    std::vector<CLI::App*> local_commands_;
+    std::string device_;
+    std::string driver_ = "vfio-pci";
+    bool force_ = false;
 };
 
 }  // namespace fwd::fwdctl

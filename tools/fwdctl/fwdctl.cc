@@ -17,6 +17,7 @@
 #include "control/text.h"
 #include "tools/fwdctl/client.h"
 #include "tools/fwdctl/command_line.h"
+#include "tools/fwdctl/devices.h"
 #include "tools/fwdctl/report.h"
 #include "tools/fwdctl/rule_file.h"
 
@@ -34,6 +35,7 @@ class Run {
     Run(const CommandLine& line, std::ostream& out, std::ostream& err) : line_{line}, out_{out}, err_{err} {}
 
     int operator()() {
+        if (!line_.local().empty()) return local();
         Json params = line_.params();
         std::optional<RuleFile> file;
         if (line_.method().name == "rules.add") {
@@ -75,6 +77,32 @@ class Run {
         return status;
     }
     int fail(const CallError& error) { return fail(error.error, error.answered ? kRefused : kUnreachable); }
+
+    /// What needs no fwdd: which cards there are, and who has them.
+    int local() {
+        const control::Machine machine;
+        if (line_.local() == "devices") {
+            const auto all = cards(machine);
+            if (line_.json()) {
+                print(cards_json(all));
+            } else {
+                out_ << cards_text(all);
+            }
+            return kDone;
+        }
+        const bool binds = line_.local() == "bind";
+        const auto done = binds ? bind_card(machine, line_.device(), line_.driver(),
+                                            line_.force() ? InUse::take : InUse::refuse)
+                                : unbind_card(machine, line_.device());
+        if (!done) return fail(done.error(), kRefused);
+        if (line_.json()) {
+            print({{"device", line_.device()}});
+        } else {
+            fmt::print(out_, "{} {}\n", line_.device(),
+                       binds ? "has driver " + line_.driver() : "is the kernel's again");
+        }
+        return kDone;
+    }
 
     /// Page after page: as text at once, as JSON in one piece.
     int list_sessions(Client& client, Json params) {
