@@ -250,13 +250,14 @@ constexpr Field<NeighbourSettings> kNeighbourFields[] = {
 };
 
 constexpr Field<PrefixSettings> kPrefixFields[] = {
-    {"inside", R"("fd00:1::/48")",
+    {"inside", R"("fd00:1::/48")", "the network of the hosts inside, which a link has or a route leads to",
      [](auto& v, auto& prefix) { return assign(read_text(v, parse_prefix), prefix.inside); },
      Presence::required},
-    {"external", R"("2001:db8:1::/48")",
+    {"external", R"("2001:db8:1::/48")", "the one that the world sees in its place; of the same length",
      [](auto& v, auto& prefix) { return assign(read_text(v, parse_prefix), prefix.external); },
      Presence::required},
-    {"inbound", "false", [](auto& v, auto& prefix) { return assign(v.boolean(), prefix.inbound); }},
+    {"inbound", "false", "the world may open sessions to the hosts inside (default: false)",
+     [](auto& v, auto& prefix) { return assign(v.boolean(), prefix.inbound); }},
 };
 
 Result<void> read_protocols(const Value& value, Rule& rule) {
@@ -454,6 +455,7 @@ constexpr Field<Settings> kFields[] = {
          return read_groups(v, {kMostNeighbours, "neighbours"}, kNeighbourFields, out.neighbours);
      }},
     {"prefixes", R"(( { inside = "fd00:1::/48"; external = "2001:db8:1::/48"; } ))",
+     "IPv6 networks whose hosts have counterparts in another one (NPTv6)",
      [](auto& v, auto& out) {
          return read_groups(v, {kMostPrefixPairs, "prefixes"}, kPrefixFields, out.prefixes);
      }},
@@ -563,6 +565,7 @@ std::vector<SettingGroup> setting_groups() {
             describe("links", kLinkFields),
             describe("routes", kRouteFields),
             describe("neighbours", kNeighbourFields),
+            describe("prefixes", kPrefixFields),
             describe("rules", kRuleFields),
             describe("masquerades", kMasqueradeFields),
             describe("timeouts", kTimeoutFields),

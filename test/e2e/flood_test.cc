@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A flood of made-up sources at the highest rate at which sessions are set up on this machine, answered by the server.
+// A flood of made-up sources at the highest rate at which sessions are set up on this machine, answered by
+// the server.
 #include <fmt/format.h>
 
 #include "test/e2e/lab.h"

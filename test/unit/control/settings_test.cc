@@ -181,6 +181,12 @@ TEST(Settings, EveryKeyIsRead) {
     EXPECT_EQ(settings.rules[1].source, SourceMode::automatic);
 }
 
+const std::string kIpv6Links = R"(links = (
+    { name = "lan"; device = "net_tap0"; addresses = [ "fd00:1::1/48" ]; },
+    { name = "wan"; device = "net_tap1"; addresses = [ "2001:db8:2::1/64" ]; } );
+routes = ( { prefix = "::/0"; via = "2001:db8:2::fe"; } );
+)";
+
 /// The manual page shows them.
 TEST(Settings, ExampleOfEveryKeyIsAccepted) {
     const std::map<std::string_view, std::string> beside{
@@ -191,6 +197,8 @@ TEST(Settings, ExampleOfEveryKeyIsAccepted) {
         {"masquerades", kTwoLinks + R"(masquerades = ( { inside = "lan"; @ } );)"},
         {"timeouts", kLan + "timeouts = { @ };"},
         {"translation_log", kLan + R"(translation_log = { file = "/f"; @ };)"},
+        {"prefixes",
+         kIpv6Links + R"(prefixes = ( { inside = "fd00:1::/48"; external = "2001:db8:1::/48"; @ } );)"},
         {"", kTwoLinks + "@"},
     };
     for (const SettingGroup& group : setting_groups()) {
@@ -199,7 +207,7 @@ TEST(Settings, ExampleOfEveryKeyIsAccepted) {
             if (key.required || group.name == "neighbours" || key.key == "file" || key.key == "syslog")
                 continue;
             const std::string_view example = key.example.substr(0, key.example.find(" or "));
-            std::string text = beside.at(group.name);
+            std::string text = key.key == "prefixes" ? kIpv6Links + "@" : beside.at(group.name);
             text.replace(text.find('@'), 1, fmt::format("{} = {};", key.key, example));
             const test::TemporaryDirectory directory;
             const Result<Settings> settings = load(directory, text);
