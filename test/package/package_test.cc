@@ -58,6 +58,7 @@ class PackageTest : public ::testing::Test {
     void SetUp() override {
         if (!packages_) GTEST_SKIP() << "needs root";
         root_ = std::make_unique<Root>(packages_->base(), packages_->directory());
+        if (!root_->is_there()) GTEST_SKIP() << "this machine's root can't be the lower part of an overlay";
         // Asked before services are started and stopped; 101: they are not.
         root_->write("/usr/sbin/policy-rc.d", "#!/bin/sh\necho \"$@\" >>/run/asked\nexit 101");
         root_->output_of(

@@ -14,7 +14,10 @@ Root::Root(const std::filesystem::path& base, const std::filesystem::path& share
     const std::string script = fmt::format(R"(set -e
         mount -t tmpfs fwd-test {0}
         mkdir {0}/upper {0}/work {0}/root
-        mount -t overlay fwd-test -o lowerdir={1},upperdir={0}/upper,workdir={0}/work {0}/root
+        mount -t overlay fwd-test -o lowerdir={1},upperdir={0}/upper,workdir={0}/work {0}/root || {{
+            echo "no overlay."
+            exit
+        }}
         cd {0}/root
         mount -t proc proc proc
         mount -t tmpfs -o mode=755 fwd-test run
@@ -43,6 +46,7 @@ net/tun 10 200"
         return;
     }
     const std::string output = holder_->output();
+    if (output.find("no overlay.") != std::string::npos) return;
     const auto begin = output.find("ready as ") + 9;
     pid_ = output.substr(begin, output.find('.', begin) - begin);
 }

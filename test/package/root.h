@@ -19,6 +19,8 @@ class Root {
     Root(const Root&) = delete;
     Root& operator=(const Root&) = delete;
 
+    /// Not where the machine's root is of a kind that can't lie below an overlay.
+    bool is_there() const { return !pid_.empty(); }
     /// Runs a shell command in there, as root.
     Finished in(const std::string& command) const;
     /// The same for what goes on beside the test.
