@@ -11,7 +11,7 @@ namespace fwd::control {
 
 ServiceManager::ServiceManager() {
     std::uint64_t wait_us = 0;
-    if (sd_watchdog_enabled(0, &wait_us) > 0) period_ = std::chrono::microseconds{wait_us / 2};
+    if (sd_watchdog_enabled(0, &wait_us) > 0) period_ = std::chrono::microseconds{wait_us / 4};
 }
 
 void ServiceManager::tell_ready(const std::string& status) const {
@@ -24,12 +24,13 @@ void ServiceManager::tell_stopping() const {
 
 void ServiceManager::tell_alive(Clock::time_point now, std::vector<std::uint64_t> progress,
                                 const std::string& status) {
-    next_ = now + period_;
-    const std::vector<std::uint64_t> before = std::exchange(progress_, std::move(progress));
-    if (before.size() == progress_.size() &&
-        !std::equal(before.begin(), before.end(), progress_.begin(), std::not_equal_to<>{})) {
-        return;
-    }
+    const bool stands_still =
+        progress_.size() == progress.size() &&
+        !std::equal(progress_.begin(), progress_.end(), progress.begin(), std::not_equal_to<>{});
+    // One that has only been slow goes on soon.
+    next_ = now + (stands_still ? period_ / 10 : period_);
+    if (stands_still) return;
+    progress_ = std::move(progress);
     sd_notify(0, ("WATCHDOG=1\nSTATUS=" + status).c_str());
 }
 

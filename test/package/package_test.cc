@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The Debian package: what it leaves on a system when it comes, is upgraded and goes, and whether its unit
-// gives fwdd what it needs. systemd does not run there: that it is asked for the right things is what is
-// tested.
+// gives fwdd what it needs. In most tests systemd does not run: that it is asked for the right things is what
+// is tested. In one it does.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -243,9 +243,9 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     install();
     output_of("ip link add veth0 type veth peer name veth1; ip link set veth0 up; ip link set veth1 up");
     configure("net_af_packet0,iface=veth0");
-    root().write(
-        "/etc/systemd/system/fwd.service.d/test.conf",
-        "[Unit]\nDefaultDependencies=no\n[Service]\nWatchdogSec=2\nStandardError=append:/run/log-of-fwd");
+    root().write("/etc/systemd/system/fwd.service.d/test.conf",
+                 "[Unit]\nDefaultDependencies=no\n[Service]\nWatchdogSec=5\nLimitCORE=0\nStandardError="
+                 "append:/run/log-of-fwd");
     root().write("/etc/systemd/system/fwd-test.target", "[Unit]\nDefaultDependencies=no\nWants=fwd.service");
     auto systemd = root().boot("fwd-test.target");
     if (!systemd) GTEST_SKIP() << "no cgroups of version 2";
@@ -274,7 +274,7 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     const std::string first = output_of("pgrep --exact --uid fwd fwdd");
     output_of("kill -STOP " + first);
     EXPECT_TRUE(
-        eventually([&] { return property("NRestarts") == "1" && is_active(); }, std::chrono::seconds{60}))
+        eventually([&] { return property("NRestarts") != "0" && is_active(); }, std::chrono::seconds{120}))
         << systemd->output();
     EXPECT_NE(output_of("pgrep --exact --uid fwd fwdd"), first);
     EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);

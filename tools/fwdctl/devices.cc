@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 #include <charconv>
@@ -58,6 +59,30 @@ std::vector<Route> routes(const Machine& machine) {
     return routes;
 }
 
+/// The other ends of sessions with this machine's sshd, of IPv4, which sockets of IPv6 take as well.
+std::vector<std::uint32_t> ssh_peers(const Machine& machine) {
+    constexpr std::size_t kIpv4Digits = 8;
+    constexpr std::string_view kMapped = "0000000000000000FFFF0000";
+    std::vector<std::uint32_t> peers;
+    for (const char* file : {"/proc/net/tcp", "/proc/net/tcp6"}) {
+        std::ifstream tcp{machine.path(file)};
+        for (std::string line; std::getline(tcp, line);) {
+            std::istringstream fields{line};
+            std::string number, local, remote, state;
+            fields >> number >> local >> remote >> state;
+            const std::size_t colon = local.find(':');
+            if (hex(state) != kEstablished || colon == std::string::npos || remote.size() <= colon ||
+                hex(std::string_view{local}.substr(colon + 1)) != kSshPort) {
+                continue;
+            }
+            const std::string_view address = std::string_view{remote}.substr(0, colon);
+            if (colon == kIpv4Digits || address.starts_with(kMapped))
+                peers.push_back(hex(address.substr(colon - kIpv4Digits)));
+        }
+    }
+    return peers;
+}
+
 /// What each interface is needed for by the machine itself.
 std::map<std::string, std::string> uses(const Machine& machine) {
     std::map<std::string, std::string> uses;
@@ -74,13 +99,7 @@ std::map<std::string, std::string> uses(const Machine& machine) {
         if (length == "00" && interface != "lo") uses[interface] = "default route";
     }
     // Sessions with this machine's sshd leave by the most specific route to the other end.
-    std::ifstream tcp{machine.path("/proc/net/tcp")};
-    for (std::string line; std::getline(tcp, line);) {
-        std::istringstream fields{line};
-        std::string number, local, remote, state;
-        fields >> number >> local >> remote >> state;
-        if (hex(state) != kEstablished || local.size() != 13 || hex(local.substr(9)) != kSshPort) continue;
-        const std::uint32_t peer = hex(remote.substr(0, 8));
+    for (const std::uint32_t peer : ssh_peers(machine)) {
         const Route* best = nullptr;
         for (const Route& route : all) {
             if ((peer & route.mask) != route.destination) continue;
@@ -89,6 +108,18 @@ std::map<std::string, std::string> uses(const Machine& machine) {
         if (best == nullptr) continue;
         std::string& use = uses[best->interface];
         if (use.find("ssh") == std::string::npos) use += use.empty() ? "ssh session" : ", ssh session";
+    }
+    // Bridges, bonds and VLANs take their packets to others.
+    std::vector<std::string> above;
+    for (const auto& [interface, use] : uses) above.push_back(interface);
+    while (!above.empty()) {
+        const std::string upper = above.back();
+        above.pop_back();
+        for (const std::string& name : machine.names("/sys/class/net/" + upper)) {
+            if (!name.starts_with("lower_")) continue;
+            const std::string lower = name.substr(6);
+            if (uses.emplace(lower, uses.at(upper)).second) above.push_back(lower);
+        }
     }
     return uses;
 }
@@ -216,6 +247,8 @@ Result<void> bind_card(const Machine& machine, const std::string& address, const
             card->address,
             fmt::format("it carries the {}, which would end: --force takes it anyway", card->used_by));
     }
+    if (driver.empty() || driver.front() == '.' || driver.find('/') != std::string::npos)
+        return control::invalid("driver", fmt::format("got '{}', want a driver such as vfio-pci", driver));
     if (!machine.exists(std::string{kDrivers} + driver)) {
         return control::refused("driver",
                                 fmt::format("the kernel has no driver {0} now: modprobe {0}", driver));
@@ -239,8 +272,15 @@ Result<void> bind_card(const Machine& machine, const std::string& address, const
 }
 
 Result<void> unbind_card(const Machine& machine, const std::string& address, const WriteFile& write) {
-    return find_card(machine, address).and_then([&](const Card& card) {
-        return let_drivers_probe(machine, card, "", write);
+    constexpr std::array<std::string_view, 3> kForUserSpace{"vfio-pci", "igb_uio", "uio_pci_generic"};
+    return find_card(machine, address).and_then([&](const Card& card) -> Result<void> {
+        // What the kernel's own driver has would lose its addresses and routes.
+        if (!card.driver.empty() && std::ranges::find(kForUserSpace, card.driver) == kForUserSpace.end())
+            return {};
+        if (auto done = let_drivers_probe(machine, card, "", write); !done) return done;
+        if (!machine.link(fmt::format("{}{}/driver", kDevices, card.address)).empty()) return {};
+        return control::unavailable(fmt::format(
+            "{}: no driver of the kernel has taken it; modprobe the one that it needs", card.address));
     });
 }
 

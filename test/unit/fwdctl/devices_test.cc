@@ -109,6 +109,33 @@ TEST_F(DevicesTest, DefaultRouteOfIpv6IsAUseToo) {
     EXPECT_EQ(all()[0].used_by, "default route of eth0");
 }
 
+TEST_F(DevicesTest, CardBelowABridgeIsUsedByIt) {
+    write("proc/net/route",
+          "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
+          "br0 00000000 0101A8C0 0003 0 0 0 00000000 0 0 0\n");
+    write("sys/class/net/br0/lower_bond0", "");
+    write("sys/class/net/bond0/lower_eth0", "");
+    EXPECT_EQ(all()[0].used_by, "default route, ssh session of eth0");
+}
+
+TEST_F(DevicesTest, SessionOfADualStackSshdIsAUse) {
+    write("proc/net/tcp", "  sl  local_address rem_address   st\n");
+    write("proc/net/tcp6",
+          "  sl  local_address                         remote_address                        st\n"
+          "   0: 0000000000000000FFFF00000100000A:0016 0000000000000000FFFF00000302010A:C001 01\n");
+    EXPECT_EQ(all()[2].used_by, "ssh session of eth2");
+}
+
+TEST_F(DevicesTest, CardOfTheKernelsIsNotUnbound) {
+    EXPECT_TRUE(unbind_card(Machine{path("")}, kDefault, kernel()));
+    EXPECT_EQ(written_, "");
+    ASSERT_TRUE(try_bind(kFree));
+    probes_ = false;
+    const auto done = unbind_card(Machine{path("")}, kFree, kernel());
+    ASSERT_FALSE(done);
+    EXPECT_NE(done.error().text().find("no driver of the kernel has taken it"), std::string::npos);
+}
+
 TEST_F(DevicesTest, BindingTakesACardFromItsDriver) {
     ASSERT_TRUE(try_bind("01:00.0"));
     EXPECT_EQ(written_,
