@@ -28,7 +28,7 @@ constexpr Param kRuntime{
 constexpr std::array kAddRuleParams{
     Param{.name = "protocol",
           .required = true,
-          .help = "tcp, udp, tcp+udp, or all: every protocol and port of an address"},
+          .help = "tcp, udp, tcp+udp, or all: every protocol and port of an IPv4 address"},
     Param{.name = "external",
           .required = true,
           .help = "where clients connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST; ADDRESS alone with all; "
@@ -43,9 +43,11 @@ constexpr std::array kAddRuleParams{
     Param{.name = "name", .help = "a name for the rule (default: made from what it matches)"},
     Param{.name = "link", .help = "only for packets that come in by this link (default: any)"},
     Param{.name = "source",
-          .help = "whose address the target sees: auto, masquerade (fwd's own) or preserve (the client's) "
-                  "(default: "
-                  "auto, masquerade if the target is on the link that the packet came in by)"},
+          .help =
+              "whose address the target sees: auto, masquerade (fwd's own) or preserve (the client's) "
+              "(default: "
+              "auto, masquerade if the target is on the link that the packet came in by); between IPv4 and "
+              "IPv6 always masquerade"},
     Param{.name = "from",
           .type = ParamType::string_list,
           .help = "only for clients in this prefix; may be repeated (default: all)"},
@@ -214,7 +216,8 @@ constexpr std::array kMethods{
            .access = Access::write,
            .params = kReloadParams,
            .handler = &Operations::reload,
-           .help = "Read the configuration file again and apply its rules, all or nothing.",
+           .help = "Read the configuration file again and apply its rules, masquerades, timeouts and log of "
+                   "translations, all or nothing.",
            .example = "fwdctl reload"},
     Method{.name = "rule.add",
            .command = "add-rule",

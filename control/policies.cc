@@ -73,9 +73,10 @@ Policies::Policies(const Settings& settings, std::uint32_t rule_slots)
     std::vector<dataplane::PrefixTranslation> prefixes;
     const Topology topology{links_, routes_};
     for (const PrefixSettings& pair : settings.prefixes) {
-        const LinkSettings* link = topology.egress(pair.inside.address);
-        prefixes.push_back(
-            {net::PrefixMapping{pair.inside, pair.external}, link_id(link->name).value(), pair.inbound});
+        std::uint32_t inside_links = 0;
+        for (const LinkSettings* link : topology.links_to(pair.inside))
+            inside_links |= 1U << link_id(link->name).value().value;
+        prefixes.push_back({net::PrefixMapping{pair.inside, pair.external}, inside_links, pair.inbound});
     }
     current_.prefixes = std::make_shared<const dataplane::PrefixTranslations>(std::move(prefixes));
 }

@@ -409,7 +409,7 @@ constexpr Field<Settings> kFields[] = {
     {"socket", R"("/run/fwd/fwd.sock")", "where fwdctl reaches fwdd (default: /run/fwd/fwd.sock)",
      [](auto& v, auto& out) { return assign(read_text(v, parse_socket_path), out.socket); }},
     {"state_directory", R"("/var/lib/fwd")",
-     "where rules that fwdctl has added are kept (default: /var/lib/fwd)",
+     "where rules and masquerades that fwdctl has added are kept (default: /var/lib/fwd)",
      [](auto& v, auto& out) { return assign(read_text(v, parse_absolute_path), out.state_directory); }},
     {"log_level", R"("info")", "error, warning, info or debug (default: info)",
      [](auto& v, auto& out) { return assign(read_choice(v, kLogLevels), out.log_level); }},

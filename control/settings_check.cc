@@ -184,7 +184,7 @@ Result<void> check_prefix_pair(const Value& here, const PrefixSettings& pair, co
             .bad(fmt::format("got {} for {}; want two prefixes of the same length", text(pair.external),
                              text(pair.inside)));
     }
-    if (topology.egress(pair.inside.address) == nullptr) {
+    if (topology.links_to(pair.inside).empty()) {
         return here.member("inside").bad(
             fmt::format("got {}, to which there is no route; want a link's network, or a route to it",
                         text(pair.inside)));

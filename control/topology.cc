@@ -95,6 +95,22 @@ const LinkSettings* Topology::egress(net::IpAddress address) const {
     return best;
 }
 
+std::vector<const LinkSettings*> Topology::links_to(net::IpPrefix prefix) const {
+    std::vector<const LinkSettings*> links;
+    const auto add_if_overlaps = [&](const net::IpPrefix& network, const LinkSettings* link) {
+        const bool overlaps = prefix.contains(network.address) || network.contains(prefix.address);
+        if (overlaps && network.length != 0 && link != nullptr &&
+            std::ranges::find(links, link) == links.end())
+            links.push_back(link);
+    };
+    for (const LinkSettings& link : links_) {
+        for (const auto& own : link.addresses) add_if_overlaps(own.prefix(), &link);
+    }
+    for (const RouteSettings& route : routes_)
+        add_if_overlaps(route.prefix, route.link ? find_link(*route.link) : connected(route.via));
+    return links;
+}
+
 const LinkSettings* Topology::connected(net::IpAddress address) const {
     return longest_connected(links_, address).link;
 }

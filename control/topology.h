@@ -26,6 +26,8 @@ class Topology {
     Result<void> check_link(std::string_view name) const;
     /// The link through which an address is reached, by longest prefix; nullptr when there is no route.
     const LinkSettings* egress(net::IpAddress address) const;
+    /// The links by which parts of a prefix are reached, default routes left out.
+    std::vector<const LinkSettings*> links_to(net::IpPrefix prefix) const;
     /// The link that has the address in a connected prefix, by longest prefix; nullptr when none has.
     const LinkSettings* connected(net::IpAddress address) const;
     /// The link that has this very address as its own; nullptr when none has.

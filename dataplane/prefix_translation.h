@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <vector>
 
 #include "dataplane/flow_key.h"
@@ -13,8 +14,10 @@ namespace fwd::dataplane {
 /// Lets the hosts of an IPv6 network reach the world by addresses of another one, each by its own.
 struct PrefixTranslation {
     net::PrefixMapping mapping;
-    LinkId inside;         ///< by which the network is reached: nobody else's packets are from there
-    bool inbound = false;  ///< the world may open sessions to them as well
+    std::uint32_t inside_links = 0;  ///< a bit for each link by which parts of the network are reached
+    bool inbound = false;            ///< the world may open sessions to them as well
+
+    bool is_inside(LinkId link) const noexcept { return (inside_links >> link.value & 1U) != 0; }
 };
 
 class PrefixTranslations {

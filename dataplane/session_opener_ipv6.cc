@@ -62,6 +62,15 @@ SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey&
                                             std::uint8_t hop_limit) noexcept {
     if (const Verdict refused = check_source(shared_.links, key); refused != Verdict::forward)
         return {.verdict = refused};
+    const PrefixTranslations& prefixes = *policy.prefixes;
+    // From the wrong side: whoever sends this hopes to be taken for a host inside (requirement P5), or for
+    // its counterpart.
+    if (const PrefixTranslation* client = prefixes.find_inside(key.source)) {
+        const auto back = policy.routes->find(key.source);
+        if (!client->is_inside(key.ingress) || !back || back->egress != key.ingress)
+            return {.verdict = Verdict::drop_martian};
+    }
+    if (prefixes.find_external(key.source) != nullptr) return {.verdict = Verdict::drop_spoofed_own_address};
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
     if (rule == nullptr) return plan_by_prefix(policy, key, flags, hop_limit);
     if (!rule->allows(key.source)) return {.verdict = Verdict::drop_source_denied};
@@ -99,19 +108,18 @@ SessionOpener::WidePlan SessionOpener::plan_by_prefix(const Policy& policy, cons
     const PrefixTranslation* client = prefixes.find_inside(key.source);
     const PrefixTranslation* target = prefixes.find_external(key.destination);
     if (target != nullptr ? !target->inbound : client == nullptr) return {.verdict = Verdict::drop_no_rule};
-    // From the wrong side: whoever sends this hopes to be taken for a host inside (requirement P5).
-    if (client != nullptr && client->inside != key.ingress) return {.verdict = Verdict::drop_martian};
     const auto source = client != nullptr ? client->mapping.to_external(key.source) : key.source;
     const auto destination = target != nullptr ? target->mapping.to_inside(key.destination) : key.destination;
     if (!source || !destination) return {.verdict = Verdict::drop_no_route};
     const auto next_hop = policy.routes->find(*destination);
     if (!next_hop) return {.verdict = Verdict::drop_no_route};
-    // The world is what is neither inside nor fwd's own, nor beside the client.
-    if (target == nullptr &&
-        (next_hop->egress == key.ingress || prefixes.find_inside(key.destination) != nullptr ||
-         std::ranges::any_of(shared_.links, [&](const Link& link) { return link.owns(key.destination); }))) {
-        return {.verdict = Verdict::drop_no_rule};
-    }
+    // Inside is what is reached by such a link; the world what is neither inside nor beside the client. And
+    // neither of them is fwd's own.
+    const bool known = target != nullptr ? target->is_inside(next_hop->egress)
+                                         : next_hop->egress != key.ingress &&
+                                               prefixes.find_inside(key.destination) == nullptr;
+    const auto is_own = [&](const Link& link) { return link.owns(*destination); };
+    if (!known || std::ranges::any_of(shared_.links, is_own)) return {.verdict = Verdict::drop_no_rule};
     if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};
     if (shared_.links[key.ingress.value].ends_hops(hop_limit)) return {.verdict = Verdict::punt_ttl_expired};
     WidePlan plan{.next_hop = *next_hop,

@@ -351,6 +351,9 @@ void Worker::forward_ipv6_echo(const WideParsed& parsed, Tsc now) noexcept {
     key.destination = net::load_ipv6(parsed.ip + net::kIpv6DestinationOffset);
     (icmp[0] == kIcmpv6EchoRequest ? key.source_port : key.destination_port) =
         net::be16::from_wire(net::load16(icmp + kEchoIdentifier));
+    // Nobody has asked.
+    if (icmp[0] != kIcmpv6EchoRequest && shared_.flows.lookup(key, shared_.flows.hash()(key)) < 0)
+        return drop(parsed.packet, Verdict::drop_icmp_ignored, parsed.ingress);
     Verdict verdict = forward_ipv6_by_key(parsed, key, now);
     if (verdict == Verdict::forward) return;
     if (verdict == Verdict::drop_no_rule) verdict = Verdict::drop_icmp_ignored;

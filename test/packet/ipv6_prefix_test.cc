@@ -104,12 +104,17 @@ TEST_F(Prefix, NobodyElseComesIn) {
     };
     EXPECT_THAT(as("fd00::9"_ip6), IsEmpty());
     EXPECT_THAT(as("fd00:0:0:7::9"_ip6), IsEmpty()) << "to which there is no route but out";
-    EXPECT_EQ(box_.count(Verdict::drop_martian), 1);
-    EXPECT_EQ(box_.count(Verdict::drop_no_rule), 2);
+    EXPECT_THAT(as(outside(kHost6)), IsEmpty()) << "a counterpart";
+    EXPECT_EQ(box_.count(Verdict::drop_martian), 2);
+    EXPECT_EQ(box_.count(Verdict::drop_spoofed_own_address), 1);
+    EXPECT_EQ(box_.count(Verdict::drop_no_rule), 1);
     // From inside: to fwd itself, and to another one inside.
     EXPECT_THAT(box_.exchange("lan", out("2001:db8:2::1"_ip6).udp(1, 2), "lan"), IsEmpty());
     EXPECT_THAT(box_.exchange("lan", out(kOtherHost6).udp(1, 2), "lan"), IsEmpty());
-    EXPECT_EQ(box_.count(Verdict::drop_no_rule), 4);
+    EXPECT_EQ(box_.count(Verdict::drop_no_rule), 3);
+    // An answer that nobody has asked for.
+    EXPECT_THAT(box_.exchange("lan", out(kFarClient6).icmpv6(129, 0, 7), "wan"), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_icmp_ignored), 1);
     EXPECT_EQ(box_.sessions(), 0);
     box_.expect_every_packet_accounted_for();
 }
@@ -139,6 +144,9 @@ TEST(InboundPrefix, LetsTheWorldIn) {
         box.exchange("wan", box.to("wan").ipv6("fd00:0:0:7::9"_ip6, outside(kOtherHost6)).udp(1, 2), "lan"),
         IsEmpty());
     EXPECT_EQ(box.count(Verdict::drop_martian), 1) << "who passes for a host inside";
+    for (const auto nowhere : {"fd00:0:0:7::9"_ip6, "fd00::1"_ip6})  // no route but out; fwd's own
+        EXPECT_THAT(box.exchange("wan", in(outside(nowhere)).udp(1, 2), "wan"), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_no_rule), 2);
     box.set_rules(
         R"(rules = ( { protocol = "tcp"; external = "[2001:db8:aa::7]:80"; target = "[fd00::5]:8080"; } );)");
     box.settle();
