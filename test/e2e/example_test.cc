@@ -84,7 +84,7 @@ TEST_F(ExampleTest, EdgeStartsAndTagsWhatItSendsToItsVlans) {
                                                 {"/run/fwd/fwd.sock", lab_file("fwd.sock")},
                                                 {"/var/lib/fwd", lab_file("state")},
                                                 {"idle = \"poll\"", "idle = \"adaptive\""}}));
-    EXPECT_EQ(fwdctl("status")["rules"], 7);
+    EXPECT_EQ(fwdctl("status")["rules"], 9);
     Process wire = start("server", "tcpdump -l --immediate-mode -n -e -i eth0 arp or vlan");
     EXPECT_TRUE(wire.says("listening on"));
 
