@@ -328,7 +328,7 @@ class CrossingFragments : public Ipv6Fragments {
 /// U14: fragments of IPv4 become fragments of IPv6, and the answers' the reverse.
 TEST_F(CrossingFragments, OfIpv4BecomeFragmentsOfIpv6AndTheReverse) {
     auto fragments = ipv4_fragments_of(request4(4000), 1200);
-    std::ranges::rotate(fragments, fragments.begin() + 1);
+    std::rotate(fragments.begin(), fragments.begin() + 1, fragments.end());
     const auto there = send(fragments);
     ASSERT_THAT(there, SizeIs(4));
     const std::uint16_t port = port_of(there[0]);
