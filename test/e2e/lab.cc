@@ -5,7 +5,9 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <sstream>
 #include <utility>
+#include <vector>
 
 namespace fwd::test {
 namespace {
@@ -51,6 +53,20 @@ http {{
 }}
 )";
 
+/// Its first and last lines, so that what had failed is still in sight above it.
+std::string shortened(const std::string& text) {
+    constexpr std::size_t kEnd = 12;
+    std::vector<std::string> lines;
+    std::istringstream input{text};
+    for (std::string line; std::getline(input, line);) lines.push_back(line + '\n');
+    if (lines.size() > 2 * kEnd) {
+        const std::string gap = fmt::format("... {} more lines\n", lines.size() - 2 * kEnd);
+        lines.erase(lines.begin() + kEnd, lines.end() - kEnd);
+        lines.insert(lines.begin() + kEnd, gap);
+    }
+    return fmt::format("{}", fmt::join(lines, ""));
+}
+
 }  // namespace
 
 Wire Capture::stop() {
@@ -76,9 +92,9 @@ void LabTest::TearDown() {
     EXPECT_TRUE(was_alive) << "fwdd was not alive at the end";
     if (HasFailure()) {
         std::cerr << "--- fwdd's log\n"
-                  << fwdd_log() << "--- its counters\n"
-                  << lab({"fwdctl", "stats"}).output << "--- its sessions\n"
-                  << lab({"fwdctl", "list-sessions"}).output << "---\n";
+                  << shortened(fwdd_log()) << "--- its counters\n"
+                  << shortened(lab({"fwdctl", "stats"}).output) << "--- its sessions\n"
+                  << shortened(lab({"fwdctl", "list-sessions"}).output) << "---\n";
     }
     // What an instrumented fwdd has to say it also says at its end.
     lab({"stop"});

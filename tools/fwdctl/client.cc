@@ -2,6 +2,7 @@
 #include "tools/fwdctl/client.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -54,7 +55,7 @@ CallError error_of(const Json& error) {
 
 }  // namespace
 
-CallResult<Client> Client::connect(const std::string& path, std::chrono::seconds patience) {
+CallResult<Client> Client::connect(const std::string& path, Waiting waiting) {
     sockaddr_un address{};
     address.sun_family = AF_UNIX;
     if (path.empty() || path.size() >= sizeof address.sun_path)
@@ -62,13 +63,12 @@ CallResult<Client> Client::connect(const std::string& path, std::chrono::seconds
     path.copy(address.sun_path, path.size());
 
     control::FileDescriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    const timeval wait{.tv_sec = patience.count(), .tv_usec = 0};
-    if (!socket.valid() || ::setsockopt(socket.get(), SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof wait) != 0 ||
-        ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) != 0 ||
+    const timeval wait{.tv_sec = waiting.patience.count(), .tv_usec = 0};
+    if (!socket.valid() || ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) != 0 ||
         ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         return unreachable(path, connect_hint(errno));
     }
-    return Client{path, std::move(socket)};
+    return Client{path, std::move(socket), std::move(waiting)};
 }
 
 CallResult<Json> Client::call(std::string_view method, const Json& params) {
@@ -98,6 +98,19 @@ bool Client::send_line(std::string_view line) {
     return true;
 }
 
+/// False when patience is at its end.
+bool Client::wait_for_input() {
+    pollfd wait{socket_.get(), POLLIN, 0};
+    const auto begin = std::chrono::steady_clock::now();
+    while (::poll(&wait, 1, 1000) <= 0) {
+        const auto waited =
+            std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - begin);
+        if (waited >= waiting_.patience) return false;
+        if (waiting_.each_second) waiting_.each_second(waited);
+    }
+    return true;
+}
+
 CallResult<std::string> Client::receive_line() {
     std::size_t scanned = 0;
     while (true) {
@@ -107,10 +120,13 @@ CallResult<std::string> Client::receive_line() {
             return line;
         }
         scanned = input_.size();
+        if (!wait_for_input()) {
+            return unreachable(path_, fmt::format("no answer for {} s; what was asked for may still be done",
+                                                  waiting_.patience.count()));
+        }
         std::array<char, 65536> buffer;
         const ssize_t bytes = ::recv(socket_.get(), buffer.data(), buffer.size(), 0);
         if (bytes < 0 && errno == EINTR) continue;
-        if (bytes < 0 && errno == EAGAIN) return unreachable(path_, "it does not answer");
         if (bytes < 0) return unreachable(path_, connect_hint(errno));
         if (bytes == 0) return unreachable(path_, "it has closed the connection");
         input_.append(buffer.data(), static_cast<std::size_t>(bytes));

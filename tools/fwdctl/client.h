@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -21,23 +22,30 @@ struct CallError {
 template <typename T>
 using CallResult = tl::expected<T, CallError>;
 
+/// What happens while fwdd has not answered.
+struct Waiting {
+    std::chrono::seconds patience{60};
+    std::function<void(std::chrono::seconds)> each_second;  ///< may be empty
+};
+
 /// A connection to fwdd; every call waits for its answer.
 class Client {
  public:
-    static CallResult<Client> connect(const std::string& path,
-                                      std::chrono::seconds patience = std::chrono::seconds{60});
+    static CallResult<Client> connect(const std::string& path, Waiting waiting = {});
 
     CallResult<Json> call(std::string_view method, const Json& params);
 
  private:
-    Client(std::string path, control::FileDescriptor socket)
-        : path_{std::move(path)}, socket_{std::move(socket)} {}
+    Client(std::string path, control::FileDescriptor socket, Waiting waiting)
+        : path_{std::move(path)}, socket_{std::move(socket)}, waiting_{std::move(waiting)} {}
 
     bool send_line(std::string_view line);
     CallResult<std::string> receive_line();
+    bool wait_for_input();
 
     std::string path_;
     control::FileDescriptor socket_;
+    Waiting waiting_;
     std::string input_;
     std::uint64_t last_id_ = 0;
 };

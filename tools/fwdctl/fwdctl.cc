@@ -11,6 +11,7 @@
 #include <span>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "control/rpc_server.h"
@@ -45,12 +46,13 @@ class Run {
             params["rules"] = std::move(file->rules);
             if (!file->masquerades.empty()) params["masquerades"] = std::move(file->masquerades);
         }
-        auto client = Client::connect(line_.socket());
+        auto client = Client::connect(line_.socket(), waiting());
         if (!client) return fail(client.error());
         if (line_.method().name == "session.list") return list_sessions(*client, params);
         if (line_.watch()) return watch_stats(*client, params);
 
         auto result = client->call(line_.method().name, params);
+        erase_progress();
         if (!result) {
             if (file) result.error().error = at_place(std::move(result.error().error), *file);
             return fail(result.error());
@@ -66,6 +68,25 @@ class Run {
  private:
     void print(const Json& result) {
         out_ << result.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
+    }
+
+    /// Long changes get long patience: who gives up early does not learn whether they were made.
+    Waiting waiting() {
+        const std::string_view method = line_.method().name;
+        Waiting waiting;
+        if (method == "reload" || method == "rules.add") waiting.patience = std::chrono::minutes{15};
+        if (::isatty(STDERR_FILENO) == 1 && !line_.json()) {
+            waiting.each_second = [this](std::chrono::seconds waited) {
+                fmt::print(err_, "\rfwdd is at work: {} s", waited.count());
+                err_ << std::flush;
+                shows_progress_ = true;
+            };
+        }
+        return waiting;
+    }
+
+    void erase_progress() {
+        if (std::exchange(shows_progress_, false)) err_ << "\r\033[K" << std::flush;
     }
 
     int fail(const Error& error, int status) {
@@ -162,6 +183,7 @@ class Run {
     const CommandLine& line_;
     std::ostream& out_;
     std::ostream& err_;
+    bool shows_progress_ = false;
     std::chrono::steady_clock::time_point last_;
 };
 
