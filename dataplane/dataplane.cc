@@ -152,6 +152,7 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         Link& link = links_.emplace_back();
         link.port = PortIndex{static_cast<std::uint8_t>(port - ports_.begin())};
         link.vlan = wanted.vlan;
+        if (link.vlan != 0) link.l2_bytes += kVlanTagBytes;
         link.mtu = wanted.mtu;
         link.mac = (*port)->mac();
         link.rx_checksum_partial = wanted.rx_checksum_partial;

@@ -33,7 +33,8 @@ struct PortIndex {
 /// A port's traffic of one VLAN, or its untagged traffic: what an operator calls a link.
 struct Link {
     PortIndex port;
-    std::uint16_t vlan = 0;  ///< 0: untagged
+    std::uint16_t vlan = 0;                  ///< 0: untagged
+    std::uint8_t l2_bytes = kEthernetBytes;  ///< of its frames' headers, with the tag
     std::uint16_t mtu = 1500;
     net::MacAddress mac;
     bool rx_checksum_partial = false;   ///< requirement P8
@@ -55,7 +56,6 @@ struct Link {
     /// Whether a packet from here has no hop left for fwd.
     bool ends_ttl(const std::uint8_t* ip) const noexcept { return ends_hops(ip[net::kTtlOffset]); }
     bool ends_hops(std::uint8_t left) const noexcept { return left <= (hides_hop ? 0 : 1); }
-    std::size_t l2_bytes() const noexcept { return kEthernetBytes + (vlan != 0 ? kVlanTagBytes : 0); }
 };
 
 /// A DPDK device with its queues.
@@ -114,7 +114,7 @@ class Port {
 /// @return false when the buffer has no room in front
 inline bool write_l2(rte_mbuf& packet, std::uint8_t* l3, std::uint16_t l3_bytes, const Link& egress,
                      net::MacAddress destination, std::uint16_t ether_type) noexcept {
-    const std::size_t l2_bytes = egress.l2_bytes();
+    const std::size_t l2_bytes = egress.l2_bytes;
     const auto room = static_cast<std::size_t>(l3 - static_cast<std::uint8_t*>(packet.buf_addr));
     if (room < l2_bytes) [[unlikely]]
         return false;

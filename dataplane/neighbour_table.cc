@@ -48,7 +48,7 @@ std::optional<AdjacencyId> NeighbourTable::find(NextHop next_hop) const noexcept
     if (position < 0) return std::nullopt;
     const AdjacencyId id{static_cast<std::uint16_t>(position)};
     // Control's new entry is found before it is written.
-    return get(id).state == AdjacencyState::unused ? std::nullopt : std::optional{id};
+    return adjacency(id).state == AdjacencyState::unused ? std::nullopt : std::optional{id};
 }
 
 std::optional<AdjacencyId> NeighbourTable::add(NextHop next_hop) noexcept {

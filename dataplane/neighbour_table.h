@@ -48,17 +48,33 @@ class NeighbourTable {
     NeighbourTable(const NeighbourTable&) = delete;
     NeighbourTable& operator=(const NeighbourTable&) = delete;
 
+    struct Slot {
+        std::atomic<std::uint64_t> adjacency{0};
+        std::atomic<std::uint32_t> last_used{0};
+
+        Adjacency get() const noexcept {
+            return std::bit_cast<Adjacency>(adjacency.load(std::memory_order_relaxed));
+        }
+    };
+    /// What workers read for every packet; valid as long as the table.
+    class View {
+     public:
+        explicit View(Slot* slots) noexcept : slots_{slots} {}
+        Adjacency get(AdjacencyId id) const noexcept { return slots_[id.value].get(); }
+        /// Notes that packets leave by it, so that control keeps it fresh. `second` is a coarse time of the
+        /// caller's.
+        void use(AdjacencyId id, std::uint32_t second) const noexcept {
+            std::atomic<std::uint32_t>& last = slots_[id.value].last_used;
+            if (last.load(std::memory_order_relaxed) != second) last.store(second, std::memory_order_relaxed);
+        }
+
+     private:
+        Slot* slots_;
+    };
+    View view() noexcept { return View{slots_.data()}; }
+
     /// Any thread.
     std::optional<AdjacencyId> find(NextHop next_hop) const noexcept;
-    Adjacency get(AdjacencyId id) const noexcept {
-        return std::bit_cast<Adjacency>(slots_[id.value].adjacency.load(std::memory_order_relaxed));
-    }
-    /// Notes that packets leave by it, so that control keeps it fresh. `second` is a coarse time of the
-    /// caller's.
-    void use(AdjacencyId id, std::uint32_t second) noexcept {
-        std::atomic<std::uint32_t>& last = slots_[id.value].last_used;
-        if (last.load(std::memory_order_relaxed) != second) last.store(second, std::memory_order_relaxed);
-    }
     std::uint32_t last_used(AdjacencyId id) const noexcept {
         return slots_[id.value].last_used.load(std::memory_order_relaxed);
     }
@@ -75,12 +91,9 @@ class NeighbourTable {
     void release(AdjacencyId id) noexcept;
 
  private:
-    struct Slot {
-        std::atomic<std::uint64_t> adjacency{0};
-        std::atomic<std::uint32_t> last_used{0};
-    };
     explicit NeighbourTable(const FlowHash& hash) noexcept : hash_{hash} {}
     FlowKey key_for(const NextHop& next_hop) const noexcept;
+    Adjacency adjacency(AdjacencyId id) const noexcept { return slots_[id.value].get(); }
 
     FlowHash hash_;
     rte_hash* table_ = nullptr;

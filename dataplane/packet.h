@@ -7,6 +7,7 @@
 #include <rte_icmp.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
+#include <smmintrin.h>
 
 #include <array>
 #include <cstdint>
@@ -67,6 +68,8 @@ struct ParsedPacket {
     LinkId link{kNoLink};                       ///< kNoLink when dropped before it was known
     std::uint16_t l3_offset = 0;                ///< of the IP or ARP header
     std::uint16_t ip_bytes = 0;                 ///< IP total length: padding behind it does not count
+
+    friend constexpr bool operator==(const ParsedPacket&, const ParsedPacket&) noexcept = default;
 };
 
 /// TCP flags as they stand in byte 13 of the header.
@@ -87,17 +90,6 @@ inline bool is_arp_request(const std::uint8_t* arp) noexcept {
 }
 
 namespace detail {
-
-constexpr ParsedPacket dropped(Verdict verdict, std::uint8_t link = kNoLink) noexcept {
-    return {.verdict = verdict, .link = LinkId{link}};
-}
-
-/// RFC 826 for Ethernet and IPv4: the only ARP there is in practice.
-inline bool is_ethernet_ipv4_arp(const std::uint8_t* arp) noexcept {
-    const std::uint16_t operation = net::load_host16(arp + 6);
-    return net::load_host16(arp) == RTE_ARP_HRD_ETHER && net::load_host16(arp + 2) == RTE_ETHER_TYPE_IPV4 &&
-           arp[4] == 6 && arp[5] == 4 && (operation == RTE_ARP_OP_REQUEST || operation == RTE_ARP_OP_REPLY);
-}
 
 /// Of which fwd reads and rewrites more than addresses.
 constexpr bool has_l4_header(net::Protocol protocol) noexcept {
@@ -135,82 +127,62 @@ inline Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::siz
 
 }  // namespace detail
 
-/// Checks a frame and says what it is. Inline, since every packet passes through it.
+/// Checks a frame and says what it is.
 /// @param hardware_vlan the tag that the device has taken off, 0 for none
 /// @param ip_checksum_good the device has verified the IP header checksum
+ParsedPacket parse_any(const std::uint8_t* frame, std::size_t frame_bytes, const PortAddressing& port,
+                       std::uint16_t hardware_vlan, bool ip_checksum_good) noexcept;
+
+/// How nearly every frame for a port begins: untagged IPv4 without options, to its own MAC address.
+class UsualBeginning {
+ public:
+    explicit UsualBeginning(const net::MacAddress& mac) noexcept {
+        alignas(16) std::array<std::uint8_t, 16> bytes{}, mask{};
+        const auto want = [&](std::size_t at, std::uint8_t value) { bytes[at] = value, mask[at] = 0xff; };
+        for (std::size_t i = 0; i < mac.bytes.size(); ++i) want(i, mac.bytes[i]);
+        want(12, RTE_ETHER_TYPE_IPV4 >> 8U);
+        want(13, RTE_ETHER_TYPE_IPV4 & 0xffU);
+        want(14, 0x45);  // version, header of five words
+        bytes_ = _mm_load_si128(reinterpret_cast<const __m128i*>(bytes.data()));
+        mask_ = _mm_load_si128(reinterpret_cast<const __m128i*>(mask.data()));
+    }
+    /// @param frame of 16 bytes at least
+    bool is_of(const std::uint8_t* frame) const noexcept {
+        const __m128i there = _mm_loadu_si128(reinterpret_cast<const __m128i*>(frame));
+        return _mm_testz_si128(_mm_xor_si128(there, bytes_), mask_) != 0;
+    }
+
+ private:
+    __m128i bytes_, mask_;
+};
+
+/// The same as parse_any(), for what nearly every packet is in a few steps, and inline.
+/// @param usual of the port
 [[gnu::always_inline]] inline ParsedPacket parse(const std::uint8_t* frame, std::size_t frame_bytes,
-                                                 const PortAddressing& port, std::uint16_t hardware_vlan,
+                                                 const PortAddressing& port, const UsualBeginning& usual,
+                                                 std::uint16_t hardware_vlan,
                                                  bool ip_checksum_good) noexcept {
-    using detail::dropped, net::kIpv4Bytes;
-    if (frame_bytes < kEthernetBytes) return dropped(Verdict::drop_truncated);
-
-    std::size_t l3 = kEthernetBytes;
-    std::uint16_t ether_type = net::load_host16(frame + 12);
-    std::uint16_t vlan = hardware_vlan;
-    if (ether_type == RTE_ETHER_TYPE_VLAN && hardware_vlan == 0) {
-        if (frame_bytes < kEthernetBytes + kVlanTagBytes) return dropped(Verdict::drop_truncated);
-        vlan = net::load_host16(frame + 14) & 0xfffU;
-        ether_type = net::load_host16(frame + 16);
-        l3 += kVlanTagBytes;
-    }
-    const std::uint8_t link = port.link_of_vlan[vlan & 0xfffU];
-    if (link == kNoLink) return dropped(Verdict::drop_unknown_vlan);
-
-    if (std::memcmp(frame, port.mac.bytes.data(), 6) != 0) [[unlikely]] {
-        if ((frame[0] & 1U) == 0) return dropped(Verdict::drop_wrong_mac, link);
-        const bool broadcast = std::memcmp(frame, net::kBroadcastMac.bytes.data(), 6) == 0;
-        // RFC 2464, section 7: to nobody else's groups, and never to all.
-        const bool ipv6 =
-            ether_type == RTE_ETHER_TYPE_IPV6 && port.has_ipv6(link) && frame[0] == 0x33 && frame[1] == 0x33;
-        if ((!broadcast || ether_type != RTE_ETHER_TYPE_ARP) && !ipv6)
-            return dropped(Verdict::drop_multicast, link);
-    }
-    ParsedPacket packet{.link = LinkId{link}, .l3_offset = static_cast<std::uint16_t>(l3)};
-    if (ether_type == RTE_ETHER_TYPE_ARP) [[unlikely]] {
-        if (frame_bytes - l3 < sizeof(rte_arp_hdr)) return dropped(Verdict::drop_truncated, link);
-        if (!detail::is_ethernet_ipv4_arp(frame + l3)) return dropped(Verdict::drop_bad_arp, link);
-        packet.kind = PacketKind::arp;
-        return packet;
-    }
-    if (ether_type != RTE_ETHER_TYPE_IPV4) [[unlikely]] {
-        if (ether_type != RTE_ETHER_TYPE_IPV6 || !port.has_ipv6(link))
-            return dropped(Verdict::drop_not_ip, link);
-        packet.kind = PacketKind::ipv6;
-        return packet;
-    }
-
-    const std::uint8_t* ip = frame + l3;
-    const std::size_t bytes_there = frame_bytes - l3;
-    if (bytes_there < kIpv4Bytes) return dropped(Verdict::drop_truncated, link);
-    const std::size_t header_bytes = (ip[0] & 0xfU) * std::size_t{4};
+    using net::kIpv4Bytes;
+    const auto other = [&] { return parse_any(frame, frame_bytes, port, hardware_vlan, ip_checksum_good); };
+    if (frame_bytes < kEthernetBytes + kIpv4Bytes + sizeof(rte_udp_hdr) || !usual.is_of(frame)) [[unlikely]]
+        return other();
+    const std::uint8_t* ip = frame + kEthernetBytes;
+    const std::uint8_t link = port.link_of_vlan[hardware_vlan & 0xfffU];
     const std::size_t total_bytes = net::load_host16(ip + net::kTotalLengthOffset);
-    if ((ip[0] >> 4U) != 4 || header_bytes < kIpv4Bytes || total_bytes < header_bytes) {
-        return dropped(Verdict::drop_bad_ip_header, link);
+    if (link == kNoLink || total_bytes > frame_bytes - kEthernetBytes ||
+        total_bytes < kIpv4Bytes + sizeof(rte_udp_hdr) || net::is_fragment(ip)) [[unlikely]] {
+        return other();
     }
-    if (total_bytes > bytes_there) return dropped(Verdict::drop_truncated, link);
-    if (header_bytes != kIpv4Bytes) [[unlikely]] {
-        if (!ip_checksum_good && net::checksum(ip, header_bytes) != 0)
-            return dropped(Verdict::drop_bad_ip_checksum, link);
-        packet.kind = PacketKind::unusual;
-        packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
-        return packet;
-    }
-    if (!ip_checksum_good && net::checksum(ip, kIpv4Bytes) != 0)
-        return dropped(Verdict::drop_bad_ip_checksum, link);
-    if (net::is_fragment(ip)) [[unlikely]] {
-        packet.kind = PacketKind::unusual;
-        packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
-        return packet;
-    }
-
     const auto protocol = static_cast<net::Protocol>(ip[net::kProtocolOffset]);
-    const Verdict l4 = detail::check_l4(protocol, ip + kIpv4Bytes, total_bytes - kIpv4Bytes);
-    if (l4 != Verdict::forward) return dropped(l4, link);
-    packet.kind = PacketKind::tcp_or_udp;
-    if (protocol != net::Protocol::tcp && protocol != net::Protocol::udp) [[unlikely]]
-        packet.kind = protocol == net::Protocol::icmp ? PacketKind::icmp : PacketKind::portless;
-    packet.ip_bytes = static_cast<std::uint16_t>(total_bytes);
-    return packet;
+    if ((protocol != net::Protocol::udp && protocol != net::Protocol::tcp) ||
+        detail::check_l4(protocol, ip + kIpv4Bytes, total_bytes - kIpv4Bytes) != Verdict::forward ||
+        (!ip_checksum_good && !net::has_good_checksum20(ip))) [[unlikely]] {
+        return other();
+    }
+    return {.kind = PacketKind::tcp_or_udp,
+            .link = LinkId{link},
+            .l3_offset = kEthernetBytes,
+            .ip_bytes = static_cast<std::uint16_t>(total_bytes)};
 }
 
 /// The rest of parse() for PacketKind::unusual, apart so that nobody else pays for it: Verdict::forward, or

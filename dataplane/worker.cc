@@ -169,6 +169,7 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
     Burst& burst = *burst_;
     const FlowHash hash = shared_.flows.hash();
     const FlowHints hints = shared_.flows.hints();
+    const UsualBeginning usual{port.addressing.mac};
     LinkTally tally{counters_, &LinkCounters::rx_packets, &LinkCounters::rx_bytes};
     std::uint64_t bytes = 0;
     unsigned n = 0;
@@ -186,7 +187,7 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
             (packet->ol_flags & RTE_MBUF_F_RX_VLAN_STRIPPED) != 0 ? packet->vlan_tci : 0;
         const bool checksum_good =
             (packet->ol_flags & RTE_MBUF_F_RX_IP_CKSUM_MASK) == RTE_MBUF_F_RX_IP_CKSUM_GOOD;
-        const ParsedPacket result = parse(frame, frame_bytes, port.addressing, vlan, checksum_good);
+        const ParsedPacket result = parse(frame, frame_bytes, port.addressing, usual, vlan, checksum_good);
         if (result.link.value != kNoLink) [[likely]]
             tally.add(result.link, frame_bytes);
         // Field by field: a copy of the whole would have to wait for its parts.
@@ -239,10 +240,11 @@ void Worker::forward_burst(Tsc now) noexcept {
 void Worker::forward_group(unsigned begin, unsigned end, Tsc now) noexcept {
     Burst& burst = *burst_;
     LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
+    const Ways ways = this->ways(now);
     for (unsigned i = begin; i < end; ++i) {
         Flow* flow = shared_.flows.live_flow(burst.hints[i], burst.keys[i]);
         if (flow != nullptr) [[likely]] {
-            forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, sent);
+            forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, ways, sent);
         } else {
             burst.missed[burst.missed_count++] = static_cast<std::uint8_t>(i);
         }
@@ -321,7 +323,7 @@ Verdict Worker::forward_looked_up(unsigned i, std::int32_t position, Tsc now) no
     if (flow == nullptr) return verdict;
     shared_.flows.hints().note(burst.hashes[i], shared_.flows.position_of(*flow));
     LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
-    forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, sent);
+    forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, ways(now), sent);
     return Verdict::forward;
 }
 
@@ -352,11 +354,21 @@ SessionOpener::Result Worker::find(FlowPosition position) noexcept {
     }
 }
 
+inline Worker::Ways Worker::ways(Tsc now) noexcept {
+    return {.links = shared_.links.data(),
+            .neighbours = shared_.neighbours.view(),
+            .tx = tx_.data(),
+            .route_generation = policy_->route_generation,
+            .second = Tick::of(now).value >> kNeighbourUseShift};
+}
+
 [[gnu::always_inline]] inline void Worker::forward(const Parsed& parsed, net::Protocol protocol, Flow& flow,
-                                                   Tsc now, LinkTally& sent) noexcept {
-    std::uint8_t* ip = parsed.ip;
+                                                   Tsc now, const Ways& ways, LinkTally& sent) noexcept {
+    std::uint8_t* const ip = parsed.ip;
+    const Link& ingress = ways.links[parsed.ingress.value];
+    const std::uint16_t ip_bytes = parsed.ip_bytes;
     if (ip[net::kTtlOffset] <= 1) [[unlikely]] {
-        if (shared_.links[parsed.ingress.value].ends_ttl(ip))
+        if (ingress.ends_ttl(ip))
             return punt(parsed.packet, note_about(parsed, Verdict::punt_ttl_expired, parsed.ingress), now);
     }
     const Tick tick = Tick::of(now);
@@ -369,19 +381,19 @@ SessionOpener::Result Worker::find(FlowPosition position) noexcept {
         flow.acknowledged.store(net::load32(ip + net::kTcpAcknowledgementOffset), std::memory_order_relaxed);
     }
     flow.touch(tick);
-    if (flow.count(parsed.ip_bytes)) [[unlikely]]
+    if (flow.count(ip_bytes)) [[unlikely]]
         shared_.flows.spill_counts(flow);
     const NextHopRef ref = flow.next_hop.load(std::memory_order_relaxed);
     const AdjacencyId id{ref.adjacency};
-    const Adjacency adjacency = shared_.neighbours.get(id);
-    const Link& egress = shared_.links[adjacency.egress.value];
-    if (ref.route_generation == policy_->route_generation && adjacency.state == AdjacencyState::reachable &&
-        parsed.ip_bytes <= egress.mtu) [[likely]] {
-        translate(parsed, flow.translation);
-        send(parsed, id, adjacency, egress, now, sent);
-    } else {
-        emit(parsed, flow, flow.translation.destination, now);
+    const Adjacency adjacency = shared_.neighbours.view().get(id);
+    if (ref.route_generation != ways.route_generation || adjacency.state != AdjacencyState::reachable ||
+        ip_bytes > ways.links[adjacency.egress.value].mtu) [[unlikely]] {
+        return emit(parsed, flow, flow.translation.destination, now);
     }
+    if (ingress.translates_with_care) [[unlikely]]
+        prepare_translation(parsed);
+    rewrite(ip, flow.translation);
+    send(parsed, id, adjacency, ways, sent);
 }
 
 void Worker::update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept {
@@ -455,13 +467,6 @@ std::optional<NextHop> Worker::find_next_hop(std::atomic<NextHopRef>& known,
     return next_hop;
 }
 
-[[gnu::always_inline]] inline void Worker::translate(const Parsed& parsed,
-                                                     const Translation& translation) noexcept {
-    if (shared_.links[parsed.ingress.value].translates_with_care) [[unlikely]]
-        prepare_translation(parsed);
-    rewrite(parsed.ip, translation);
-}
-
 void Worker::prepare_translation(const Parsed& parsed) noexcept {
     const Link& ingress = shared_.links[parsed.ingress.value];
     // Whoever makes fragments has completed their checksum before.
@@ -473,9 +478,9 @@ void Worker::prepare_translation(const Parsed& parsed) noexcept {
 void Worker::translate_any(const Parsed& parsed, const Translation& translation) noexcept {
     const auto protocol = static_cast<net::Protocol>(parsed.ip[net::kProtocolOffset]);
     if (protocol == net::Protocol::tcp || protocol == net::Protocol::udp) {
-        if (net::header_bytes(parsed.ip) == net::kIpv4Bytes && !net::is_fragment(parsed.ip))
-            return translate(parsed, translation);
         prepare_translation(parsed);
+        if (net::header_bytes(parsed.ip) == net::kIpv4Bytes && !net::is_fragment(parsed.ip))
+            return rewrite(parsed.ip, translation);
         return rewrite_unusual(parsed.ip, translation);
     }
     if (shared_.links[parsed.ingress.value].hides_hop) take_back_hop(parsed.ip);
@@ -487,20 +492,22 @@ void Worker::translate_any(const Parsed& parsed, const Translation& translation)
 }
 
 [[gnu::always_inline]] inline void Worker::send(const Parsed& parsed, AdjacencyId id,
-                                                const Adjacency& adjacency, const Link& egress, Tsc now,
+                                                const Adjacency& adjacency, const Ways& ways,
                                                 LinkTally& sent) noexcept {
-    shared_.neighbours.use(id, Tick::of(now).value >> kNeighbourUseShift);
-    if (!write_l2(*parsed.packet, parsed.ip, parsed.ip_bytes, egress, adjacency.mac, RTE_ETHER_TYPE_IPV4))
-        [[unlikely]] {
-        drop(parsed.packet, Verdict::drop_no_headroom, parsed.ingress);
+    rte_mbuf* const packet = parsed.packet;
+    const std::uint16_t ip_bytes = parsed.ip_bytes;
+    const Link& egress = ways.links[adjacency.egress.value];
+    const auto frame_bytes = static_cast<std::uint32_t>(egress.l2_bytes + ip_bytes);
+    TxBuffer& buffer = ways.tx[egress.port.value];
+    ways.neighbours.use(id, ways.second);
+    if (!write_l2(*packet, parsed.ip, ip_bytes, egress, adjacency.mac, RTE_ETHER_TYPE_IPV4)) [[unlikely]] {
+        drop(packet, Verdict::drop_no_headroom, parsed.ingress);
         return;
     }
-    const auto frame_bytes = static_cast<std::uint32_t>(egress.l2_bytes() + parsed.ip_bytes);
     sent.add(adjacency.egress, frame_bytes);
-    TxBuffer& buffer = tx_[egress.port.value];
     if (buffer.full()) [[unlikely]]
         flush();
-    buffer.push(parsed.packet, frame_bytes);
+    buffer.push(packet, frame_bytes);
 }
 
 PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept {
@@ -530,7 +537,7 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
         note.next_hop = next_hop->address;
     }
     if (ref.route_generation == policy_->route_generation) {
-        adjacency = shared_.neighbours.get(AdjacencyId{ref.adjacency});
+        adjacency = shared_.neighbours.view().get(AdjacencyId{ref.adjacency});
     }
     const bool error = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::icmp) &&
                        is_icmp_error(parsed.ip[net::kIpv4Bytes]);
@@ -558,7 +565,7 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
             return punt(piece.packet, about_piece, now);
         }
         LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
-        send(piece, id, adjacency, egress, now, sent);
+        send(piece, id, adjacency, ways(now), sent);
     };
     if (!too_big) return hand_over(parsed);
     for (std::size_t at = net::kIpv4Bytes; at < parsed.ip_bytes;) {

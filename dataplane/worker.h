@@ -102,7 +102,18 @@ class Worker {
                                        SessionOpener::Plan& plan, Tick now) noexcept;
     /// The flow at a position that a lookup has found, or what else becomes of its packet.
     SessionOpener::Result find(FlowPosition position) noexcept;
-    void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now, LinkTally& sent) noexcept;
+    /// What forwarding reads for every packet, held by value: whatever is behind a pointer the compiler reads
+    /// again after each write to a packet.
+    struct Ways {
+        const Link* links;
+        NeighbourTable::View neighbours;
+        TxBuffer* tx;
+        std::uint16_t route_generation;
+        std::uint32_t second;  ///< for NeighbourTable::View::use()
+    };
+    Ways ways(Tsc now) noexcept;
+    void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now, const Ways& ways,
+                 LinkTally& sent) noexcept;
     void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
     /// Whether an echo request is answered: Verdict::punt_echo, or why it is dropped.
     Verdict check_echo(const Parsed& parsed) const noexcept;
@@ -161,10 +172,9 @@ class Worker {
     void deliver(const Parsed& parsed, const Way& way, const net::IpAddress& destination, Tsc now,
                  LinkTally& sent) noexcept;
     L4Checksum checksum_of(const Parsed& parsed) const noexcept;
-    void translate(const Parsed& parsed, const Translation& translation) noexcept;
-    /// What some links want done before.
+    /// What some links want done before a packet is rewritten.
     void prepare_translation(const Parsed& parsed) noexcept;
-    /// The same for any packet and protocol, with IP options or a fragment.
+    /// Rewrites any packet of any protocol, with IP options or a fragment.
     void translate_any(const Parsed& parsed, const Translation& translation) noexcept;
     /// Sends a packet to its next hop, whatever is in the way: the next hop has to be looked up, the packet
     /// is too big, or it has to wait in control. ICMP errors have been rewritten already.
@@ -177,7 +187,7 @@ class Worker {
     std::optional<NextHop> find_next_hop(std::atomic<NextHopRef>& known, const net::IpAddress& destination,
                                          NextHopRef& ref) noexcept;
     /// Sends a translated packet to a reachable next hop.
-    void send(const Parsed& parsed, AdjacencyId id, const Adjacency& adjacency, const Link& egress, Tsc now,
+    void send(const Parsed& parsed, AdjacencyId id, const Adjacency& adjacency, const Ways& ways,
               LinkTally& sent) noexcept;
     PuntNote note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept;
     PuntNote note_about(const WideParsed& parsed, Verdict why, LinkId egress) const noexcept;

@@ -152,7 +152,7 @@ std::optional<Worker::Way> Worker::find_way(std::atomic<NextHopRef>& known,
     }
     if (ref.route_generation == policy_->route_generation) {
         way.id = AdjacencyId{ref.adjacency};
-        way.adjacency = shared_.neighbours.get(way.id);
+        way.adjacency = shared_.neighbours.view().get(way.id);
     }
     return way;
 }
@@ -174,11 +174,11 @@ void Worker::deliver(const Parsed& parsed, const Way& way, const net::IpAddress&
         }
         return punt(parsed.packet, note, now);
     }
-    shared_.neighbours.use(way.id, Tick::of(now).value >> kNeighbourUseShift);
+    shared_.neighbours.view().use(way.id, Tick::of(now).value >> kNeighbourUseShift);
     const std::uint16_t ether_type = *parsed.ip >> 4U == 4 ? RTE_ETHER_TYPE_IPV4 : RTE_ETHER_TYPE_IPV6;
     if (!write_l2(*parsed.packet, parsed.ip, parsed.ip_bytes, egress, way.adjacency.mac, ether_type))
         return drop(parsed.packet, Verdict::drop_no_headroom, parsed.ingress);
-    const auto frame_bytes = static_cast<std::uint32_t>(egress.l2_bytes() + parsed.ip_bytes);
+    const auto frame_bytes = static_cast<std::uint32_t>(egress.l2_bytes + parsed.ip_bytes);
     sent.add(way.adjacency.egress, frame_bytes);
     TxBuffer& buffer = tx_[egress.port.value];
     if (buffer.full()) flush();

@@ -40,6 +40,28 @@ TEST(Checksum, EqualsTheSlowSumForEveryLength) {
     }
 }
 
+/// P1
+TEST(Checksum, ShortWayThroughAHeaderSaysTheSame) {
+    std::mt19937 random{kSeed};
+    unsigned good = 0;
+    for (int round = 0; round < 200'000; ++round) {
+        Bytes header(20);
+        for (auto& byte : header)
+            byte = static_cast<std::uint8_t>(random() % 4 == 0 ? random() : 0xff * (random() % 2));
+        if (round % 2 == 0) {
+            header[10] = header[11] = 0;
+            const std::uint16_t sum = checksum(header.data(), header.size());
+            std::memcpy(header.data() + 10, &sum, 2);
+        }
+        const bool is_good = checksum(header.data(), header.size()) == 0;
+        ASSERT_EQ(has_good_checksum20(header.data()), is_good) << "round " << round;
+        good += is_good ? 1 : 0;
+    }
+    EXPECT_GE(good, 100'000U);
+    EXPECT_FALSE(has_good_checksum20(Bytes(20).data()))
+        << "as RFC 1071 has it: the sum of nothing is not 0xffff";
+}
+
 TEST(Checksum, LongBuffersOfOnesCarryCorrectly) {
     for (const std::size_t length : {2U, 1500U, 9000U, 65535U}) {
         const Bytes bytes(length, 0xff);
