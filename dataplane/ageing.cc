@@ -12,7 +12,7 @@ constexpr std::chrono::milliseconds kPeriod{1000};
 constexpr std::uint32_t kMostPositions = 1024;  // in one step: 4 kB of deadlines
 // In one step, so that no burst waits for long; and as many more as have been opened since the step before,
 // or they would pile up.
-constexpr std::uint32_t kAlwaysExamined = 16, kMostExamined = kAlwaysExamined + kBurst;
+constexpr std::uint32_t kAlwaysExamined = 10, kMostExamined = kAlwaysExamined + kBurst;
 
 constexpr bool is_in_use(StateWord word) noexcept {
     return word.state() == RecordState::live || word.state() == RecordState::condemned;

@@ -38,7 +38,7 @@ constexpr unsigned kRoundsBeforeSleep = 1000;
 
 // In a round, beside one for each packet, which may have evicted one: more than the sweep ends on average,
 // and so few that no burst waits for long.
-constexpr unsigned kReclaimedSessions = 48;
+constexpr unsigned kReclaimedSessions = 40;
 
 /// The device says that the TCP or UDP checksum covers the pseudo-header alone (requirement P8).
 bool is_marked_partial(const rte_mbuf& packet) noexcept {
