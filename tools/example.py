@@ -162,7 +162,7 @@ def capture(host, file):
 
 @contextlib.contextmanager
 def web_server(directory):
-    (directory / "www").mkdir()
+    (directory / "www").mkdir(exist_ok=True)
     (directory / "www/index.html").write_text(PAGE)
     (directory / "nginx.conf").write_text(NGINX.format(directory))
     command = ("nginx", "-p", str(directory), "-e", f"{directory}/error.log", "-c", f"{directory}/nginx.conf")

@@ -47,6 +47,8 @@ chroot "$root" dpkg --install /fwd.deb
 rm "$root/fwd.deb"
 chroot "$root" chown root:fwd /etc/fwd
 chroot "$root" systemctl --quiet enable fwd-appliance.service fwd.service
+# One prompt on each console: without logind there would be six.
+chroot "$root" systemctl --quiet mask getty-static.service
 chroot "$root" passwd --quiet --lock root
 """
 # What makes one machine of an image another than the next, and what names the builder's network. Without apt: the
