@@ -61,7 +61,7 @@ echo fwd >"$root/etc/hostname"
 printf '127.0.0.1 localhost\n127.0.1.1 fwd\n' >"$root/etc/hosts"
 : >"$root/etc/machine-id"
 rm -rf "$root"/etc/resolv.conf "$root"/etc/apt "$root"/var/lib/apt "$root"/var/cache/* "$root"/var/log/*.log \
-    "$root"/var/log/apt
+    "$root"/var/log/apt "$root"/etc/ssh/ssh_host_* "$root"/var/lib/systemd/random-seed
 mkdir -p "$root/var/log/journal" "$root/boot/efi"
 """
 
@@ -99,7 +99,8 @@ def debian(directory, package, more_packages, logs):
     """A root directory with everything in it."""
     depends = run("dpkg-deb", "-f", package, "Depends")
     names = re.sub(r"\([^)]*\)|\|[^,]*|\s", "", depends).split(",")
-    suite = next(line for line in Path("/etc/os-release").read_text().splitlines() if line.startswith("VERSION_CODENAME"))
+    release = Path("/etc/os-release").read_text().splitlines()
+    suite = next(line for line in release if line.startswith("VERSION_CODENAME"))
     for name, text in (("before", BEFORE), ("after", AFTER), ("forget", FORGET)):
         (directory / name).write_text(text)
     command = [
@@ -111,7 +112,7 @@ def debian(directory, package, more_packages, logs):
         f"--customize-hook=sh {directory}/after \"$1\"",
         suite.partition("=")[2].strip('"'), directory / "root", *sources(),
     ]
-    step("installing Debian into the image", logs / "debian.log", command)
+    step("installing Debian into the image", logs / "vm-debian.log", command)
     run("sh", directory / "forget", directory / "root")
 
 
@@ -165,7 +166,7 @@ def disk_of(directory, filesystem, logs):
     fstab.write_text(fstab.read_text().replace("@ROOT@", filesystem))
 
     rootfs, disk = directory / "root.ext4", directory / "disk.raw"
-    step("making the root's file system", logs / "mkfs.log",
+    step("making the root's file system", logs / "vm-mkfs.log",
          ["mkfs.ext4", "-q", "-U", filesystem, "-L", "fwd-root", "-m", "1", "-d", root, rootfs, f"{ROOT_MEBIBYTES}M"])
     efi_at, root_at = 2 * MEBIBYTE, 10 * MEBIBYTE
     total = root_at + ROOT_MEBIBYTES * MEBIBYTE + MEBIBYTE
@@ -186,15 +187,14 @@ def disk_of(directory, filesystem, logs):
 
 def build(image, package, more_packages):
     """Makes the image; returns its size in bytes."""
-    logs = image.parent / "vm-logs"
-    logs.mkdir(exist_ok=True)
+    logs = image.parent
     with tempfile.TemporaryDirectory(prefix="fwd-vm-", dir=image.parent) as name:
         directory = Path(name)
         directory.chmod(0o755)  # apt fetches as a user of its own
         debian(directory, package, more_packages, logs)
         disk = disk_of(directory, str(uuid.uuid4()), logs)
         new = directory / "image.qcow2"
-        step("compressing the image", logs / "qcow2.log",
+        step("compressing the image", logs / "vm-qcow2.log",
              ["qemu-img", "convert", "-c", "-O", "qcow2", "-o", "compression_type=zstd", disk, new])
         shutil.rmtree(directory / "root")
         owner = image.parent.stat()

@@ -27,6 +27,7 @@ systemd-run --quiet --unit fwd-test --property=Restart=always --property=StartLi
 """
 NICS = {
     "e1000e": "e1000e",
+    "vmxnet3": "vmxnet3",
     "virtio-net": "virtio-net-pci,disable-legacy=on,iommu_platform=on,ats=on",
 }
 FIRMWARE = Path("/usr/share/OVMF")
@@ -83,7 +84,8 @@ class Progress:
 class Machine:
     """Its files are in a directory of the caller's; the cards' taps in the namespace that QEMU runs in."""
 
-    def __init__(self, image, directory, namespace, cards, nic="e1000e", firmware="bios", memory=1024, accelerator=None):
+    def __init__(self, image, directory, namespace, cards, nic="e1000e", firmware="bios", memory=1024,
+                 accelerator=None):
         self.directory = directory
         self.namespace = namespace
         self.cards = cards  # (PCI slot, tap, MAC address)
@@ -102,11 +104,11 @@ class Machine:
         """Makes the configuration disk."""
         disk = self.directory / "config.img"
         disk.unlink(missing_ok=True)
-        (self.directory / "fwd.conf").write_text(text)
-        (self.directory / "setup.sh").write_text(SETUP)
-        subprocess.run(["mkfs.vfat", "-n", "FWD-CONFIG", "-C", str(disk), "1440"], check=True, stdout=subprocess.DEVNULL)
-        subprocess.run(["mcopy", "-i", str(disk), str(self.directory / "fwd.conf"), str(self.directory / "setup.sh"), "::"],
-                       check=True)
+        subprocess.run(["mkfs.vfat", "-n", "FWD-CONFIG", "-C", str(disk), "1440"], check=True,
+                       stdout=subprocess.DEVNULL)
+        for name, content in (("fwd.conf", text), ("setup.sh", SETUP)):
+            (self.directory / name).write_text(content)
+            subprocess.run(["mcopy", "-i", str(disk), str(self.directory / name), "::"], check=True)
 
     def command(self):
         there = self.directory
