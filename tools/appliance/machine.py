@@ -134,7 +134,7 @@ class Machine:
                         "-drive", f"if=pflash,format=raw,file={there}/firmware.fd"]
         for number, (slot, tap, mac) in enumerate(self.cards):
             command += ["-netdev", f"tap,id=net{number},ifname={tap},script=no,downscript=no",
-                        "-device", f"{NICS[self.nic]},id=card{number},netdev=net{number},mac={mac},addr={slot}"]
+                        "-device", f"{NICS[self.nic]},romfile=,id=card{number},netdev=net{number},mac={mac},addr={slot}"]
         return command
 
     def start(self, seconds):
