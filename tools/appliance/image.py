@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = ROOT / "tools/appliance"
 SECTOR = 512
 MEBIBYTE = 1 << 20
-ROOT_MEBIBYTES = 1200
+FREE_MEBIBYTES = 700  # beside what is on the root: logs, rules, an update of the configuration
 
 # Beside Debian's essential packages and what fwd's own depends on. No server of the network's among them.
 PACKAGES = [
@@ -29,7 +29,7 @@ EXCLUDED = [
     *(f"/lib/modules/*/kernel/{name}/*" for name in (
         "sound", "drivers/gpu", "drivers/media", "drivers/staging", "drivers/net/wireless", "drivers/bluetooth",
         "drivers/iio", "drivers/isdn", "drivers/input/touchscreen", "drivers/input/joystick", "drivers/video",
-        "drivers/comedi", "drivers/hwmon", "drivers/mtd", "drivers/power", "drivers/leds", "net/wireless",
+        "drivers/comedi", "drivers/hwmon", "drivers/power", "drivers/leds", "net/wireless",
         "net/mac80211", "net/bluetooth", "fs/ocfs2", "fs/ceph", "fs/btrfs", "fs/xfs", "fs/gfs2", "fs/jfs",
         "fs/reiserfs", "fs/f2fs", "fs/cifs", "fs/ntfs3", "fs/udf")),
 ]
@@ -38,7 +38,8 @@ INCLUDED = ["/usr/share/doc/fwd/*"]
 # Before the kernel comes, whose initramfs follows from it.
 BEFORE = r"""
 set -eu
-cp -r --no-preserve=ownership "$FILES/." "$1/"
+# Whatever the umask was when they were checked out.
+tar -C "$FILES" --owner=0 --group=0 --mode=u=rwX,go=rX -c . | tar -C "$1" -x
 """
 AFTER = r"""
 set -eu
@@ -166,17 +167,18 @@ def disk_of(directory, filesystem, logs):
     fstab.write_text(fstab.read_text().replace("@ROOT@", filesystem))
 
     rootfs, disk = directory / "root.ext4", directory / "disk.raw"
+    root_mebibytes = int(run("du", "-sm", root).split()[0]) * 11 // 10 + FREE_MEBIBYTES
     step("making the root's file system", logs / "vm-mkfs.log",
-         ["mkfs.ext4", "-q", "-U", filesystem, "-L", "fwd-root", "-m", "1", "-d", root, rootfs, f"{ROOT_MEBIBYTES}M"])
+         ["mkfs.ext4", "-q", "-U", filesystem, "-L", "fwd-root", "-m", "1", "-d", root, rootfs, f"{root_mebibytes}M"])
     efi_at, root_at = 2 * MEBIBYTE, 10 * MEBIBYTE
-    total = root_at + ROOT_MEBIBYTES * MEBIBYTE + MEBIBYTE
+    total = root_at + root_mebibytes * MEBIBYTE + MEBIBYTE
     with disk.open("wb") as out:
         out.truncate(total)
     run("sfdisk", "--quiet", disk, input=(
         "label: gpt\n"
         "start=1MiB, size=1MiB, type=21686148-6449-6E6F-744E-656564454649, name=bios\n"
         "start=2MiB, size=8MiB, type=uefi, name=efi\n"
-        f"start=10MiB, size={ROOT_MEBIBYTES}MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name=root\n"))
+        f"start=10MiB, size={root_mebibytes}MiB, type=4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709, name=root\n"))
     write_bios_loader(disk, grub_core(directory, "i386-pc", ["biosdisk"], filesystem), MEBIBYTE // SECTOR)
     loader = grub_core(directory, "x86_64-efi", ["fat", "efi_gop"], filesystem)
     copy_into(disk, efi_partition(directory, loader, root_at - efi_at), efi_at)
