@@ -5,9 +5,12 @@
 #include <rte_launch.h>
 #include <rte_lcore.h>
 #include <rte_mbuf.h>
+#include <rte_mempool.h>
+#include <rte_memzone.h>
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdio>
 #include <set>
 
@@ -31,16 +34,51 @@ std::uint16_t mbuf_data_bytes(std::uint16_t mtu) noexcept {
                                                unsigned{RTE_MBUF_DEFAULT_BUF_SIZE}));
 }
 
+void free_memzone(rte_mempool_memhdr* /*chunk*/, void* memzone) noexcept {
+    rte_memzone_free(static_cast<const rte_memzone*>(memzone));
+}
+
+/// Puts all of a pool's objects back to back into one piece of memory.
+/// @return false with rte_errno set when there is no memory
+bool populate_in_one_piece(rte_mempool& pool) noexcept {
+    const std::size_t bytes =
+        std::size_t{rte_mempool_calc_obj_size(pool.elt_size, pool.flags, nullptr)} * pool.size;
+    const rte_memzone* memory =
+        rte_memzone_reserve_aligned(pool.name, bytes, SOCKET_ID_ANY, 0, RTE_CACHE_LINE_SIZE);
+    if (memory == nullptr) return false;
+    const int count = rte_mempool_populate_iova(&pool, static_cast<char*>(memory->addr), memory->iova,
+                                                memory->len, free_memzone, const_cast<rte_memzone*>(memory));
+    if (count == static_cast<int>(pool.size)) return true;
+    if (count <= 0) rte_memzone_free(memory);  // otherwise it goes with the pool
+    rte_errno = count < 0 ? -count : ENOBUFS;
+    return false;
+}
+
 /// @return nullptr with rte_errno set when there is no memory
 rte_mempool* create_mbuf_pool(const char* name, std::uint32_t count, std::uint16_t data_bytes) noexcept {
     // Whole cache lines: otherwise each small frame lies in two of them.
     constexpr unsigned kPrivate = RTE_ALIGN(sizeof(PuntNote), RTE_CACHE_LINE_SIZE);
-    // Where devices use virtual addresses a buffer may cross pages. AF_XDP's driver even counts on it: it
-    // registers count times size bytes of memory, and the kernel ignores buffers behind them.
-    const unsigned flags = rte_eal_iova_mode() == RTE_IOVA_VA ? RTE_MEMPOOL_F_NO_IOVA_CONTIG : 0;
     rte_pktmbuf_pool_private sizes{.mbuf_data_room_size = data_bytes, .mbuf_priv_size = kPrivate, .flags = 0};
-    return rte_mempool_create(name, count, sizeof(rte_mbuf) + kPrivate + data_bytes, kMbufCache, sizeof sizes,
-                              rte_pktmbuf_pool_init, &sizes, rte_pktmbuf_init, nullptr, SOCKET_ID_ANY, flags);
+    const unsigned object_bytes = sizeof(rte_mbuf) + kPrivate + data_bytes;
+    if (rte_eal_iova_mode() != RTE_IOVA_VA) {
+        return rte_mempool_create(name, count, object_bytes, kMbufCache, sizeof sizes, rte_pktmbuf_pool_init,
+                                  &sizes, rte_pktmbuf_init, nullptr, SOCKET_ID_ANY, 0);
+    }
+    // Where devices use virtual addresses a buffer may cross pages. AF_XDP's driver even counts on it: it
+    // registers count times size bytes of memory, and the kernel ignores buffers behind them. With that flag
+    // DPDK's own way to populate a pool leaves buffers without addresses for devices: NICs would write to 0.
+    rte_mempool* pool = rte_mempool_create_empty(name, count, object_bytes, kMbufCache, sizeof sizes,
+                                                 SOCKET_ID_ANY, RTE_MEMPOOL_F_NO_IOVA_CONTIG);
+    if (pool == nullptr) return nullptr;
+    rte_pktmbuf_pool_init(pool, &sizes);
+    if (!populate_in_one_piece(*pool)) {
+        const int error = rte_errno;
+        rte_mempool_free(pool);
+        rte_errno = error;
+        return nullptr;
+    }
+    rte_mempool_obj_iter(pool, rte_pktmbuf_init, nullptr);
+    return pool;
 }
 
 bool has_ipv6(const DataplaneConfig::LinkConfig& link) noexcept {

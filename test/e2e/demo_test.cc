@@ -135,7 +135,7 @@ TEST_F(DemoTest, WhereHugepagesCannotBeReservedItRunsWithoutThemAndSaysSo) {
 
 TEST_F(DemoTest, InterruptedWhileItInstallsItEndsQuietly) {
     std::filesystem::create_directories(files_ / "tools");
-    for (const char* file : {"tools/demo", "tools/children.py"})
+    for (const char* file : {"tools/demo", "tools/children.py", "tools/example.py"})
         std::filesystem::copy(source_file(file), files_ / file);
     make_program(files_ / "tools/setup",
                  "trap 'kill $! 2>/dev/null; sleep 1; echo cleaned up; exit 130' INT TERM; sleep 60 & echo "
@@ -170,7 +170,7 @@ TEST_F(DemoTest, ScriptsInstallPythonWhereThereIsNone) {
     std::filesystem::create_symlink("/usr/bin/dirname", files_ / "bin/dirname");
     make_program(files_ / "tools/setup", "echo \"installing $*\"; exit 7");
     for (const std::string script :
-         {"tools/demo", "tools/lab", "tools/test", "bench/throughput", "bench/sessions"}) {
+         {"tools/demo", "tools/lab", "tools/test", "tools/vm", "bench/throughput", "bench/sessions"}) {
         std::filesystem::create_directories((files_ / script).parent_path());
         std::filesystem::copy(source_file(script), files_ / script);
         const Finished done =

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is tested of fwd in a virtual machine, between lab's client and server on two links."""
+
+import hashlib
+import json
+import os
+import time
+
+from appliance.machine import MachineError
+from example import LAB, DemoError, background, lab, wait_for, web_server
+
+EXTERNAL = "192.0.2.1"
+SERVER = "10.0.0.4"
+DOWNLOAD_BYTES = 16 << 20
+
+
+class Failed(Exception):
+    pass
+
+
+def want(right, what):
+    if not right:
+        raise Failed(what)
+
+
+class Tests:
+    """One after the other, each on what those before it have left."""
+
+    def __init__(self, vm, boot_seconds):
+        self.vm = vm
+        self.boot_seconds = boot_seconds
+        (vm.directory / "www").mkdir(exist_ok=True)
+        content = os.urandom(DOWNLOAD_BYTES)
+        (vm.directory / "www/big").write_bytes(content)
+        self.sum = hashlib.sha256(content).hexdigest()
+
+    def fwdctl(self, *arguments):
+        return json.loads(self.vm.run("fwdctl --json " + " ".join(arguments)))
+
+    def download(self, *options):
+        file = self.vm.directory / "got"
+        lab("exec", "client", "curl", "-sS", "--max-time", "60", *options, "-o", str(file), f"http://{EXTERNAL}/big")
+        want(hashlib.sha256(file.read_bytes()).hexdigest() == self.sum, "what came is not what was sent")
+
+    def is_served(self):
+        try:
+            lab("exec", "client", "curl", "-sS", "--connect-timeout", "1", "--max-time", "5", "-o", "/dev/null",
+                f"http://{EXTERNAL}/index.html")
+            return True
+        except DemoError:
+            return False
+
+    def rules(self):
+        return {rule["name"] for rule in self.fwdctl("list-rules")["rules"]}
+
+    def udp(self, port, text):
+        return lab("exec", "client", "sh", "-c", f"echo {text} | socat -t 3 - UDP:{EXTERNAL}:{port}")
+
+    # --- the tests, in their order -----------------------------------------------------------------------------------
+
+    def cards_are_given_to_vfio_behind_an_iommu(self):
+        drivers = [card["driver"] for card in self.fwdctl("devices")["devices"]]
+        want(drivers == ["vfio-pci", "vfio-pci"], f"drivers are {drivers}")
+        self.vm.run("test -e /sys/bus/pci/devices/0000:00:10.0/iommu_group")
+        status, text = self.vm.try_run("fwdd --check /etc/fwd/fwd.conf")
+        want(status == 0, text)
+
+    def nobody_can_log_in_and_nothing_listens(self):
+        want(self.vm.run("passwd --status root").split()[1] == "L", "root has a password")
+        with_password = self.vm.run("cut -d: -f1,2 /etc/shadow | grep -v ':[!*]' || true")
+        want(not with_password, f"may log in: {with_password}")
+        listening = self.vm.run("ss -Htuln; ss -Hwln")
+        want(not listening, f"listening: {listening}")
+
+    def arp_and_ping_are_answered(self):
+        lab("exec", "client", "ping", "-c", "3", "-i", "0.2", "-W", "2", EXTERNAL)
+        neighbour = lab("exec", "client", "ip", "neighbour", "show", EXTERNAL)
+        want(self.vm.cards[0][2] in neighbour, f"the client knows {neighbour}")
+
+    def download_is_what_was_sent(self):
+        self.vm.run(f"fwdctl add-rule tcp {EXTERNAL}:80 {SERVER}:8080 --name web")
+        self.download()
+
+    def udp_is_echoed(self):
+        self.vm.run(f"fwdctl add-rule udp {EXTERNAL}:7 {SERVER}:7007 --name echo")
+        log = self.vm.directory / "echo.log"
+        with background(log, str(LAB), "exec", "server", "socat", "UDP-RECVFROM:7007,fork", "EXEC:cat"):
+            wait_for(lambda: ":7007" in lab("exec", "server", "ss", "-Hlun"), "socat is not ready")
+            answer = self.udp(7, "hello")
+        want(answer == "hello\n", f"the answer is {answer!r}")
+
+    def icmp_error_of_a_closed_port_arrives(self):
+        try:
+            self.udp(7, "anybody")
+        except DemoError as error:
+            want("Connection refused" in str(error), str(error))
+        else:
+            raise Failed("nothing was refused")
+
+    def reload_disturbs_no_download(self):
+        log = self.vm.directory / "download.log"
+        file = self.vm.directory / "slow"
+        with background(log, str(LAB), "exec", "client", "curl", "-sS", "--limit-rate", "4M", "-o", str(file),
+                        f"http://{EXTERNAL}/big") as download:
+            time.sleep(1)
+            rule = f'name = "more"; protocol = "tcp"; external = "{EXTERNAL}:81"; target = "{SERVER}:8080";'
+            self.vm.run(f"echo 'rules = ( {{ {rule} }} );' >>/etc/fwd/fwd.conf && systemctl reload fwd")
+            want(download.poll() is None, "the download was over before")
+            want(download.wait(60) == 0, log.read_text())
+        want(hashlib.sha256(file.read_bytes()).hexdigest() == self.sum, "what came is not what was sent")
+        want(self.rules() == {"web", "echo", "more"}, f"rules are {self.rules()}")
+        lab("exec", "client", "curl", "-sS", "--max-time", "10", "-o", "/dev/null", f"http://{EXTERNAL}:81/index.html")
+
+    def killed_fwdd_is_started_again_with_its_rules(self):
+        self.vm.run("systemctl kill --signal KILL fwd; sleep 1; "
+                    "until fwdctl status >/dev/null 2>&1; do sleep 0.2; done")
+        restarts = self.vm.run("systemctl show --property NRestarts --value fwd").strip()
+        want(restarts == "1", f"systemd has started it {restarts} times again")
+        want(self.rules() == {"web", "echo", "more"}, f"rules are {self.rules()}")
+        self.download()
+
+    def link_goes_down_and_up(self):
+        def is_up():
+            return {link["name"]: link["up"] for link in self.fwdctl("list-links")["links"]}["wan"]
+
+        self.vm.set_link(0, False)
+        wait_for(lambda: not is_up(), "the link is not down", 20)
+        want(not self.is_served(), "something passes")
+        self.vm.set_link(0, True)
+        wait_for(is_up, "the link is not up", 20)
+        wait_for(self.is_served, "nothing passes", 20)
+        self.download()
+
+    def durable_rules_outlive_a_power_cut(self):
+        self.vm.cut_power()
+        self.vm.start(self.boot_seconds)
+        # The configuration disk has none of those of the file that was changed in the machine.
+        want(self.rules() == {"web", "echo"}, f"rules are {self.rules()}")
+        self.download()
+
+
+NAMES = [name for name, value in vars(Tests).items()
+         if callable(value) and name not in ("__init__", "fwdctl", "download", "is_served", "rules", "udp")]
+
+
+def run_tests(vm, boot_seconds, tap, before):
+    """Runs all; returns how many failed."""
+    tests = Tests(vm, boot_seconds)
+    failed = 0
+    with web_server(vm.directory):
+        for number, name in enumerate(NAMES, before + 1):
+            started = time.monotonic()
+            fault = ""
+            try:
+                getattr(tests, name)()
+            except (Failed, DemoError, MachineError, OSError, ValueError, KeyError) as error:
+                fault = f"{type(error).__name__}: {error}"
+            fact = f"{vm.nic}: {name.replace('_', ' ')}"
+            seconds = time.monotonic() - started
+            if tap:
+                print(f"{'not ok' if fault else 'ok'} {number} - {fact}", flush=True)
+                print("".join(f"# {line}\n" for line in fault.splitlines()), end="", flush=True)
+            else:
+                print(f"  {'WRONG' if fault else 'right'}  {fact} ({seconds:.1f} s)" + (f"\n{fault}" if fault else ""),
+                      flush=True)
+            failed += bool(fault)
+    return failed
