@@ -77,6 +77,8 @@ rte_mempool* create_mbuf_pool(const char* name, std::uint32_t count, std::uint16
         rte_errno = error;
         return nullptr;
     }
+    // With NO_IOVA_CONTIG it would stay, and drivers that register memory (mlx5) would pass the pool over.
+    pool->flags &= ~RTE_MEMPOOL_F_NON_IO;
     rte_mempool_obj_iter(pool, rte_pktmbuf_init, nullptr);
     return pool;
 }

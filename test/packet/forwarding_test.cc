@@ -32,6 +32,7 @@ TEST(PacketBuffers, HaveAddressesThatDevicesReachThemBy) {
         rte_mbuf* packet = box.dataplane().allocate();
         ASSERT_NE(packet, nullptr);
         EXPECT_EQ(packet->buf_iova, reinterpret_cast<std::uintptr_t>(packet->buf_addr));
+        EXPECT_EQ(packet->pool->flags & RTE_MEMPOOL_F_NON_IO, 0U) << "drivers would not register it";
         rte_pktmbuf_free(packet);
     }
 }
