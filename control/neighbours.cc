@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "control/text.h"
+#include "dataplane/address_check.h"
 
 namespace fwd::control {
 namespace {
@@ -288,6 +289,12 @@ void Neighbours::handle_nd(rte_mbuf* packet, Clock::time_point now) {
         return;
     }
     if (!message->solicitation) return take_advertisement(link, *message, now);
+    // A host of another link's network is not asked for by this one (requirement P5).
+    if (const net::IpAddress source{message->source};
+        !probe && !message->source.is_link_local() &&
+        dataplane::check_addresses(dataplane_.links(), link, source, source) != Verdict::forward) {
+        return;
+    }
     if (message->link_layer) learn({link, message->source}, sender_mac, now);
     if (!answers_for(link, message->target)) return;
     // Who only finds out whether the address is free has none yet: everybody hears the answer.
