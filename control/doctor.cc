@@ -16,11 +16,6 @@ using Findings = std::vector<Finding>;
 
 constexpr std::string_view kDevices = "/sys/bus/pci/devices/";
 
-/// Drivers that leave their card to the kernel as well, and need no VFIO.
-bool shares_with_the_kernel(std::string_view driver) {
-    return driver == "mlx4_core" || driver == "mlx5_core";
-}
-
 std::string_view text_of(Health health) {
     switch (health) {
         case Health::ok:
@@ -67,7 +62,7 @@ void check_hugepages(const Settings& settings, const Needs& needs, const Machine
 Finding check_driver(const std::string& device, const std::string& driver) {
     Finding finding{"driver", device, Health::ok, driver, {}};
     const std::string bind = fmt::format("dpdk-devbind.py --bind=vfio-pci {}", device);
-    if (driver == "vfio-pci" || shares_with_the_kernel(driver)) return finding;
+    if (driver == "vfio-pci" || is_bifurcated(driver)) return finding;
     if (driver == "igb_uio" || driver == "uio_pci_generic") {
         finding.health = Health::warning;
         finding.found += ": without an IOMMU, and for root alone";
@@ -137,7 +132,7 @@ void check_devices(const Settings& settings, const Needs& needs, const Machine& 
             }
             const std::string driver = machine.link(fmt::format("{}{}/driver", kDevices, device));
             findings.push_back(check_driver(device, driver));
-            if (!shares_with_the_kernel(driver)) findings.push_back(check_iommu(device, machine));
+            if (!is_bifurcated(driver)) findings.push_back(check_iommu(device, machine));
             check_numa(device, needs, machine, findings);
             continue;
         }

@@ -16,6 +16,10 @@ namespace fwd::control {
 bool is_pci_address(std::string_view device);
 /// A PCI address in full, as EAL and sysfs name it.
 std::string full_pci_address(std::string_view address);
+/// A driver of the kernel's beside which DPDK drives the same card: it needs no VFIO.
+constexpr bool is_bifurcated(std::string_view driver) {
+    return driver == "mlx4_core" || driver == "mlx5_core";
+}
 /// Of a virtual device that uses one of the kernel's: "eth1" of "net_af_packet0,iface=eth1".
 std::optional<std::string> kernel_interface(std::string_view device);
 

@@ -247,6 +247,13 @@ Result<void> bind_card(const Machine& machine, const std::string& address, const
             card->address,
             fmt::format("it carries the {}, which would end: --force takes it anyway", card->used_by));
     }
+    if (control::is_bifurcated(card->driver) && in_use == InUse::refuse) {
+        return control::refused(
+            card->address,
+            fmt::format("it needs no other driver: DPDK works beside {}, so its address as the `device` of a "
+                        "link is enough; --force takes it anyway",
+                        card->driver));
+    }
     if (driver.empty() || driver.front() == '.' || driver.find('/') != std::string::npos)
         return control::invalid("driver", fmt::format("got '{}', want a driver such as vfio-pci", driver));
     if (!machine.exists(std::string{kDrivers} + driver)) {

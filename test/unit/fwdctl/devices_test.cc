@@ -157,6 +157,13 @@ TEST_F(DevicesTest, CardInUseIsTakenByForceAlone) {
     EXPECT_EQ(all()[1].driver, "vfio-pci");
 }
 
+TEST_F(DevicesTest, CardThatDpdkSharesWithTheKernelNeedsNoBinding) {
+    const std::string card = "0000:05:00.0";
+    add_card(card, "mlx5_core", "9", "net/eth5");
+    EXPECT_NE(refusal(card).find("DPDK works beside mlx5_core"), std::string::npos);
+    EXPECT_TRUE(bind_card(Machine{path("")}, card, "vfio-pci", InUse::take, kernel()));
+}
+
 TEST_F(DevicesTest, WhatIsMissingIsSaidBeforeAnythingChanges) {
     EXPECT_NE(refusal("0000:09:00.0").find("fwdctl devices"), std::string::npos);
     EXPECT_NE(refusal("eth0").find("no network card eth0"), std::string::npos);
