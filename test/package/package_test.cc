@@ -127,6 +127,13 @@ TEST_F(PackageTest, ServiceIsStartedNowAndAtEveryBoot) {
     EXPECT_TRUE(root().exists("/etc/systemd/system/multi-user.target.wants/fwd.service"));
 }
 
+TEST_F(PackageTest, CardIsBoundAtEveryBootBeforeTheServiceIfToldSo) {
+    install();
+    output_of("systemctl --root=/ enable fwd-bind@0000:01:00.0.service 2>&1");
+    EXPECT_TRUE(root().exists("/etc/systemd/system/fwd.service.wants/fwd-bind@0000:01:00.0.service"));
+    EXPECT_FALSE(root().exists("/etc/systemd/system/fwd.service.wants/fwd-bind@.service"));
+}
+
 TEST_F(PackageTest, UpgradeKeepsConfigurationAndRulesAndRestarts) {
     install();
     asked();
@@ -201,7 +208,11 @@ TEST_F(PackageTest, RemovedAndInstalledAgainItHasItsRules) {
 
 TEST_F(PackageTest, UnitIsFreeOfMistakesAndHardened) {
     install();
-    EXPECT_EQ(output_of("systemd-analyze verify --man=yes --recursive-errors=no fwd.service 2>&1"), "");
+    for (const char* unit : {"fwd.service", "fwd-bind@card.service"}) {
+        EXPECT_EQ(
+            output_of(fmt::format("systemd-analyze verify --man=yes --recursive-errors=no {} 2>&1", unit)),
+            "");
+    }
     // In tenths; below 3 is what systemd calls OK.
     output_of("systemd-analyze security --offline=yes --threshold=20 /lib/systemd/system/fwd.service");
 }
