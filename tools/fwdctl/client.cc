@@ -63,7 +63,7 @@ CallResult<Client> Client::connect(const std::string& path, Waiting waiting) {
     path.copy(address.sun_path, path.size());
 
     control::FileDescriptor socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    const timeval wait{.tv_sec = waiting.patience.count(), .tv_usec = 0};
+    constexpr timeval wait{.tv_sec = 60, .tv_usec = 0};
     if (!socket.valid() || ::setsockopt(socket.get(), SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait) != 0 ||
         ::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
         return unreachable(path, connect_hint(errno));
@@ -106,8 +106,9 @@ bool Client::wait_for_input() {
         const auto waited =
             std::chrono::duration_cast<std::chrono::seconds>(std::chrono::steady_clock::now() - begin);
         if (waited >= waiting_.patience) return false;
-        if (waiting_.each_second) waiting_.each_second(waited);
+        if (waiting_.each_second && waited.count() != 0) waiting_.each_second(waited);
     }
+    if (waiting_.each_second) waiting_.each_second({});
     return true;
 }
 

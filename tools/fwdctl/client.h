@@ -25,7 +25,7 @@ using CallResult = tl::expected<T, CallError>;
 /// What happens while fwdd has not answered.
 struct Waiting {
     std::chrono::seconds patience{60};
-    std::function<void(std::chrono::seconds)> each_second;  ///< may be empty
+    std::function<void(std::chrono::seconds)> each_second;  ///< may be empty; 0 s: it is over
 };
 
 /// A connection to fwdd; every call waits for its answer.

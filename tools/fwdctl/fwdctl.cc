@@ -52,7 +52,6 @@ class Run {
         if (line_.watch()) return watch_stats(*client, params);
 
         auto result = client->call(line_.method().name, params);
-        erase_progress();
         if (!result) {
             if (file) result.error().error = at_place(std::move(result.error().error), *file);
             return fail(result.error());
@@ -77,16 +76,16 @@ class Run {
         if (method == "reload" || method == "rules.add") waiting.patience = std::chrono::minutes{15};
         if (::isatty(STDERR_FILENO) == 1 && !line_.json()) {
             waiting.each_second = [this](std::chrono::seconds waited) {
-                fmt::print(err_, "\rfwdd is at work: {} s", waited.count());
+                if (waited.count() != 0) {
+                    fmt::print(err_, "\rfwdd is at work: {} s", waited.count());
+                } else if (shows_progress_) {
+                    err_ << "\r\033[K";
+                }
                 err_ << std::flush;
-                shows_progress_ = true;
+                shows_progress_ = waited.count() != 0;
             };
         }
         return waiting;
-    }
-
-    void erase_progress() {
-        if (std::exchange(shows_progress_, false)) err_ << "\r\033[K" << std::flush;
     }
 
     int fail(const Error& error, int status) {
