@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import uuid
 from pathlib import Path
+from shlex import quote
 
 import children
 
@@ -108,9 +109,9 @@ def debian(directory, package, more_packages, logs):
         "mmdebstrap", "--variant=apt", f"--include={','.join([*PACKAGES, *names, *more_packages])}",
         *(f"--dpkgopt=path-exclude={path}" for path in EXCLUDED),
         *(f"--dpkgopt=path-include={path}" for path in INCLUDED),
-        f"--essential-hook=FILES={HERE}/files sh {directory}/before \"$1\"",
-        f"--customize-hook=cp {package} \"$1\"/fwd.deb",
-        f"--customize-hook=sh {directory}/after \"$1\"",
+        f"--essential-hook=FILES={quote(str(HERE))}/files sh {quote(str(directory))}/before \"$1\"",
+        f"--customize-hook=cp {quote(str(package))} \"$1\"/fwd.deb",
+        f"--customize-hook=sh {quote(str(directory))}/after \"$1\"",
         suite.partition("=")[2].strip('"'), directory / "root", *sources(),
     ]
     step("installing Debian into the image", logs / "vm-debian.log", command)
@@ -190,6 +191,7 @@ def disk_of(directory, filesystem, logs):
 def build(image, package, more_packages):
     """Makes the image; returns its size in bytes."""
     logs = image.parent
+    image.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fwd-vm-", dir=image.parent) as name:
         directory = Path(name)
         directory.chmod(0o755)  # apt fetches as a user of its own
