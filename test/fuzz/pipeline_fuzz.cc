@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "test/packet/eal.h"
+#include "test/packet/ipv6_networks.h"
 #include "test/packet/networks.h"
 
 namespace fwd::test {
@@ -53,9 +54,17 @@ const std::string kEveryKindOfRule = R"(rules = (
     { protocol = "udp"; external = "192.0.2.3:27015"; target = "10.0.0.4:27015"; max_sessions_per_source = 2;
       not_from = [ "198.51.100.128/25" ]; } );)";
 
+/// Both families, across them, and a masquerade that leaves one port of each parity.
+const std::string kBothFamilies = R"(rules = (
+    { protocol = "tcp+udp"; external = "[2001:db8:2::3]:80"; target = "[fd00::4]:8080"; source = "masquerade"; },
+    { protocol = "udp"; external = "[2001:db8:2::3]:27000-27100"; target = "[fd00::5]:27000-27100"; },
+    { protocol = "tcp+udp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; },
+    { protocol = "tcp+udp"; external = "[2001:db8:2::3]:81"; target = "10.0.0.4:8080"; } );
+    masquerades = ( { inside = "lan"; max_ports_per_host = 8; } );)";
+
 /// Few source ports, so that an input can name the one that fwd has chosen.
-std::array<Network, 3>& networks() {
-    static std::array<Network, 3> all{{
+std::array<Network, 5>& networks() {
+    static std::array<Network, 5> all{{
         {"masquerade_ports = \"5000-5001\";\n" + kOneArm,
          {"lan", "lan"},
          R"(rules = ( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; },
@@ -70,6 +79,15 @@ std::array<Network, 3>& networks() {
          {"wan", "lan"},
          kEveryKindOfRule,
          "rules = ();"},
+        {"masquerade_ports = \"5000-5001\"; outbound_ports = \"6000-6001\";\n" + kTwoArm6,
+         {"wan", "lan"},
+         kBothFamilies,
+         "rules = ();"},
+        {kTwoArm6 +
+             R"(prefixes = ( { inside = "fd00::/48"; external = "2001:db8:aa::/48"; inbound = true; } );)",
+         {"wan", "lan"},
+         kBothFamilies,
+         "rules = ();"},
     }};
     return all;
 }
@@ -82,11 +100,17 @@ void put_word(std::span<std::uint8_t> bytes, std::size_t at, std::uint16_t value
     bytes[at + 1] = static_cast<std::uint8_t>(value);
 }
 
-/// Where the IPv4 packet of a frame begins; its size when there is none.
-std::size_t l3_offset(std::span<const std::uint8_t> frame) {
+/// Where the packet of a frame begins that is of this type and so long; the frame's size when there is none.
+std::size_t l3_offset(std::span<const std::uint8_t> frame, std::uint16_t ether_type, std::size_t bytes) {
     std::size_t type = 12;
     if (frame.size() >= 18 && word(frame, type) == 0x8100) type += 4;
-    return frame.size() >= type + 22 && word(frame, type) == 0x0800 ? type + 2 : frame.size();
+    return frame.size() >= type + 2 + bytes && word(frame, type) == ether_type ? type + 2 : frame.size();
+}
+std::size_t ipv4_offset(std::span<const std::uint8_t> frame) {
+    return l3_offset(frame, 0x0800, 20);
+}
+std::size_t ipv6_offset(std::span<const std::uint8_t> frame) {
+    return l3_offset(frame, 0x86dd, 40);
 }
 
 struct Ip {
@@ -121,15 +145,58 @@ struct Ip {
     }
 };
 
+/// An IPv6 packet; `l4` only where TCP, UDP or ICMPv6 come right behind the header.
+struct Ip6 {
+    std::span<std::uint8_t> header, l4;
+    std::uint8_t protocol = 0;
+
+    static Ip6 of(std::span<std::uint8_t> bytes) {
+        if (bytes.size() < 40 || bytes[0] >> 4U != 6) return {};
+        Ip6 ip{bytes.first(40), {}, bytes[6]};
+        std::size_t payload = std::min<std::size_t>(word(bytes, 4), bytes.size() - 40);
+        const std::size_t least = ip.protocol == 6 ? 20 : 8;
+        const bool is_summed = ip.protocol == 6 || ip.protocol == 17 || ip.protocol == 58;
+        if (!is_summed || payload < least) return ip;
+        if (ip.protocol == 17) {
+            if (word(bytes, 44) < least || word(bytes, 44) > payload) return ip;
+            payload = word(bytes, 44);
+        }
+        ip.l4 = bytes.subspan(40, payload);
+        return ip;
+    }
+    std::size_t checksum_at() const { return protocol == 6 ? 16 : protocol == 17 ? 6 : 2; }
+    Bytes with_pseudo_header() const {
+        Bytes bytes(header.begin() + 8, header.end());
+        bytes.insert(bytes.end(), {0, 0, static_cast<std::uint8_t>(l4.size() >> 8U),
+                                   static_cast<std::uint8_t>(l4.size()), 0, 0, 0, protocol});
+        bytes.insert(bytes.end(), l4.begin(), l4.end());
+        return bytes;
+    }
+    /// Whether one of its addresses is the network's behind fwd.
+    bool shows_inside() const {
+        constexpr std::array<std::uint8_t, 8> kInside{0xfd};
+        return std::equal(kInside.begin(), kInside.end(), header.begin() + 8) ||
+               std::equal(kInside.begin(), kInside.end(), header.begin() + 24);
+    }
+};
+
 void repair_ip_checksum(std::span<std::uint8_t> header) {
     put_word(header, 10, 0);
     put_word(header, 10, slow_checksum(header));
 }
 
-void repair(Bytes& frame, net::MacAddress own) {
+/// @return false when a checksum may be left that is not right: behind extension headers
+bool repair(Bytes& frame, net::MacAddress own) {
     if (frame.size() >= 6 && (frame[0] & 1U) == 0) std::ranges::copy(own.bytes, frame.begin());
-    const Ip ip = Ip::of(std::span{frame}.subspan(l3_offset(frame)));
-    if (ip.header.empty()) return;
+    if (const Ip6 ip = Ip6::of(std::span{frame}.subspan(ipv6_offset(frame))); !ip.l4.empty()) {
+        put_word(ip.l4, ip.checksum_at(), 0);
+        const std::uint16_t sum = slow_checksum(ip.with_pseudo_header());
+        put_word(ip.l4, ip.checksum_at(), sum == 0 && ip.protocol == 17 ? 0xffff : sum);
+    } else if (!ip.header.empty()) {
+        return false;
+    }
+    const Ip ip = Ip::of(std::span{frame}.subspan(ipv4_offset(frame)));
+    if (ip.header.empty()) return true;
     repair_ip_checksum(ip.header);
     if (const auto datagram = ip.summed(); !datagram.empty()) {
         put_word(datagram, ip.checksum_at(), 0);
@@ -142,10 +209,31 @@ void repair(Bytes& frame, net::MacAddress own) {
         put_word(ip.l4, 2, 0);
         put_word(ip.l4, 2, slow_checksum(ip.l4));
     }
+    return true;
+}
+
+void expect_well_formed_ipv6(std::span<std::uint8_t> packet, bool outside, bool checksums_came_right) {
+    const Ip6 ip = Ip6::of(packet);
+    ASSERT_FALSE(ip.header.empty());
+    ASSERT_EQ(word(packet, 4), packet.size() - 40);
+    if (outside) {
+        EXPECT_FALSE(ip.shows_inside()) << "an inside address outside";
+    }
+    if (ip.l4.empty()) return;
+    if (checksums_came_right) {
+        EXPECT_EQ(slow_checksum(ip.with_pseudo_header()), 0);
+    }
+    constexpr std::uint8_t kFirstThatIsNoError = 128;
+    if (outside && ip.protocol == 58 && ip.l4[0] < kFirstThatIsNoError) {
+        const Ip6 quoted = Ip6::of(ip.l4.subspan(8));
+        EXPECT_FALSE(!quoted.header.empty() && quoted.shows_inside()) << "an inside address quoted";
+    }
 }
 
 void expect_well_formed(Bytes bytes, const std::string& link, bool checksums_came_right) {
-    const std::size_t l3 = l3_offset(bytes);
+    if (const std::size_t ipv6 = ipv6_offset(bytes); ipv6 != bytes.size())
+        return expect_well_formed_ipv6(std::span{bytes}.subspan(ipv6), link == "wan", checksums_came_right);
+    const std::size_t l3 = ipv4_offset(bytes);
     if (l3 == bytes.size()) {
         EXPECT_GE(bytes.size(), 42U) << "ARP";
         return;
@@ -154,7 +242,10 @@ void expect_well_formed(Bytes bytes, const std::string& link, bool checksums_cam
     ASSERT_FALSE(ip.header.empty());
     ASSERT_EQ(word(ip.header, 2), bytes.size() - l3);
     EXPECT_EQ(slow_checksum(ip.header), 0);
-    const auto is_inside = [](const Ip& packet, std::size_t at) { return packet.header[at] == 10; };
+    // 10.0.0.0/24: a host of any other network may be a client, or a masquerade's peer.
+    const auto is_inside = [](const Ip& packet, std::size_t at) {
+        return packet.header[at] == 10 && packet.header[at + 1] == 0 && packet.header[at + 2] == 0;
+    };
     if (link == "wan") {
         EXPECT_FALSE(is_inside(ip, 12) || is_inside(ip, 16)) << "an inside address outside";
     }
@@ -162,7 +253,9 @@ void expect_well_formed(Bytes bytes, const std::string& link, bool checksums_cam
         ASSERT_GE(ip.l4.size(), 8U);
         EXPECT_EQ(slow_checksum(ip.l4), 0);
         const Ip quoted = Ip::of(ip.l4.subspan(8));
-        if (link == "wan" && ip.l4[0] != 0 && !quoted.header.empty()) {
+        constexpr std::array<std::uint8_t, 5> kErrors{3, 4, 5, 11, 12};
+        if (link == "wan" && std::ranges::find(kErrors, ip.l4[0]) != kErrors.end() &&
+            !quoted.header.empty()) {
             EXPECT_FALSE(is_inside(quoted, 12) || is_inside(quoted, 16)) << "an inside address quoted";
         }
     } else if (checksums_came_right && !ip.is_fragment()) {
@@ -201,10 +294,8 @@ void run(std::span<const std::uint8_t> input) {
                     input.begin() + static_cast<std::ptrdiff_t>(std::min<std::size_t>(size, input.size()))};
         input = input.subspan(frame.size());
         if ((step & big) != 0) frame.resize(frame.size() + 1200);
-        if ((step & repaired) != 0)
-            repair(frame, box.mac_of(link));
-        else
-            checksums_right = false;
+        const bool right = (step & repaired) != 0 && repair(frame, box.mac_of(link));
+        checksums_right = checksums_right && right;
         box.put(link, frame, (step & second_worker) != 0 ? 1 : 0);
         if ((step & in_a_burst) == 0) {
             box.settle();
