@@ -396,6 +396,13 @@ void Box::expect_every_packet_accounted_for() const {
     EXPECT_EQ(dataplane_->buffers_in_use(), held);
 }
 
+void Box::end_sessions() {
+    clear_sessions();
+    for (int seconds = 0; seconds < 60 && sessions() != 0; ++seconds) pass(std::chrono::seconds{1});
+    EXPECT_EQ(sessions(), 0);
+    pass(std::chrono::seconds{1});
+}
+
 void Box::expect_no_record_lost() {
     dataplane::FlowTable& flows = dataplane_->flows();
     std::uint32_t live = 0;

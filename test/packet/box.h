@@ -86,6 +86,8 @@ class Box {
     void set_timeouts(const control::TimeoutSettings& timeouts);
     /// Ends all sessions, as clear-sessions does.
     void clear_sessions();
+    /// The same, and lets time pass until they are gone: each round of a worker ends a few.
+    void end_sessions();
 
     std::uint64_t count(Verdict verdict) const;
     std::uint64_t total(dataplane::Counter dataplane::ThreadCounters::*counter) const;

@@ -431,9 +431,7 @@ TEST(TwoWorkers, NeverTranslateAPacketByAnotherSessionsRecord) {
     EXPECT_EQ(by_no_rule[0] + by_no_rule[1], 0);
     EXPECT_GT(forwarded[0] + forwarded[1], std::uint64_t{kBursts} * dataplane::kBurst / 4);
     box.advance_to({latest.load()});
-    box.clear_sessions();
-    box.pass(5000ms);
-    EXPECT_EQ(box.sessions(), 0);
+    box.end_sessions();
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
 }
@@ -540,9 +538,7 @@ TEST(TwoWorkers, NeverFollowAHintToAnotherSessionsRecord) {
     RecordProperty("forwarded", static_cast<int>(forwarded[0] + forwarded[1]));
     RecordProperty("opened", static_cast<int>(box.total(&ThreadCounters::sessions_opened)));
     box.advance_to({latest.load()});
-    box.clear_sessions();
-    box.pass(5000ms);
-    EXPECT_EQ(box.sessions(), 0);
+    box.end_sessions();
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
 }
@@ -626,9 +622,7 @@ TEST(RunningWorkers, OneThatSleepsHoldsUpNeitherTheOtherNorControl) {
     EXPECT_EQ(forwarded.load(), sessions);
     EXPECT_EQ(box.total(&ThreadCounters::sessions_opened), sessions);
     EXPECT_EQ(box.count(Verdict::drop_sessions_full), 0);
-    box.clear_sessions();
-    box.pass(6000ms);
-    EXPECT_EQ(box.sessions(), 0);
+    box.end_sessions();
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
     // They come around through a queue, but for those that rte_hash's caches hand out again at once.
@@ -787,9 +781,7 @@ TEST(RunningWorkers, BesideControlsReportsAndNeighbours) {
     EXPECT_GT(removed, 0);
     EXPECT_GT(box.total(&ThreadCounters::held), 0);
     box.feed_receive("lan", {});
-    box.clear_sessions();
-    box.pass(10'000ms);
-    EXPECT_EQ(box.sessions(), 0);
+    box.end_sessions();
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
 }
