@@ -30,17 +30,27 @@ def table(head, lines):
     return "\n".join(["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *lines]])
 
 
+FWD_DNAT = "fwd-dnat"
+
+
+def is_compared(row, peer):
+    """fwd with each peer, whose workload is always dnat, and fwd's other workloads with its own dnat."""
+    if row["system"] != "fwd" or any(row[key] != peer[key] for key in ("flows", "packet", "workers")):
+        return False
+    if peer["system"] != "fwd":
+        return True
+    return row["workload"] != "dnat" == peer["workload"] and row["protocol"] == peer["protocol"]
+
+
 def ratios(rows):
-    """fwd over each peer, round by round: the same peers' workload is always dnat."""
+    """Round by round."""
     result = []
     for row in rows:
-        if row["system"] != "fwd":
-            continue
         for peer in rows:
-            same = all(row[key] == peer[key] for key in ("flows", "packet", "workers"))
-            if peer["system"] == "fwd" or not same:
+            if not is_compared(row, peer):
                 continue
-            result.append({"against": peer["system"], "workload": row["workload"], "protocol": row["protocol"],
+            against = FWD_DNAT if peer["system"] == "fwd" else peer["system"]
+            result.append({"against": against, "workload": row["workload"], "protocol": row["protocol"],
                            "flows": row["flows"], "packet": row["packet"], "workers": row["workers"]} |
                           ratio(row["mpps"], peer["mpps"]))
     return result
@@ -50,16 +60,26 @@ def name_of(row):
     return f"{row['system']} {row['workload']} {row['protocol']}" if row["system"] == "fwd" else row["system"]
 
 
+def by_workers(row, rows):
+    """By how much more workers are faster than one: of medians, since their rounds were not the same."""
+    same = ("system", "workload", "protocol", "flows", "packet")
+    one = next((r for r in rows if r["workers"] == 1 and all(r[key] == row[key] for key in same)), None)
+    return f"{median(row['mpps']) / median(one['mpps']):.2f}" if one else ""
+
+
 def tables(rows, all_ratios):
     lines = []
     for flows, packet, workers in sorted({(r["flows"], r["packet"], r["workers"]) for r in rows},
                                          key=lambda k: (k[1], k[2], k[0])):
         here = [r for r in rows if (r["flows"], r["packet"], r["workers"]) == (flows, packet, workers)]
         peers = [r["system"] for r in here if r["system"] != "fwd"]
+        if any(is_compared(row, peer) and peer["system"] == "fwd" for row in here for peer in here):
+            peers.append(FWD_DNAT)
+        last = ["/ 1 worker"] if workers > 1 else []
         title = f"{flows:,}".replace(",", " ") + f" sessions, {SIZE_NAMES[packet]}, {workers} worker"
         lines += ["", title + ("s" if workers > 1 else ""), "",
-                  f"| system | Mpps, median (range) | {' | '.join('/ ' + p for p in peers)} |",
-                  f"| --- | --- |{' --- |' * len(peers)}"]
+                  f"| system | Mpps, median (range) | {' | '.join(['/ ' + p for p in peers] + last)} |",
+                  f"| --- | --- |{' --- |' * (len(peers) + len(last))}"]
         for row in here:
             cells = []
             for peer in peers:
@@ -67,6 +87,7 @@ def tables(rows, all_ratios):
                               and all(x[k] == row[k] for k in ("workload", "protocol", "flows", "packet", "workers"))),
                              None)
                 cells.append(show_ratio(found) if found else "")
+            cells += [by_workers(row, rows)] if last else []
             lines.append(f"| {name_of(row)} | {spread(row['mpps'], 2)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
