@@ -8,6 +8,7 @@ import json
 import mmap
 import os
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -253,9 +254,14 @@ class Fwd(DpdkSystem):
         """ + "\n".join(settings))
         return self.spawn([self.bench.build / "control/fwdd", "--config", config], **self.environment())
 
+    def listens(self):
+        """The socket is there a moment before anybody may connect."""
+        with socket.socket(socket.AF_UNIX) as client:
+            return client.connect_ex(str(self.socket)) == 0
+
     def start(self):
         process = self.spawn_daemon()
-        wait_for("the socket of fwdd", self.socket.exists, process, START_SECONDS)
+        wait_for("the socket of fwdd", self.listens, process, START_SECONDS)
         source = "masquerade" if self.workload == "full-nat" else "preserve"
         for rule in range(self.traffic.rules):
             external, target = self.traffic.external(rule), self.traffic.target(rule)
