@@ -72,7 +72,8 @@ inline std::uint16_t checksum(const std::uint8_t* data, std::size_t bytes, std::
     return static_cast<std::uint16_t>(~fold_checksum(checksum_sum(data, bytes, sum)));
 }
 
-/// Whether a header of 20 bytes has the checksum that its other bytes ask for. Unrolled: every packet is asked.
+/// Whether a header of 20 bytes has the checksum that its other bytes ask for. Unrolled: every packet is
+/// asked.
 inline bool has_good_checksum20(const std::uint8_t* header) noexcept {
     std::uint64_t sum = 0;
     for (std::size_t at = 0; at < 20; at += 4) {
