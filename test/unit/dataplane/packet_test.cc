@@ -251,7 +251,7 @@ TEST(Parse, DroppedFramesNameTheirLinkOnceItIsKnown) {
     EXPECT_EQ(parse_guarded(udp().vlan(kVlan).ip_total_bytes(0).bytes()).link, kTagged);
 }
 
-/// P4; and the short way through usual packets says what the long one says.
+/// P4: and the short way through usual packets says what the long one says.
 TEST(Parse, RandomDamageNeverReadsOutside) {
     std::mt19937 random{4711};
     const Bytes seeds[] = {udp().bytes(), tcp().bytes(), ping().bytes(), udp().vlan(kVlan).bytes(),
