@@ -240,11 +240,11 @@ void Worker::forward_burst(Tsc now) noexcept {
 void Worker::forward_group(unsigned begin, unsigned end, Tsc now) noexcept {
     Burst& burst = *burst_;
     LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
-    const Ways ways = this->ways(now);
+    const ForwardContext context = forward_context(now);
     for (unsigned i = begin; i < end; ++i) {
         Flow* flow = shared_.flows.live_flow(burst.hints[i], burst.keys[i]);
         if (flow != nullptr) [[likely]] {
-            forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, ways, sent);
+            forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, context, sent);
         } else {
             burst.missed[burst.missed_count++] = static_cast<std::uint8_t>(i);
         }
@@ -323,7 +323,7 @@ Verdict Worker::forward_looked_up(unsigned i, std::int32_t position, Tsc now) no
     if (flow == nullptr) return verdict;
     shared_.flows.hints().note(burst.hashes[i], shared_.flows.position_of(*flow));
     LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
-    forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, ways(now), sent);
+    forward(burst.parsed[i], burst.keys[i].protocol, *flow, now, forward_context(now), sent);
     return Verdict::forward;
 }
 
@@ -354,7 +354,7 @@ SessionOpener::Result Worker::find(FlowPosition position) noexcept {
     }
 }
 
-inline Worker::Ways Worker::ways(Tsc now) noexcept {
+inline Worker::ForwardContext Worker::forward_context(Tsc now) noexcept {
     return {.links = shared_.links.data(),
             .neighbours = shared_.neighbours.view(),
             .tx = tx_.data(),
@@ -363,9 +363,10 @@ inline Worker::Ways Worker::ways(Tsc now) noexcept {
 }
 
 [[gnu::always_inline]] inline void Worker::forward(const Parsed& parsed, net::Protocol protocol, Flow& flow,
-                                                   Tsc now, const Ways& ways, LinkTally& sent) noexcept {
+                                                   Tsc now, const ForwardContext& context,
+                                                   LinkTally& sent) noexcept {
     std::uint8_t* const ip = parsed.ip;
-    const Link& ingress = ways.links[parsed.ingress.value];
+    const Link& ingress = context.links[parsed.ingress.value];
     const std::uint16_t ip_bytes = parsed.ip_bytes;
     if (ip[net::kTtlOffset] <= 1) [[unlikely]] {
         if (ingress.ends_ttl(ip))
@@ -386,14 +387,14 @@ inline Worker::Ways Worker::ways(Tsc now) noexcept {
     const NextHopRef ref = flow.next_hop.load(std::memory_order_relaxed);
     const AdjacencyId id{ref.adjacency};
     const Adjacency adjacency = shared_.neighbours.view().get(id);
-    if (ref.route_generation != ways.route_generation || adjacency.state != AdjacencyState::reachable ||
-        ip_bytes > ways.links[adjacency.egress.value].mtu) [[unlikely]] {
+    if (ref.route_generation != context.route_generation || adjacency.state != AdjacencyState::reachable ||
+        ip_bytes > context.links[adjacency.egress.value].mtu) [[unlikely]] {
         return emit(parsed, flow, flow.translation.destination, now);
     }
     if (ingress.translates_with_care) [[unlikely]]
         prepare_translation(parsed);
     rewrite(ip, flow.translation);
-    send(parsed, id, adjacency, ways, sent);
+    send(parsed, id, adjacency, context, sent);
 }
 
 void Worker::update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept {
@@ -492,14 +493,14 @@ void Worker::translate_any(const Parsed& parsed, const Translation& translation)
 }
 
 [[gnu::always_inline]] inline void Worker::send(const Parsed& parsed, AdjacencyId id,
-                                                const Adjacency& adjacency, const Ways& ways,
+                                                const Adjacency& adjacency, const ForwardContext& context,
                                                 LinkTally& sent) noexcept {
     rte_mbuf* const packet = parsed.packet;
     const std::uint16_t ip_bytes = parsed.ip_bytes;
-    const Link& egress = ways.links[adjacency.egress.value];
+    const Link& egress = context.links[adjacency.egress.value];
     const auto frame_bytes = static_cast<std::uint32_t>(egress.l2_bytes + ip_bytes);
-    TxBuffer& buffer = ways.tx[egress.port.value];
-    ways.neighbours.use(id, ways.second);
+    TxBuffer& buffer = context.tx[egress.port.value];
+    context.neighbours.use(id, context.second);
     if (!write_l2(*packet, parsed.ip, ip_bytes, egress, adjacency.mac, RTE_ETHER_TYPE_IPV4)) [[unlikely]] {
         drop(packet, Verdict::drop_no_headroom, parsed.ingress);
         return;
@@ -565,7 +566,7 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
             return punt(piece.packet, about_piece, now);
         }
         LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
-        send(piece, id, adjacency, ways(now), sent);
+        send(piece, id, adjacency, forward_context(now), sent);
     };
     if (!too_big) return hand_over(parsed);
     for (std::size_t at = net::kIpv4Bytes; at < parsed.ip_bytes;) {

@@ -104,16 +104,16 @@ class Worker {
     SessionOpener::Result find(FlowPosition position) noexcept;
     /// What forwarding reads for every packet, held by value: whatever is behind a pointer the compiler reads
     /// again after each write to a packet.
-    struct Ways {
+    struct ForwardContext {
         const Link* links;
         NeighbourTable::View neighbours;
         TxBuffer* tx;
         std::uint16_t route_generation;
         std::uint32_t second;  ///< for NeighbourTable::View::use()
     };
-    Ways ways(Tsc now) noexcept;
-    void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now, const Ways& ways,
-                 LinkTally& sent) noexcept;
+    ForwardContext forward_context(Tsc now) noexcept;
+    void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now,
+                 const ForwardContext& context, LinkTally& sent) noexcept;
     void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
     /// Whether an echo request is answered: Verdict::punt_echo, or why it is dropped.
     Verdict check_echo(const Parsed& parsed) const noexcept;
@@ -187,7 +187,7 @@ class Worker {
     std::optional<NextHop> find_next_hop(std::atomic<NextHopRef>& known, const net::IpAddress& destination,
                                          NextHopRef& ref) noexcept;
     /// Sends a translated packet to a reachable next hop.
-    void send(const Parsed& parsed, AdjacencyId id, const Adjacency& adjacency, const Ways& ways,
+    void send(const Parsed& parsed, AdjacencyId id, const Adjacency& adjacency, const ForwardContext& context,
               LinkTally& sent) noexcept;
     PuntNote note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept;
     PuntNote note_about(const WideParsed& parsed, Verdict why, LinkId egress) const noexcept;
