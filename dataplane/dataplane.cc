@@ -14,6 +14,8 @@
 #include <cstdio>
 #include <set>
 
+#include "dataplane/grace_period.h"
+
 namespace fwd::dataplane {
 namespace {
 
@@ -312,7 +314,7 @@ void Dataplane::publish(std::unique_ptr<const Policy> policy) noexcept {
 }
 
 void Dataplane::wait_grace_period() noexcept {
-    rte_rcu_qsbr_check(flows_->qsbr(), rte_rcu_qsbr_start(flows_->qsbr()), true);
+    dataplane::wait_grace_period(flows_->qsbr());
 }
 
 unsigned Dataplane::take_punts(std::span<rte_mbuf*> packets) noexcept {

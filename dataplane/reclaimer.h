@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "dataplane/flow_position.h"
+#include "dataplane/grace_period.h"
 
 namespace fwd::dataplane {
 
@@ -31,12 +32,7 @@ class ReclaimerOf {
     void drain(unsigned limit) noexcept {
         if (waiting_.count != 0) {
             if (!passed_) {
-                rte_rcu_qsbr* qsbr = table_.qsbr();
-                if (rte_rcu_qsbr_check(qsbr, token_, false) != 1) return;
-                // The check may have taken another thread's plain word for it: this orders what readers did
-                // before.
-                for (unsigned t = 0; t < qsbr->max_threads; ++t)
-                    static_cast<void>(__atomic_load_n(&qsbr->qsbr_cnt[t].cnt, __ATOMIC_ACQUIRE));
+                if (!grace_period_is_over(table_.qsbr(), token_)) return;
                 passed_ = true;
             }
             for (; limit != 0 && waiting_.count != 0; --limit) {
