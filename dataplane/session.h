@@ -17,7 +17,7 @@ enum class SessionState : std::uint8_t {
     udp_answered,
     udp_assured,      ///< and the client has sent again
     tcp_unanswered,   ///< a SYN from the client
-    tcp_opening,      ///< and a SYN from the target
+    tcp_opening,      ///< and a SYN from the target; or the target's alone, after a connection that has ended
     tcp_established,  ///< and an ACK from the client
     tcp_client_done,  ///< a FIN from the client alone: data may flow from the target for as long as it likes
     tcp_target_done,  ///< the other way round
@@ -104,6 +104,12 @@ constexpr bool has_connection(SessionState state) noexcept {
            state == SessionState::tcp_target_done;
 }
 
+/// After a SYN for a session whose connection has ended. When it is the target's, the client's answer is what
+/// shows that both are there.
+constexpr SessionState reopened_by(Direction direction) noexcept {
+    return direction == Direction::forward ? SessionState::tcp_unanswered : SessionState::tcp_opening;
+}
+
 /// The state after a packet; `flags` are ignored for UDP. A RST is believed: see believes_rst().
 constexpr SessionState next_state(SessionState state, Direction direction, TcpFlags flags) noexcept {
     const bool from_client = direction == Direction::forward;
@@ -137,15 +143,15 @@ constexpr SessionState next_state(SessionState state, Direction direction, TcpFl
         case SessionState::tcp_target_done:
             return fin && from_client ? SessionState::tcp_closing : state;
         case SessionState::tcp_reset:
-            // A client may use its port again at once (requirement T12).
-            if (from_client && flags.opens()) return SessionState::tcp_unanswered;
+            // Either side may use its port again at once (requirement T12).
+            if (flags.opens()) return reopened_by(direction);
             // Whoever goes on has not taken the RST for real (RFC 6146, section 3.5.2.2; RFC 5961, section
             // 3.2); if it was, the next one follows.
             if (!flags.has(TcpFlags::kAck) || flags.has(TcpFlags::kSyn)) return state;
             if (!fin) return SessionState::tcp_established;
             return from_client ? SessionState::tcp_client_done : SessionState::tcp_target_done;
         case SessionState::tcp_closing:
-            return from_client && flags.opens() ? SessionState::tcp_unanswered : state;
+            return flags.opens() ? reopened_by(direction) : state;
         default:
             return state;
     }

@@ -444,7 +444,7 @@ void Worker::note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexc
     const bool from_client = flow.direction == Direction::forward;
     if (flags.has(TcpFlags::kSyn) && !has_connection(session.state.load(std::memory_order_relaxed))) {
         // What a connection before may have left.
-        if (from_client && flags.opens()) {
+        if (flags.opens()) {
             shared_.flows.flow(flow.session).acknowledged.store(0, std::memory_order_relaxed);
             shared_.flows.flow(session.reverse).acknowledged.store(0, std::memory_order_relaxed);
         }

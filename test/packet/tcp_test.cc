@@ -171,6 +171,26 @@ TEST_F(Tcp, NextConnectionForgetsTheNumbersOfTheOneBefore) {
     EXPECT_EQ(box_.sessions(), 1);
 }
 
+/// T5, T12: the target may be the one that opens the next connection, which lives as long as any, and has
+/// numbers of its own.
+TEST_F(Tcp, TargetOpensTheNextConnection) {
+    establish();
+    client(kFin | kAck, kClientFirst + 1, kTargetFirst + 1);
+    target(kFin | kAck, kTargetFirst + 1, kClientFirst + 2);
+    client(kAck, kClientFirst + 2, kTargetFirst + 2);
+    ASSERT_EQ(state(), SessionState::tcp_closing);
+    target(kSyn, 0x70000000U);
+    client(kSyn | kAck, 0x20000000U, 0x70000001U);
+    target(kAck, 0x70000001U, 0x20000001U);
+    EXPECT_EQ(state(), SessionState::tcp_established);
+    box_.pass(1h);
+    client(kAck, 0x20000001U, 0x70000001U);
+    target(kAck, 0x70000001U, 0x20000001U);
+    client(kRst, kClientFirst + 2);
+    EXPECT_EQ(state(), SessionState::tcp_established) << "a RST of the connection before";
+    EXPECT_EQ(box_.sessions(), 1);
+}
+
 /// T2, RFC 5961: a SYN in an established connection changes nothing.
 TEST_F(Tcp, SynInAConnectionChangesNothing) {
     establish();

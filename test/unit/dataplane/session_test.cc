@@ -74,7 +74,9 @@ INSTANTIATE_TEST_SUITE_P(
         Step{"SynAckDoesNotBringAConnectionBack", tcp_reset, reverse, kSyn | kAck, tcp_reset},
         Step{"LastAckKeepsClosing", tcp_closing, forward, kAck, tcp_closing},
         Step{"SynReopensTimeWait", tcp_closing, forward, kSyn, tcp_unanswered},
-        Step{"TargetsSynDoesNotReopen", tcp_closing, reverse, kSyn | kAck, tcp_closing},
+        Step{"TargetsSynReopensTimeWait", tcp_closing, reverse, kSyn, tcp_opening},
+        Step{"TargetsSynReopensAfterARst", tcp_reset, reverse, kSyn, tcp_opening},
+        Step{"SynAckDoesNotReopen", tcp_closing, reverse, kSyn | kAck, tcp_closing},
         Step{"SynWithFinDoesNotReopen", tcp_closing, forward, kSyn | kFin, tcp_closing}),
     [](const auto& row) { return row.param.name; });
 
