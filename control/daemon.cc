@@ -457,6 +457,23 @@ Result<Json> Daemon::delete_rule(const Json& params) {
     });
 }
 
+Result<Json> Daemon::change_rule(const Json& params) {
+    const auto existing = existing_parameter(params);
+    if (!existing) return tl::unexpected(existing.error());
+    const std::string name = params.at("name");
+    const auto id = book_.find(name);
+    if (!id) return tl::unexpected(book_.remove(name).error());
+    const auto known = policies_.dataplane_id(*id);
+    return changed_rule(book_.rules().at(*id), params)
+        .and_then([&](Rule rule) { return book_.change(std::move(rule)); })
+        .map([&](const Rule& before) {
+            uncommitted_log_.push_back("changed rule " + name);
+            Json result = end_at_commit(before, known, *existing);
+            result["rule"] = rule_row(book_.rules().at(*book_.find(name)), {});
+            return result;
+        });
+}
+
 Result<Json> Daemon::enable_rule(const Json& params) {
     return book_.enable(params.at("name").get<std::string>()).map([&](RuleId id) {
         const Rule& rule = book_.rules().at(id);

@@ -40,6 +40,7 @@ class Daemon : public Operations {
 
     Result<Json> add_rule(const Json& params) override;
     Result<Json> add_rules(const Json& params) override;
+    Result<Json> change_rule(const Json& params) override;
     Result<Json> delete_rule(const Json& params) override;
     Result<Json> enable_rule(const Json& params) override;
     Result<Json> disable_rule(const Json& params) override;

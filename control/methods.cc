@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <ranges>
 #include <string>
 #include <vector>
 
@@ -139,6 +140,35 @@ constexpr std::array kAddRulesParams{
     kRuntime,
 };
 
+/// Of add-rule's, those in `names` are left out, and none has to be there: what is absent stays as it is.
+template <std::size_t kCount>
+constexpr std::array<Param, kCount> optional_rule_params(std::span<const std::string_view> left_out) {
+    std::array<Param, kCount> params;
+    std::size_t count = 0;
+    for (Param param : kRuleParams) {
+        if (std::ranges::find(left_out, param.name) != left_out.end()) continue;
+        param.required = false;
+        params[count++] = param;
+    }
+    return params;
+}
+
+constexpr std::array<std::string_view, 2> kOtherCommandsParams{"name", "disabled"};
+constexpr auto kChangedParams =
+    optional_rule_params<kRuleParams.size() - kOtherCommandsParams.size()>(kOtherCommandsParams);
+constexpr auto kChangeRuleParams = [] {
+    std::array<Param, kChangedParams.size() + 2> params;
+    params.front() = {.name = "name", .required = true, .help = "name of the rule, which it keeps"};
+    std::ranges::copy(kChangedParams, params.begin() + 1);
+    params.back() = {
+        .name = "existing",
+        .help =
+            "what becomes of its live sessions, which go where they went: keep (they go on until they "
+            "end), drain (the same, and list-rules shows the rule as it was until then) or kill "
+            "(default: keep)"};
+    return params;
+}();
+
 constexpr std::array kDeleteRuleParams{
     Param{.name = "name", .required = true, .help = "name of the rule"},
     Param{.name = "existing",
@@ -226,6 +256,14 @@ constexpr std::array kMethods{
            .handler = &Operations::add_rule,
            .help = "Forward an external address and port to a target.",
            .example = "fwdctl add-rule tcp 10.0.0.3:80 10.0.0.4:8080 --name web"},
+    Method{.name = "rule.change",
+           .command = "change-rule",
+           .access = Access::write,
+           .params = kChangeRuleParams,
+           .handler = &Operations::change_rule,
+           .help = "Give a rule another target, limit or whatever is named; no packet finds it missing. Its "
+                   "counters begin anew.",
+           .example = "fwdctl change-rule web --target 10.0.0.4:8081 --existing drain"},
     Method{
         .name = "rule.delete",
         .command = "delete-rule",
@@ -415,6 +453,11 @@ Result<void> check_object(std::span<const Param> params, const Json& object, con
     return {};
 }
 
+bool changes_anything(const Json& params) {
+    return std::ranges::any_of(kChangedParams,
+                               [&](const Param& param) { return params.contains(param.name); });
+}
+
 }  // namespace
 
 std::span<const Method> methods() {
@@ -434,6 +477,10 @@ Result<void> check_params(const Method& method, const Json& params) {
     const auto is_empty_list = [&](const char* name) {
         return !params.contains(name) || params.at(name).empty();
     };
+    if (method.name == "rule.change" && !changes_anything(params))
+        return invalid("params",
+                       fmt::format("got nothing to change, want one of {}",
+                                   fmt::join(kChangedParams | std::views::transform(&Param::name), ", ")));
     if (method.name == "rules.add" && is_empty_list("rules") && is_empty_list("masquerades"))
         return invalid("rules", "got an empty list, want a list of at least one rule");
     return {};

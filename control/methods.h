@@ -21,6 +21,7 @@ class Operations {
 
     virtual Result<Json> add_rule(const Json& params) = 0;
     virtual Result<Json> add_rules(const Json& params) = 0;
+    virtual Result<Json> change_rule(const Json& params) = 0;
     virtual Result<Json> delete_rule(const Json& params) = 0;
     virtual Result<Json> enable_rule(const Json& params) = 0;
     virtual Result<Json> disable_rule(const Json& params) = 0;

@@ -119,6 +119,19 @@ Result<Rule> RuleBook::remove(std::string_view name) {
     });
 }
 
+Result<Rule> RuleBook::change(Rule rule) {
+    return find_own(rule.name, "change it").and_then([&](RuleId id) -> Result<Rule> {
+        const std::size_t before = changes_.size();
+        Rule old = take(id);
+        changes_.push_back({id, old});
+        if (auto ok = put_new(std::move(rule)); !ok) {
+            undo_to(before);
+            return tl::unexpected(std::move(ok.error()));
+        }
+        return old;
+    });
+}
+
 Result<RuleId> RuleBook::set_disabled(std::string_view name, bool disabled) {
     const auto id = find_own(name, fmt::format("write `disabled = {};`", disabled));
     if (!id || rules_.at(*id).disabled == disabled) return id;

@@ -51,6 +51,9 @@ class RuleBook {
     }
     Result<std::vector<RuleId>> add(std::vector<Rule> rules, std::vector<Masquerade> masquerades,
                                     Pause pause = {});
+    /// Puts a rule in the place of the one of its name, all or nothing, and returns that one. Sessions know
+    /// it by an id of its own. One of the configuration file is refused.
+    Result<Rule> change(Rule rule);
     /// Returns the rule. One of the configuration file is refused.
     Result<Rule> remove(std::string_view name);
     /// Enables or disables a rule, which keeps its id. One of the configuration file is refused, as is

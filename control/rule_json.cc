@@ -92,6 +92,16 @@ Result<Rule> rule_from_json(const Json& params) {
     return check_ports(rule).map([&] { return std::move(rule); });
 }
 
+Result<Rule> changed_rule(const Rule& rule, const Json& params) {
+    Json all = rule_to_json(rule);
+    if (all.at("link").is_null()) all.erase("link");
+    all.update(params);
+    return rule_from_json(all).map([&](Rule changed) {
+        changed.origin = rule.origin;
+        return changed;
+    });
+}
+
 Result<std::vector<Rule>> rules_from_json(const Json& params, Pause pause) {
     const RuleOrigin origin = wanted_origin(params);
     const Json& list = params.at("rules");

@@ -14,6 +14,9 @@ namespace fwd::control {
 /// origin is the database, or runtime if that is asked for; its name is empty when none was given.
 Result<Rule> rule_from_json(const Json& params);
 
+/// The rule as the parameters of rule.change want it: what is absent stays as it is.
+Result<Rule> changed_rule(const Rule& rule, const Json& params);
+
 /// The rules that the parameters of rules.add ask for. An error's field names the rule: "rules[3].external".
 Result<std::vector<Rule>> rules_from_json(const Json& params, Pause pause = {});
 

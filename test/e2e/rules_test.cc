@@ -2,6 +2,9 @@
 // Rules that come and go while traffic flows.
 #include <fmt/format.h>
 
+#include <atomic>
+#include <thread>
+
 #include "test/e2e/conversation.h"
 #include "test/e2e/lab.h"
 
@@ -252,6 +255,55 @@ TEST_F(RulesTest, DisabledRulesSessionsAreKeptDrainedOrKilledAsTheOperatorSays) 
     EXPECT_EQ(state(), "disabled");
     fwdctl("enable-rule echo");
     connected(udp("client"));
+    expect_every_packet_accounted_for();
+}
+
+/// L5: those there are live on as the operator says, new ones go by the rule as it is now.
+TEST_F(RulesTest, ChangedRulesSessionsAreKeptDrainedOrKilledAsTheOperatorSays) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo());
+    add_rule("udp 10.0.0.3:7 10.0.0.4:7000 --name echo --comment 'one two'");
+    for (const std::string existing : {"keep", "drain", "kill"}) {
+        Socket talk = connected(udp("client"));
+        const Json changed = fwdctl("change-rule echo --not-from 10.0.0.1/32 --existing " + existing);
+        const bool kill = existing == "kill";
+        EXPECT_EQ(changed["sessions_kept"], kill ? 0 : 1);
+        EXPECT_EQ(changed["sessions_ended"], kill ? 1 : 0);
+        EXPECT_EQ(changed["rule"]["target"], "10.0.0.4:7000");
+        EXPECT_EQ(changed["rule"]["comment"], "one two");
+        EXPECT_EQ(talk.echoes("still there?"), !kill) << existing;
+        EXPECT_EQ(rule_names().size(), existing == "drain" ? 2U : 1U);
+        Socket late = udp("client");
+        EXPECT_TRUE(late.connect({"10.0.0.3", 7}));
+        late.send("anybody?");
+        EXPECT_FALSE(late.receive(300ms)) << "the rule does not let this client in any more";
+        fwdctl("clear-sessions");
+        EXPECT_TRUE(eventually([&] { return rule_names().size() == 1 && sessions().empty(); }));
+        fwdctl("delete-rule echo");
+        add_rule("udp 10.0.0.3:7 10.0.0.4:7000 --name echo --comment 'one two'");
+    }
+    const Finished nothing = try_fwdctl("change-rule echo --existing kill");
+    EXPECT_EQ(nothing.status, 1);
+    EXPECT_NE(nothing.output.find("got nothing to change, want one of protocol, external, target"),
+              std::string::npos)
+        << nothing.output;
+    expect_every_packet_accounted_for();
+}
+
+/// L6: no packet finds a rule missing that is being changed.
+TEST_F(RulesTest, NewSessionsDoNotNoticeThatTheirRuleChanges) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo({.workers = 2}));
+    add_rule("udp 10.0.0.3:7 10.0.0.4:7000 --name echo");
+    std::atomic<bool> done{false};
+    std::thread operator_{[&] {
+        for (int i = 0; i < 40; ++i) fwdctl(fmt::format("change-rule echo --max-sessions {}", 100000 + i));
+        done = true;
+    }};
+    unsigned sessions = 0;
+    for (; !done; ++sessions) EXPECT_TRUE(connected(udp("client")).echoes("in?"));
+    operator_.join();
+    EXPECT_GT(sessions, 40U);
+    EXPECT_EQ(dropped("no-rule"), 0U);
+    EXPECT_EQ(fwdctl("list-rules")["rules"][0]["max_sessions"], 100039);
     expect_every_packet_accounted_for();
 }
 

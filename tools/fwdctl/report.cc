@@ -120,9 +120,9 @@ std::string report_rules(const Json& result) {
     return table.take_text();
 }
 
-std::string report_added_rule(const Json& result) {
+std::string rule_sentence(const Json& result, const char* how) {
     const Json& rule = member(result, "rule");
-    return fmt::format("added {}: {} {} to {}, source {}\n", cell(rule, "name"), cell(rule, "protocol"),
+    return fmt::format("{} {}: {} {} to {}, source {}", how, cell(rule, "name"), cell(rule, "protocol"),
                        cell(rule, "external"), cell(rule, "target"), source_text(rule));
 }
 
@@ -157,11 +157,14 @@ std::string report_added_masquerade(const Json& result) {
                        or_else(cell(m, "to"), "anywhere"), or_else(cell(m, "pool"), "fwd's own addresses"));
 }
 
-std::string report_ended_rule(const Json& result, const char* how) {
+std::string sessions_clause(const Json& result) {
     const bool ended = number(result, "sessions_ended") > 0;
-    return fmt::format("{} {}; live sessions that {}: {}\n", how, cell(result, how),
-                       ended ? "were ended" : "go on until they end",
+    return fmt::format("; live sessions that {}: {}\n", ended ? "were ended" : "go on until they end",
                        cell(result, ended ? "sessions_ended" : "sessions_kept"));
+}
+
+std::string report_ended_rule(const Json& result, const char* how) {
+    return fmt::format("{} {}", how, cell(result, how)) + sessions_clause(result);
 }
 
 std::string report_enabled_rule(const Json& result) {
@@ -371,7 +374,8 @@ class StatsReport {
 }  // namespace
 
 std::string report(std::string_view method, const Json& result) {
-    if (method == "rule.add") return report_added_rule(result);
+    if (method == "rule.add") return rule_sentence(result, "added") + "\n";
+    if (method == "rule.change") return rule_sentence(result, "changed") + sessions_clause(result);
     if (method == "rules.add") return fmt::format("added {} rules\n", cell(result, "added"));
     if (method == "rule.delete") return report_ended_rule(result, "deleted");
     if (method == "rule.disable") return report_ended_rule(result, "disabled");

@@ -176,6 +176,16 @@ TEST(Methods, MisspeltParameterGetsASuggestion) {
               "params: unknown parameter 'targt', did you mean target?");
 }
 
+TEST(Methods, ChangeOfNothingIsRefused) {
+    const Method& change = *find_method("rule.change");
+    EXPECT_TRUE(check_params(change, {{"name", "web"}, {"comment", ""}}));
+    const auto nothing = check_params(change, {{"name", "web"}, {"existing", "kill"}});
+    ASSERT_FALSE(nothing);
+    EXPECT_EQ(nothing.error().text(),
+              "params: got nothing to change, want one of protocol, external, target, balance, link, source, "
+              "from, not_from, max_sessions, max_sessions_per_source, rate, comment");
+}
+
 TEST(Methods, IntegersAreTakenWithinTheirRangeOnly) {
     const Method& list = *find_method("session.list");
     EXPECT_TRUE(check_params(list, {{"limit", 1}}));

@@ -66,6 +66,16 @@ class PlainOperations : public control::Operations {
                 return Json{{"added", ids.size()}};
             });
     }
+    Result<Json> change_rule(const Json& params) override {
+        const std::string name = params.at("name");
+        const auto id = book_.find(name);
+        if (!id) return tl::unexpected(book_.remove(name).error());
+        return control::changed_rule(book_.rules().at(*id), params)
+            .and_then([&](control::Rule rule) { return book_.change(std::move(rule)); })
+            .map([&](const control::Rule&) {
+                return Json{{"rule", rule_json(book_.rules().at(*book_.find(name)))}, {"sessions_kept", 0}};
+            });
+    }
     Result<Json> delete_rule(const Json& params) override {
         return book_.remove(params.at("name").get<std::string>()).map([](const control::Rule& rule) {
             return Json{{"deleted", rule.name}, {"sessions_kept", 0}};

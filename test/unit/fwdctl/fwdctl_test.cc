@@ -120,14 +120,21 @@ TEST(Table, ColumnsAreAsWideAsTheirWidestCellAndNumbersStandRight) {
 }
 
 TEST(Report, RuleAndReloadReadAsSentences) {
-    EXPECT_EQ(report("rule.add", {{"rule",
-                                   {{"name", "web"},
-                                    {"protocol", "tcp"},
-                                    {"external", "10.0.0.3:80"},
-                                    {"target", "10.0.0.4:8080"},
-                                    {"source", "auto"},
-                                    {"source_effective", "masquerade"}}}}),
+    Json result{{"rule",
+                 {{"name", "web"},
+                  {"protocol", "tcp"},
+                  {"external", "10.0.0.3:80"},
+                  {"target", "10.0.0.4:8080"},
+                  {"source", "auto"},
+                  {"source_effective", "masquerade"}}}};
+    EXPECT_EQ(report("rule.add", result),
               "added web: tcp 10.0.0.3:80 to 10.0.0.4:8080, source auto: masquerade\n");
+    result["sessions_kept"] = 3;
+    result["sessions_ended"] = 0;
+    EXPECT_EQ(
+        report("rule.change", result),
+        "changed web: tcp 10.0.0.3:80 to 10.0.0.4:8080, source auto: masquerade; live sessions that go on "
+        "until they end: 3\n");
     EXPECT_EQ(
         report("reload", {{"rules", 4}, {"added", 1}, {"removed", 2}, {"switched", 1}, {"unchanged", 2}}),
         "4 rules: 1 added, 2 removed, 1 enabled or disabled, 2 unchanged\n");
