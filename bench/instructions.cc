@@ -69,8 +69,11 @@ void run() {
     established_packets("answers-udp", udp, true);
     Scenario many_prefixes = udp;
     many_prefixes.source_ranges = 10'000;
+    Scenario many_rules = udp;
+    many_rules.other_rules = 100'000;
     established_packets("dnat-tcp", tcp, false);
     established_packets("dnat-udp-prefixes", many_prefixes, false);
+    established_packets("dnat-udp-rules", many_rules, false);
     established_packets("full-nat-udp", full_nat, false);
     // Capacity beyond what is opened: nobody has to make room.
     new_sessions("open-dnat-udp", udp);

@@ -23,8 +23,9 @@ constexpr std::uint8_t kTtl = 64;
 
 constexpr std::uint32_t kClients = 0x80000000;  // 128.0.0.0/2: from everywhere
 constexpr std::uint32_t kClientMask = 0x3fffffff;
-constexpr std::uint32_t kPublic = 0xcb007100;   // 203.0.113.0/24
-constexpr std::uint32_t kServers = 0x0a000000;  // 10.0.0.0/24
+constexpr std::uint32_t kPublic = 0xcb007100;          // 203.0.113.0/24
+constexpr std::uint32_t kServers = 0x0a000000;         // 10.0.0.0/24
+constexpr std::uint32_t kOtherExternals = 0xc6120000;  // 198.18.0.0/15
 constexpr std::uint32_t kRouter = 0xcb0071fe;
 // Full NAT of a million sessions wants more pairs of own address and target than one has ports.
 constexpr std::uint32_t kOwnAddresses = 8, kServerCount = 16, kRules = 64;
@@ -122,6 +123,14 @@ std::unique_ptr<const Policy> make_policy(const Scenario& scenario, const FlowHa
         rule.targets = {{target_of(i)}};
         rule.source = scenario.source;
         rule.allowed_sources = pieces(scenario.source_ranges);
+        rules.push_back(std::move(rule));
+    }
+    for (std::uint32_t i = 0; i < scenario.other_rules; ++i) {
+        ForwardingRule rule;
+        rule.protocol = scenario.protocol;
+        rule.external = net::Endpoint{address(kOtherExternals + i / 0x8000),
+                                      net::be16::from_host(static_cast<std::uint16_t>(1 + i % 0x8000))};
+        rule.targets = {{target_of(0)}};
         rules.push_back(std::move(rule));
     }
     auto set = RuleSet::create(std::move(rules), hash);

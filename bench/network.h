@@ -29,6 +29,7 @@ struct Scenario {
     std::uint32_t capacity = 1000;
     unsigned workers = 1;
     std::chrono::milliseconds timeout = std::chrono::hours{10};  ///< of every state
+    std::uint32_t other_rules = 0;                               ///< besides those of the sessions
     std::uint32_t source_ranges = 0;  ///< that each rule allows, and that everybody is in; 0: it has none
     friend bool operator==(const Scenario&, const Scenario&) = default;
 };
