@@ -102,6 +102,7 @@ class Box {
     void advance_control(std::chrono::milliseconds time) { clock_ += time; }
     control::Policies& policies() { return *policies_; }
     const control::Policies::Rules& rules() const { return rules_; }
+    const control::Policies::Masquerades& masquerades() const { return masquerades_; }
     control::Neighbours& neighbours() { return *neighbours_; }
     const control::Settings& settings() const { return settings_; }
 

@@ -7,8 +7,11 @@
 
 #include <ctime>
 #include <nlohmann/json.hpp>
+#include <set>
 
-#include "test/packet/networks.h"
+#include "control/text.h"
+#include "test/packet/ipv6_networks.h"
+#include "test/packet/outbound.h"
 
 namespace fwd::test {
 namespace {
@@ -40,11 +43,12 @@ class Sink : public control::LogSink {
 
 class TranslationLog : public ::testing::Test {
  protected:
+    explicit TranslationLog(const std::string& network = kOneArm) : box_{network} {}
     void turn_on() {
         auto sink = std::make_unique<Sink>(lines_);
         sink_ = sink.get();
         ASSERT_TRUE(log_.switch_to(std::move(sink)));
-        log_.learn_names(box_.policies(), box_.rules());
+        log_.learn_names(box_.policies(), box_.rules(), box_.masquerades());
     }
     std::vector<json> take() {
         while (log_.drain()) {
@@ -60,7 +64,7 @@ class TranslationLog : public ::testing::Test {
 
     std::vector<json> lines_;
     Sink* sink_ = nullptr;
-    Box box_{kOneArm};
+    Box box_;
     control::TranslationLog log_{box_.dataplane()};
 };
 
@@ -144,6 +148,94 @@ TEST_F(TranslationLog, WorkersNeverWaitForControl) {
     EXPECT_GT(opened + closed, 65'535U);
     EXPECT_EQ(take().size() + log_.lost(), opened + closed);
     EXPECT_GT(log_.lost(), 0U);
+}
+
+class TranslationLogOfMasquerade : public TranslationLog {
+ protected:
+    TranslationLogOfMasquerade()
+        : TranslationLog{
+              masqueraded(R"({ name = "home"; inside = "lan"; filtering = "endpoint-independent"; })")} {
+        turn_on();
+        take();
+    }
+    /// The next line, and what it says of addresses and ports.
+    void expect_line(const char* event, const std::string& client, const std::string& external,
+                     const std::string& source, const std::string& target) {
+        const auto lines = take();
+        ASSERT_THAT(lines, SizeIs(1));
+        json said = lines[0];
+        for (const char* key : {"time", "duration_s", "packets_in", "bytes_in", "packets_out", "bytes_out"})
+            said.erase(key);
+        EXPECT_EQ(said, (json{{"event", event},
+                              {"protocol", "udp"},
+                              {"rule", "home"},
+                              {"client", client},
+                              {"external", external},
+                              {"source", source},
+                              {"target", target}}));
+    }
+    Outbound out_{box_};
+};
+
+/// R17 (RFC 6888, REQ-12): of a host inside, whoever begins, and after its masquerade is gone.
+TEST_F(TranslationLogOfMasquerade, SaysWhoHadAnExternalPort) {
+    const auto sent = out_.udp(endpoint(kHost, 5000), endpoint(kPeer, 53));
+    ASSERT_TRUE(sent);
+    const std::string outside = "192.0.2.1:" + std::to_string(sent->source.port.host());
+    expect_line("start", "10.0.0.4:5000", "198.51.100.7:53", outside, "198.51.100.7:53");
+    ASSERT_TRUE(out_.udp_back(endpoint(kStranger, 99), sent->source));
+    expect_line("start", "198.51.100.8:99", outside, "198.51.100.8:99", "10.0.0.4:5000");
+    ASSERT_TRUE(out_.udp_back(endpoint(kPeer, 53), sent->source));
+    // Both are kept alive by the host alone (requirement U6), and the second one was not.
+    box_.pass(100s);
+    ASSERT_TRUE(out_.udp(endpoint(kHost, 5000), endpoint(kPeer, 53)));
+    box_.set_rules("masquerades = ( );");
+    log_.learn_names(box_.policies(), box_.rules(), box_.masquerades());
+    box_.clear_sessions();
+    box_.pass(3s);
+    const auto lines = take();
+    std::set<std::string> clients;
+    for (const json& line : lines) {
+        EXPECT_EQ(line["event"], "end");
+        EXPECT_EQ(line["rule"], "home");
+        clients.insert(line["client"]);
+    }
+    EXPECT_EQ(clients, (std::set<std::string>{"10.0.0.4:5000", "198.51.100.8:99"}));
+}
+
+class TranslationLogOfBothFamilies : public TranslationLog {
+ protected:
+    TranslationLogOfBothFamilies() : TranslationLog{kTwoArm6} {
+        box_.set_rules(R"(rules = (
+            { name = "six"; protocol = "tcp"; external = "[2001:db8:2::3]:80"; target = "[fd00::4]:8080"; },
+            { name = "four-six"; protocol = "tcp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; } );)");
+        box_.settle();
+        turn_on();
+        take();
+    }
+};
+
+/// R17
+TEST_F(TranslationLogOfBothFamilies, SaysWhoHadAnAddressOfEither) {
+    ASSERT_THAT(
+        box_.exchange("wan", box_.to("wan").from(kRouterMac).ipv6(kFarClient6, kPublic6).tcp(4000, 80, kSyn),
+                      "lan"),
+        SizeIs(1));
+    auto lines = take();
+    ASSERT_THAT(lines, SizeIs(1));
+    EXPECT_EQ(lines[0]["client"], control::to_text(net::IpEndpoint{kFarClient6, net::be16::from_host(4000)}));
+    EXPECT_EQ(lines[0]["external"], "[2001:db8:2::3]:80");
+    EXPECT_EQ(lines[0]["source"], lines[0]["client"]);
+    EXPECT_EQ(lines[0]["target"], "[fd00::4]:8080");
+    const auto sent = box_.exchange(
+        "wan", box_.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic).tcp(4000, 80, kSyn), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    lines = take();
+    ASSERT_THAT(lines, SizeIs(1));
+    EXPECT_EQ(lines[0]["client"], "198.51.100.7:4000");
+    EXPECT_EQ(lines[0]["external"], "192.0.2.3:80");
+    EXPECT_EQ(lines[0]["source"], "[fd00::1]:" + std::to_string(look_into(sent[0]).source.port.host()));
+    EXPECT_EQ(lines[0]["target"], "[fd00::4]:8080");
 }
 
 TEST_F(TranslationLog, LostLinesAreToldNowAndThen) {

@@ -178,8 +178,8 @@ TEST_F(WholeAddress, ErrorsAboutPortlessSessionsReachTheOtherEnd) {
     box_.expect_every_packet_accounted_for();
 }
 
-/// U13, I10: for protocols without ports too.
-TEST_F(WholeAddress, SenderHearsOfTtlAndMtu) {
+/// I10: for an echo too.
+TEST_F(WholeAddress, SenderHearsOfTtl) {
     expect_forwarded(from_client().icmp(kEchoRequest, 0, echo(7)),
                      to_inside().icmp(kEchoRequest, 0, echo(7)));
     const auto last_hop = from_client().icmp(kEchoRequest, 0, echo(7)).ttl(1);
@@ -188,6 +188,39 @@ TEST_F(WholeAddress, SenderHearsOfTtlAndMtu) {
     EXPECT_EQ(expired[0].bytes[34], kTimeExceeded);
     EXPECT_EQ(Bytes(expired[0].bytes.begin() + 42, expired[0].bytes.end()), last_hop.ip_bytes());
     EXPECT_EQ(box_.count(Verdict::punt_ttl_expired), 1U);
+}
+
+/// U13: for protocols without ports and echoes too.
+TEST(WholeAddressOnANarrowLink, SenderHearsOfTheMtu) {
+    constexpr std::uint8_t kFragmentationNeeded = 4;
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; mtu = 1400; } );
+    )" + kTwoArmRest};
+    use(box,
+        R"(rules = ( { name = "host"; protocol = "all"; external = "192.0.2.5"; target = "10.0.0.5"; } );)");
+    const auto from_client = [&] {
+        return box.to("wan").from(kRouterMac).ipv4(kFarClient, kWhole).dont_fragment();
+    };
+    constexpr std::size_t kFits = 1400 - 20;
+    const std::array fitting{from_client().protocol(kGre, Bytes(kFits)),
+                             from_client().icmp(kEchoRequest, 0, echo(7)).payload_bytes(kFits - 8)};
+    const std::array too_big{from_client().protocol(kGre, Bytes(kFits + 1)),
+                             from_client().icmp(kEchoRequest, 0, echo(7)).payload_bytes(kFits - 7)};
+    for (std::size_t i = 0; i < fitting.size(); ++i) {
+        EXPECT_THAT(box.exchange("wan", fitting[i], "lan"), SizeIs(1));
+        EXPECT_THAT(box.exchange("wan", too_big[i], "wan"),
+                    ElementsAre(from_fwd(box, "wan", kRouterMac)
+                                    .ipv4(kWanAddress, kFarClient)
+                                    .identification(0)
+                                    .dont_fragment()
+                                    .ttl(64)
+                                    .icmp(kUnreachable, kFragmentationNeeded, 1400)
+                                    .payload(first(too_big[i].ip_bytes(), 548))
+                                    .frame()));
+        EXPECT_THAT(box.take("lan"), IsEmpty());
+    }
+    box.expect_every_packet_accounted_for();
 }
 
 /// On one segment fwd masquerades: echo by identifier, other protocols by address alone.
