@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "dataplane/fragment_table.h"
-#include "test/packet/networks.h"
+#include "test/packet/outbound.h"
 
 namespace fwd::test {
 namespace {
@@ -136,6 +136,40 @@ TEST(FragmentsOfMasqueradedSession, BiggestDatagramComesBackToo) {
         EXPECT_EQ(joined(back),
                   packet().ipv4(kExternal, kClient).ttl(63).udp(53, 5000).payload_bytes(65507).ip_bytes());
     }
+    EXPECT_EQ(box.sessions(), 1);
+    box.expect_every_packet_accounted_for();
+}
+
+/// U14: of a host inside that reaches the world by masquerade, and of the answers.
+TEST(FragmentsOfAnInsideHost, AreTranslatedInWhateverOrderTheyCome) {
+    Box box{masqueraded(R"({ name = "home"; inside = "lan"; })")};
+    Outbound out{box};
+    const auto opened = out.udp(endpoint(kHost, 5000), endpoint(kPeer, 53));
+    ASSERT_TRUE(opened);
+    const std::uint16_t port = opened->source.port.host();
+    std::uint16_t id = 100;
+    std::vector<std::size_t> order{0, 1, 2};
+    const auto exchanged = [&](const std::string& in, const PacketBuilder& whole, const std::string& by) {
+        const auto fragments = fragments_of(PacketBuilder{whole}.identification(id));
+        for (const std::size_t i : order) {
+            box.put(in, fragments.at(i));
+            box.settle();
+        }
+        return joined(box.take(by));
+    };
+    const auto as_sent = [&](const PacketBuilder& whole) {
+        return PacketBuilder{whole}.ttl(63).payload_bytes(4000).identification(id).ip_bytes();
+    };
+    do {
+        ++id;
+        EXPECT_EQ(exchanged("lan",
+                            box.to("lan").from(kHostMac).ipv4(kHost, kPeer).udp(5000, 53).payload_bytes(4000),
+                            "wan"),
+                  as_sent(packet().ipv4(kWanAddress, kPeer).udp(port, 53)));
+        EXPECT_EQ(
+            exchanged("wan", box.to("wan").ipv4(kPeer, kWanAddress).udp(53, port).payload_bytes(4000), "lan"),
+            as_sent(packet().ipv4(kPeer, kHost).udp(53, 5000)));
+    } while (std::ranges::next_permutation(order).found);
     EXPECT_EQ(box.sessions(), 1);
     box.expect_every_packet_accounted_for();
 }

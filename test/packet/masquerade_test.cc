@@ -139,6 +139,39 @@ TEST_F(MasqueradeTest, MappingsSurviveAReload) {
     EXPECT_TRUE(out_->udp_back(endpoint(kPeer, 53), before->source));
 }
 
+/// R16: nor because the masquerade itself has changed, went and came again.
+TEST_F(MasqueradeTest, NobodyGetsAPortOfAMasqueradeThatHasChanged) {
+    constexpr std::uint16_t kHosts = 200;
+    const auto pool = [](const char* address) {
+        return std::string{R"(masquerades = ( { name = "home"; inside = "lan"; pool = [ ")"} + address +
+               R"(" ]; } );)";
+    };
+    std::map<net::IpEndpoint, net::IpEndpoint> owners;
+    std::uint16_t port = 1000;
+    const auto open_some = [&] {
+        for (const std::uint16_t end = port + kHosts; port < end; ++port) {
+            const auto sent = udp(port, endpoint(kPeer, 53));
+            ASSERT_TRUE(sent) << port;
+            const auto [at, is_new] = owners.emplace(sent->source, endpoint(kHost, port));
+            EXPECT_TRUE(is_new) << "port " << port << " and port " << at->second.port.host();
+        }
+    };
+    for (const char* address : {"192.0.2.7", "192.0.2.9", "192.0.2.7"}) {
+        box_->set_rules(pool(address));
+        box_->settle();
+        box_->take("wan");
+        open_some();
+        box_->set_rules("masquerades = ( );");
+        box_->settle();
+    }
+    EXPECT_EQ(owners.size(), 3 * kHosts);
+    for (const auto& [external, host] : owners) {
+        const auto back = out_->udp_back(endpoint(kPeer, 53), external);
+        ASSERT_TRUE(back) << "sessions live on";
+        EXPECT_EQ(back->destination, host);
+    }
+}
+
 /// U8: whom the host has sent to may answer from any port; nobody else gets in.
 TEST_F(MasqueradeTest, FilteringIsAddressDependent) {
     const auto external = udp(5000, endpoint(kPeer, 53))->source;
