@@ -330,6 +330,8 @@ Result<void> Daemon::commit_rules() {
 void Daemon::apply(NewSettings settings) {
     settings_.timeouts = settings.timeouts;
     policies_.publish_timeouts(*dataplane_, settings_.timeouts);
+    settings_.tcp_window_check = settings.tcp_window_check;
+    policies_.publish_window_check(*dataplane_, settings_.tcp_window_check);
     translation_log_->drain();
     const bool same_log = settings.translation_log == settings_.translation_log;
     settings_.translation_log = settings.translation_log;
@@ -591,7 +593,7 @@ Result<Json> Daemon::reload(const Json& params) {
         return refused(fmt::format("{}: {}", config_file_.string(), key),
                        "changed, and takes effect only with a restart of fwdd; nothing has been reloaded");
     }
-    NewSettings changed{settings->timeouts, settings->translation_log, nullptr};
+    NewSettings changed{settings->timeouts, settings->tcp_window_check, settings->translation_log, nullptr};
     if (changed.translation_log.is_on() && changed.translation_log != settings_.translation_log) {
         auto sink = LogSink::open(changed.translation_log);
         if (!sink) return tl::unexpected(sink.error());

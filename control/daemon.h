@@ -71,6 +71,7 @@ class Daemon : public Operations {
     /// What a reload changes beside rules.
     struct NewSettings {
         TimeoutSettings timeouts;
+        bool tcp_window_check = false;
         TranslationLogSettings translation_log;
         std::unique_ptr<LogSink> log_sink;  ///< when it is another than before
     };

@@ -246,8 +246,8 @@ constexpr std::array kMethods{
            .access = Access::write,
            .params = kReloadParams,
            .handler = &Operations::reload,
-           .help = "Read the configuration file again and apply its rules, masquerades, timeouts and log of "
-                   "translations, all or nothing.",
+           .help = "Read the configuration file again and apply its rules, masquerades, timeouts, "
+                   "tcp_window_check and log of translations, all or nothing.",
            .example = "fwdctl reload"},
     Method{.name = "rule.add",
            .command = "add-rule",

@@ -69,6 +69,7 @@ Policies::Policies(const Settings& settings, std::uint32_t rule_slots)
       book_id_of_slot_(rule_slots) {
     for (std::uint32_t slot = rule_slots; slot > 0; --slot) free_slots_.push_back(slot - 1);
     current_.timeouts = to_ticks(settings.timeouts);
+    current_.checks_tcp_windows = settings.tcp_window_check;
     current_.mapping_times = mapping_times(settings.timeouts);
     std::vector<dataplane::PrefixTranslation> prefixes;
     const Topology topology{links_, routes_};
@@ -239,6 +240,11 @@ void Policies::publish_timeouts(dataplane::Dataplane& dataplane, const TimeoutSe
     current_.timeouts = to_ticks(timeouts);
     current_.mapping_times = mapping_times(timeouts);
     ++current_.timeout_generation;
+    publish(dataplane);
+}
+
+void Policies::publish_window_check(dataplane::Dataplane& dataplane, bool on) {
+    current_.checks_tcp_windows = on;
     publish(dataplane);
 }
 

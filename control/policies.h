@@ -36,6 +36,7 @@ class Policies {
                                const Masquerades& masquerades = {}, Pause pause = {});
     void publish_rules(dataplane::Dataplane& dataplane);
     void publish_timeouts(dataplane::Dataplane& dataplane, const TimeoutSettings& timeouts);
+    void publish_window_check(dataplane::Dataplane& dataplane, bool on);
     /// Lets every flow look up its next hop again.
     void renew_next_hops(dataplane::Dataplane& dataplane);
 

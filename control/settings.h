@@ -100,7 +100,8 @@ struct Settings {
     std::string log_level = "info";                          ///< error, warning, info or debug
     std::uint16_t masquerade_port_first = 1024;              ///< source ports for full NAT on own addresses
     std::uint16_t masquerade_port_last = 65535;
-    bool hide_hop = false;  ///< fwd is no hop: TTLs stay as they are (requirement I10)
+    bool tcp_window_check = false;  ///< drop TCP outside its receiver's window
+    bool hide_hop = false;          ///< fwd is no hop: TTLs stay as they are (requirement I10)
     /// As many external ports as masquerades can have at once; at most as many as sessions.
     std::uint32_t mappings = 16384;
     std::uint16_t outbound_port_first = 32768;  ///< ports of own addresses for masquerades without a pool

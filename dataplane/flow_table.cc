@@ -188,7 +188,7 @@ void FlowTable::publish(const NewSession& n) noexcept {
         record.direction = direction;
         record.settled.store(is_settled(first_state(n.protocol), direction), std::memory_order_relaxed);
         record.last_seen.store(n.now.value, std::memory_order_relaxed);
-        record.acknowledged.store(0, std::memory_order_relaxed);
+        record.forget_numbers();
         record.counts.store(0, std::memory_order_relaxed);
         session(position).full_counts.store(0, std::memory_order_relaxed);
         session(position).bytes.store(0, std::memory_order_relaxed);

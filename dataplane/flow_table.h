@@ -70,6 +70,8 @@ struct alignas(4) NextHopRef {  // as its atomic: clang would call a library for
     std::uint16_t route_generation = 0;
 };
 
+inline constexpr std::uint8_t kLeastWindowBits = 16;  // what every TCP can announce
+
 /// What a packet of one direction needs, in one cache line. Counters may lose a packet when two workers carry
 /// the same flow at the same moment.
 struct alignas(64) Flow {
@@ -85,12 +87,22 @@ struct alignas(64) Flow {
     Direction direction = Direction::forward;
     /// Packets without SYN, FIN and RST need not look at the session.
     std::atomic<bool> settled{false};
+    // Of sessions whose windows are checked, see tcp_window.h.
+    std::atomic<std::uint8_t> window_bits{kLeastWindowBits};
+    std::atomic<bool> restarts{
+        false};  ///< this direction has sent a SYN in the connection, and nothing since
 
     StateWord load_state() const noexcept { return state.load(std::memory_order_acquire); }
     void touch(Tick now) noexcept {
         if (last_seen.load(std::memory_order_relaxed) != now.value) {
             last_seen.store(now.value, std::memory_order_relaxed);
         }
+    }
+    /// What a connection before may have left.
+    void forget_numbers() noexcept {
+        acknowledged.store(0, std::memory_order_relaxed);
+        window_bits.store(kLeastWindowBits, std::memory_order_relaxed);
+        restarts.store(false, std::memory_order_relaxed);
     }
     static constexpr unsigned kPacketBits = 24;
     /// Counts a packet: packets in the lowest bits, bytes of IP packets above them.

@@ -25,6 +25,7 @@ struct Policy {
     std::shared_ptr<const PrefixTranslations> prefixes = std::make_shared<const PrefixTranslations>();
     MappingTable::Times mapping_times{};
     std::array<Tick, kSessionStateCount> timeouts{};
+    bool checks_tcp_windows = false;  ///< see tcp_window.h
     /// Changes with the timeouts: live sessions are then looked at once, since they may end sooner.
     std::uint32_t timeout_generation = 0;
     /// Changes with the routes, and whenever an adjacency is taken away: flows then look up their next hop

@@ -44,6 +44,7 @@ struct SessionTraits {
     Directions kept_alive_by : 2 = Directions::both;
     /// Whose ICMP errors hide that they come from behind fwd (requirement I5).
     Directions hidden : 2 = Directions::reverse;
+    bool window_checked : 1 = false;  ///< see tcp_window.h: its packets all take the slow way
 };
 static_assert(sizeof(SessionTraits) == 1);
 

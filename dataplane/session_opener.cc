@@ -321,6 +321,7 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& k
     traits.counted = counted;
     traits.kept_alive_by = plan.mapped.kept_alive_by();
     traits.hidden = plan.mapped.hidden();
+    traits.window_checked = policy.checks_tcp_windows && key.protocol == net::Protocol::tcp;
     shared_.flows.publish({
         .forward = forward.position,
         .reverse = reverse.position,

@@ -181,6 +181,7 @@ SessionOpener::Result SessionOpener::open(const Policy& policy, const WideKey& k
         return {limited};
     traits.counted = counted;
     traits.hidden = plan.hidden;
+    traits.window_checked = policy.checks_tcp_windows && key.protocol == net::Protocol::tcp;
     if (!make_room()) {
         give_limits_back(plan, client, counted);
         return {Verdict::drop_sessions_full};

@@ -103,7 +103,8 @@ Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const s
     if (shared_.links[parsed.ingress.value].ends_ttl(parsed.ip)) return Verdict::punt_ttl_expired;
     if (plain != nullptr) {
         const bool tcp = key.protocol == net::Protocol::tcp;
-        update_session(flow, tcp ? parsed.ip + net::header_bytes(parsed.ip) : nullptr, tick);
+        if (!update_session(flow, tcp ? parsed.ip + net::header_bytes(parsed.ip) : nullptr, tick))
+            return Verdict::drop_outside_window;
         if (tcp && clamps_mss_ && TcpFlags{plain[net::kTcpFlagsOffset]}.has(TcpFlags::kSyn))
             clamp_mss(parsed, flow);
     }

@@ -88,7 +88,7 @@ Verdict Worker::forward_ipv6_by_key(const WideParsed& parsed, const WideKey& key
     if (!parsed.ipv6.is_later_fragment) {
         const std::uint8_t* l4 = parsed.ip + parsed.ipv6.l4_offset;
         const bool tcp = key.protocol == net::Protocol::tcp;
-        update_session(flow, tcp ? l4 : nullptr, tick);
+        if (!update_session(flow, tcp ? l4 : nullptr, tick)) return Verdict::drop_outside_window;
         if (tcp && clamps_mss_ && TcpFlags{l4[kTcpFlags]}.has(TcpFlags::kSyn))
             clamp_ipv6_mss(parsed, translation.destination);
     }

@@ -16,6 +16,7 @@
 #include "dataplane/neighbour_discovery.h"
 #include "dataplane/packet.h"
 #include "dataplane/tcp_options.h"
+#include "dataplane/tcp_window.h"
 #include "dataplane/worker_burst.h"
 
 namespace fwd::dataplane {
@@ -376,7 +377,8 @@ inline Worker::ForwardContext Worker::forward_context(Tsc now) noexcept {
     const bool tcp = protocol == net::Protocol::tcp;
     const TcpFlags flags{tcp ? ip[net::kTcpFlagsOffset] : std::uint8_t{0}};
     if (!flow.settled.load(std::memory_order_relaxed) || flags.changes_state()) [[unlikely]] {
-        update_session(flow, tcp ? ip + net::kIpv4Bytes : nullptr, tick);
+        if (!update_session(flow, tcp ? ip + net::kIpv4Bytes : nullptr, tick))
+            return drop(parsed.packet, Verdict::drop_outside_window, parsed.ingress);
         if (clamps_mss_ && flags.has(TcpFlags::kSyn)) clamp_mss(parsed, flow);
     } else if (tcp) {
         flow.acknowledged.store(net::load32(ip + net::kTcpAcknowledgementOffset), std::memory_order_relaxed);
@@ -397,29 +399,36 @@ inline Worker::ForwardContext Worker::forward_context(Tsc now) noexcept {
     send(parsed, id, adjacency, context, sent);
 }
 
-void Worker::update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept {
+bool Worker::update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept {
     FlowTable& flows = shared_.flows;
+    Session& session = flows.session(flow.session);
     TcpFlags flags{};
     if (tcp != nullptr) {
         flags.bits = tcp[net::kTcpFlagsOffset - net::kIpv4Bytes];
+        // The windows are followed as long as the session lives, whatever a reload says in between.
+        if (session.traits.window_checked && !passes_window_check(flows, flow, tcp) &&
+            policy_->checks_tcp_windows) {
+            return false;
+        }
         if (flags.has(TcpFlags::kRst)) {
             // It is forwarded all the same: its receiver knows best.
-            if (!flows.believes_rst(flow, net::load_host32(tcp + 4))) return;
+            if (!flows.believes_rst(flow, net::load_host32(tcp + 4))) return true;
         } else {
             note_tcp(flow, tcp, flags);
         }
     }
-    Session& session = flows.session(flow.session);
     const std::atomic<SessionState>& state = session.state;
     if (flows.advance(flow.session, flow.direction, flags, now, policy_->timeouts))
         opener_.note_moved(flow.session, flows.flow(flow.session).load_state(),
                            state.load(std::memory_order_relaxed));
-    if (!is_settled(state.load(std::memory_order_relaxed), flow.direction)) return;
+    if (session.traits.window_checked || !is_settled(state.load(std::memory_order_relaxed), flow.direction))
+        return true;
     flow.settled.store(true, std::memory_order_relaxed);
     // Another worker may just have opened the session anew, and cleared the mark before this one set it.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     if (!is_settled(state.load(std::memory_order_relaxed), flow.direction))
         flow.settled.store(false, std::memory_order_relaxed);
+    return true;
 }
 
 void Worker::clamp_mss(const Parsed& parsed, const Flow& flow) noexcept {
@@ -441,20 +450,29 @@ void Worker::clamp_mss(const Parsed& parsed, const Flow& flow) noexcept {
 
 void Worker::note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexcept {
     Session& session = shared_.flows.session(flow.session);
+    const SessionState state = session.state.load(std::memory_order_relaxed);
     const bool from_client = flow.direction == Direction::forward;
-    if (flags.has(TcpFlags::kSyn) && !has_connection(session.state.load(std::memory_order_relaxed))) {
-        // What a connection before may have left.
+    const bool handshake = state == SessionState::tcp_unanswered || state == SessionState::tcp_opening;
+    if (flags.has(TcpFlags::kSyn) && !has_connection(state)) {
+        std::uint8_t shifts = session.window_shifts.load(std::memory_order_relaxed);
         if (flags.opens()) {
-            shared_.flows.flow(flow.session).acknowledged.store(0, std::memory_order_relaxed);
-            shared_.flows.flow(session.reverse).acknowledged.store(0, std::memory_order_relaxed);
+            // What a connection before may have left.
+            shared_.flows.flow(flow.session).forget_numbers();
+            shared_.flows.flow(session.reverse).forget_numbers();
+            if (!handshake) shifts = 0;
         }
+        // Of a SYN that is sent again, perhaps with fewer options, either may have been answered.
         const auto shift = static_cast<std::uint8_t>(tcp_window_shift(tcp));
-        const std::uint8_t others = session.window_shifts.load(std::memory_order_relaxed) &
-                                    static_cast<std::uint8_t>(from_client ? 0xf0U : 0x0fU);
-        session.window_shifts.store(static_cast<std::uint8_t>(others | (from_client ? shift : shift << 4U)),
-                                    std::memory_order_relaxed);
+        shifts = from_client
+                     ? static_cast<std::uint8_t>((shifts & 0xf0U) | std::max<unsigned>(shifts & 0xfU, shift))
+                     : static_cast<std::uint8_t>((shifts & 0xfU) | std::max(shifts >> 4U, int{shift}) << 4U);
+        session.window_shifts.store(shifts, std::memory_order_relaxed);
     }
-    if (flags.has(TcpFlags::kAck)) flow.acknowledged.store(net::load32(tcp + 8), std::memory_order_relaxed);
+    // Where windows are checked, only numbers that are plausible have been kept already.
+    const bool noted = session.traits.window_checked && state != SessionState::tcp_unanswered &&
+                       !(flags.has(TcpFlags::kSyn) && handshake);
+    if (flags.has(TcpFlags::kAck) && !noted)
+        flow.acknowledged.store(net::load32(tcp + 8), std::memory_order_relaxed);
 }
 
 std::optional<NextHop> Worker::find_next_hop(std::atomic<NextHopRef>& known,

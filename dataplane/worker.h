@@ -139,7 +139,8 @@ class Worker {
     /// Verdict::forward when the fragment has been dealt with, otherwise what has to become of it.
     Verdict forward_ipv6_by_key(const WideParsed& parsed, const WideKey& key, Tsc now) noexcept;
     /// @param tcp the header of a TCP packet, otherwise nullptr
-    void update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept;
+    /// @return false of a packet that is to be dropped as Verdict::drop_outside_window
+    [[nodiscard]] bool update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept;
     /// Lowers the MSS of a SYN to what the links on its way allow.
     void clamp_mss(const Parsed& parsed, const Flow& flow) noexcept;
     /// Keeps what belief in later RSTs depends on.

@@ -112,7 +112,8 @@ void Worker::forward_ipv6(const WideParsed& parsed, Flow& flow, Tsc now, LinkTal
     std::uint8_t* l4 = parsed.ip + parsed.ipv6.l4_offset;
     const TcpFlags flags = flags_of(parsed.ip, parsed.ipv6);
     if (!flow.settled.load(std::memory_order_relaxed) || flags.changes_state()) {
-        update_session(flow, tcp ? l4 : nullptr, tick);
+        if (!update_session(flow, tcp ? l4 : nullptr, tick))
+            return drop(parsed.packet, Verdict::drop_outside_window, parsed.ingress);
         if (clamps_mss_ && flags.has(TcpFlags::kSyn)) clamp_ipv6_mss(parsed, translation.destination);
     } else if (tcp) {
         flow.acknowledged.store(net::load32(l4 + kTcpAcknowledgement), std::memory_order_relaxed);

@@ -70,6 +70,48 @@ TEST_F(MasqueradeLab, UdpHoleIsPunched) {
     expect_every_packet_accounted_for();
 }
 
+/// U1, U8: both peers are behind a NAT, the outer one behind the kernel's. Each sends to where the other is
+/// seen from outside; who is first opens its own NAT for the other's packets, and is not let in by the
+/// other's.
+TEST_F(MasqueradeLab, UdpHoleIsPunchedThroughTwoNats) {
+    fwdctl("add-masquerade lan");
+    ASSERT_EQ(
+        exec(
+            "client",
+            "set -e; ip address add 172.16.0.2/32 dev lo; ip address add 192.0.2.11/24 dev eth0; "
+            "ip address add 192.0.2.12/24 dev eth0; nft 'table ip nat { "
+            "chain out { type nat hook postrouting priority srcnat; "
+            "ip saddr 172.16.0.2 udp sport 5000 snat to 192.0.2.11:6000; }; "
+            "chain in { type filter hook input priority filter; ip daddr 192.0.2.11 ct state new drop; }; }'")
+            .output,
+        "");
+    // Where the peer inside is seen, a third party tells.
+    Socket third_party = udp("client");
+    ASSERT_TRUE(third_party.bind({"192.0.2.12", 3478}));
+    Socket inside = udp("server");
+    ASSERT_TRUE(inside.bind({"10.0.0.4", 5000}));
+    ASSERT_TRUE(inside.connect({"192.0.2.12", 3478}));
+    ASSERT_TRUE(inside.send("where am I?"));
+    EXPECT_EQ(third_party.receive(), "where am I?");
+    const std::string seen = sessions().at(0)["source"];
+    const auto port = static_cast<std::uint16_t>(std::stoi(seen.substr(seen.find(':') + 1)));
+    Socket outside = udp("client");
+    ASSERT_TRUE(outside.bind({"172.16.0.2", 5000}));
+    ASSERT_TRUE(outside.connect({"192.0.2.1", port}));
+
+    ASSERT_TRUE(outside.send("lost at fwd"));
+    EXPECT_TRUE(eventually([&] { return dropped("filtered") == 1; }));
+    ASSERT_TRUE(inside.connect({"192.0.2.11", 6000}));
+    ASSERT_TRUE(inside.send("passes both"));
+    EXPECT_EQ(outside.receive(), "passes both");
+    ASSERT_TRUE(outside.send("and so do answers"));
+    EXPECT_EQ(inside.receive(), "and so do answers");
+    const Json live = sessions();
+    ASSERT_EQ(live.size(), 2U);
+    EXPECT_EQ(live[0]["source"], live[1]["source"]) << "one mapping for both";
+    expect_every_packet_accounted_for();
+}
+
 /// I4: traceroute from inside sees the way, its answers being ICMP errors about masqueraded sessions.
 TEST_F(MasqueradeLab, TracerouteFromInsideArrives) {
     fwdctl("add-masquerade lan");

@@ -84,6 +84,51 @@ TEST_F(TrafficTest, TwoHundredClientsAtOnceGetTheWholeFile) {
     expect_every_packet_accounted_for();
 }
 
+class WindowCheckTest : public TrafficTest, public ::testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(, WindowCheckTest, ::testing::Values("one-arm", "two-arm"), [](const auto& test) {
+    return test.param == std::string{"one-arm"} ? "OneArm" : "TwoArm";
+});
+
+/// T11: with `tcp_window_check` nothing of real connections is dropped, with two workers and many segments on
+/// their way in both directions; and what a stranger makes up is.
+TEST_P(WindowCheckTest, DropsWhatIsMadeUpAndNothingElse) {
+    ASSERT_NO_FATAL_FAILURE(
+        up_with_web_server({.topology = GetParam(), .workers = 2, .config = "tcp_window_check = true;\n"}));
+    ASSERT_NO_FATAL_FAILURE(start_iperf());
+    start_echo_server(7);
+    add_rule(fmt::format("tcp {}:7 10.0.0.4:7 --name echo", nobody()));
+    Socket echo = connected(tcp("client"));
+    const Json tcp = iperf("--parallel 4 --time 2 --bidir");
+    EXPECT_GT(number(tcp, "/end/sum_received/bytes"), 1e6) << tcp;
+    EXPECT_GT(number(tcp, "/end/sum_received_bidir_reverse/bytes"), 1e6) << tcp;
+    exec("server", fmt::format("head -c 200000 /dev/urandom > {}", (files() / "www/file").string()));
+    const Finished done = get(fmt::format("'http://{}/file?[1-50]'", nobody()),
+                              "--parallel --parallel-max 50 -H 'Connection: close' -o /dev/null -w "
+                              "'%{http_code} %{size_download}\n'");
+    EXPECT_EQ(std::ranges::count(done.output, '\n'), 50);
+    EXPECT_EQ(done.output.find_first_not_of("20 \n"), std::string::npos) << done.output;
+    EXPECT_EQ(dropped("outside-window"), 0U);
+
+    const auto forge = [&, own = echo.local()] {
+        EXPECT_EQ(
+            exec("client", fmt::format("python3 -B {} {} {} {} 7", source_file("test/e2e/forge.py").string(),
+                                       own.ip, own.port, nobody()))
+                .output,
+            "");
+    };
+    forge();
+    EXPECT_TRUE(eventually([&] { return dropped("outside-window") >= 63; })) << dropped("outside-window");
+    EXPECT_TRUE(echo.echoes("still here"));
+
+    write_file(files() / "lab.conf", "tcp_window_check = false;\n");
+    fwdctl("reload");
+    const std::uint64_t before = dropped("outside-window");
+    forge();
+    EXPECT_TRUE(echo.echoes("still here"));
+    EXPECT_EQ(dropped("outside-window"), before);
+    expect_every_packet_accounted_for();
+}
+
 class IperfTest : public TrafficTest,
                   public ::testing::WithParamInterface<std::tuple<const char*, unsigned>> {};
 

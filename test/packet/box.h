@@ -84,6 +84,8 @@ class Box {
     std::uint32_t mappings() const { return dataplane_->mappings().count(); }
     /// As a reload with these timeouts does.
     void set_timeouts(const control::TimeoutSettings& timeouts);
+    /// The same with this `tcp_window_check`.
+    void set_window_check(bool on) { policies_->publish_window_check(*dataplane_, on); }
     /// Ends all sessions, as clear-sessions does.
     void clear_sessions();
     /// The same, and lets time pass until they are gone: each round of a worker ends a few.

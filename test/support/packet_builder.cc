@@ -122,6 +122,10 @@ PacketBuilder& PacketBuilder::sequence(std::uint32_t number, std::uint32_t ackno
     acknowledged_ = acknowledged;
     return *this;
 }
+PacketBuilder& PacketBuilder::tcp_window(std::uint16_t window) {
+    tcp_window_ = window;
+    return *this;
+}
 PacketBuilder& PacketBuilder::tcp_options(Bytes options) {
     tcp_options_ = std::move(options);
     return *this;
@@ -242,7 +246,7 @@ Bytes PacketBuilder::l4() const {
             put8(l4, static_cast<std::uint8_t>(
                          tcp_words_.value_or(static_cast<std::uint8_t>(5 + tcp_options_.size() / 4)) << 4U));
             put8(l4, tcp_flags_);
-            put16(l4, 0x4000);
+            put16(l4, tcp_window_);
             put16(l4, 0);
             put16(l4, 0);
             put(l4, tcp_options_);

@@ -111,6 +111,7 @@ class PacketBuilder {
     PacketBuilder& tcp(std::uint16_t source_port, std::uint16_t destination_port, std::uint8_t flags);
     /// TCP's numbers, instead of some that always are the same.
     PacketBuilder& sequence(std::uint32_t number, std::uint32_t acknowledged);
+    PacketBuilder& tcp_window(std::uint16_t window);
     PacketBuilder& tcp_options(Bytes options);  ///< a multiple of 4 bytes, with a header length to match
     /// `rest`: the 4 bytes behind the checksum; the payload follows
     PacketBuilder& icmp(std::uint8_t type, std::uint8_t code, std::uint32_t rest = 0);
@@ -166,6 +167,7 @@ class PacketBuilder {
     Bytes options_;
     std::uint16_t source_port_ = 0, destination_port_ = 0;
     std::uint32_t sequence_ = 0x11223344, acknowledged_ = 0x11223344;  // a RST fits
+    std::uint16_t tcp_window_ = 0x4000;
     Bytes tcp_options_;
     std::uint8_t tcp_flags_ = 0, icmp_type_ = 0, icmp_code_ = 0;
     std::uint32_t icmp_rest_ = 0;

@@ -104,6 +104,7 @@ TEST(Settings, EveryKeyIsRead) {
         sessions = 0x100000;
         idle = "poll";
         ttl = "hide";
+        tcp_window_check = true;
         hugepages = false;
         socket = "/tmp/s";
         state_directory = "/tmp/state";
@@ -130,6 +131,7 @@ TEST(Settings, EveryKeyIsRead) {
     EXPECT_EQ(settings.sessions, 0x100000U);
     EXPECT_EQ(settings.idle, IdleMode::poll);
     EXPECT_TRUE(settings.hide_hop);
+    EXPECT_TRUE(settings.tcp_window_check);
     EXPECT_FALSE(settings.hugepages);
     EXPECT_EQ(settings.socket, "/tmp/s");
     EXPECT_EQ(settings.state_directory, "/tmp/state");
@@ -274,8 +276,8 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
         {kLan + "worker = 2;\n", "fwd.conf:2: worker: unknown key, did you mean 'workers'?"},
         {kLan + "state_dir = \"/x\";\n",
          "fwd.conf:2: state_dir: unknown key, want one of workers, sessions, mappings, idle, hugepages, "
-         "socket, state_directory, log_level, masquerade_ports, outbound_ports, ttl, timeouts, "
-         "translation_log, links, routes, neighbours, prefixes, rules, masquerades"},
+         "socket, state_directory, log_level, masquerade_ports, outbound_ports, ttl, tcp_window_check, "
+         "timeouts, translation_log, links, routes, neighbours, prefixes, rules, masquerades"},
         {kLan + "timeouts = {\nudp_unaswered = 1; };\n",
          "fwd.conf:3: timeouts.udp_unaswered: unknown key, did you mean 'udp_unanswered'?"},
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},
