@@ -29,7 +29,7 @@ constexpr Param kRuntime{
 constexpr std::array kAddRuleParams{
     Param{.name = "protocol",
           .required = true,
-          .help = "tcp, udp, tcp+udp, or all: every protocol and port of an IPv4 address"},
+          .help = "tcp, udp, tcp+udp, or all: every protocol and port of an address"},
     Param{.name = "external",
           .required = true,
           .help = "where clients connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST; ADDRESS alone with all; "

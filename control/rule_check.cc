@@ -28,12 +28,15 @@ std::string_view family(const net::IpAddress& address) {
 
 /// Clients are of the external address's family, targets of one, which may be the other.
 Result<void> check_families(const Rule& rule) {
-    if (rule.all && !(rule.external.address.is_v4() && rule.targets.front().endpoint.address.is_v4())) {
-        return refused("protocol",
-                       "got all for an IPv6 address; want tcp, udp or tcp+udp: whole addresses are "
-                       "forwarded over IPv4 alone");
-    }
     const bool v4 = rule.external.address.is_v4();
+    if (rule.all && rule.targets.front().endpoint.address.is_v4() != v4) {
+        const net::EndpointRange& target = rule.targets.front().endpoint;
+        return refused("target",
+                       fmt::format("got {}, {}, for the whole of {}; want {}, or tcp, udp or tcp+udp "
+                                   "with ports: nothing else goes from one family to the other",
+                                   to_text(target), family(target.address), to_text(rule.external),
+                                   family(rule.external.address)));
+    }
     const auto wanted = [&](std::string got, const net::IpAddress& address) {
         return fmt::format("got {}, {}, for the external {}; want {}", got, family(address),
                            to_text(rule.external), family(rule.external.address));

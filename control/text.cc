@@ -103,6 +103,12 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
     return last[b.size()];
 }
 
+/// What is wanted in place of an address alone.
+std::string with_a_port(const net::IpAddress& address) {
+    return (address.is_v4() ? "a port as well, such as " : "brackets and a port as well, such as ") +
+           to_text(net::IpEndpoint{address, net::be16::from_host(80)});
+}
+
 }  // namespace
 
 Result<net::IpAddress> parse_address(std::string_view text) {
@@ -112,11 +118,7 @@ Result<net::IpAddress> parse_address(std::string_view text) {
 }
 
 Result<net::IpEndpoint> parse_endpoint(std::string_view text) {
-    if (const auto alone = ip_address(text)) {
-        const bool v4 = alone->is_v4();
-        return bad(text, v4 ? fmt::format("a port as well, such as {}:80", text)
-                            : fmt::format("brackets and a port as well, such as [{}]:80", text));
-    }
+    if (const auto alone = ip_address(text)) return bad(text, with_a_port(*alone));
     const std::size_t colon = text.rfind(':');
     if (colon == std::string_view::npos)
         return bad(text, "an address and a port such as 10.0.0.3:80 or [2001:db8::3]:80");
@@ -142,12 +144,7 @@ Result<net::EndpointRange> parse_endpoint_range(std::string_view text) {
 }
 
 Result<net::EndpointRange> parse_rule_endpoint(std::string_view text) {
-    if (const auto address = ip_address(text)) {
-        if (address->is_v4()) return net::EndpointRange{*address, {}, {}};
-        return bad(text, fmt::format("brackets and a port as well, such as [{}]:80: only IPv4 addresses are "
-                                     "forwarded whole",
-                                     text));
-    }
+    if (const auto address = ip_address(text)) return net::EndpointRange{*address, {}, {}};
     return parse_endpoint_range(text);
 }
 
@@ -387,7 +384,7 @@ Result<void> check_ports(const Rule& rule) {
                             in_quotes(got), to_text(endpoint.address)));
         }
         return invalid(std::string{field},
-                       fmt::format("got {}, want a port as well, such as {}:80", in_quotes(got), got));
+                       fmt::format("got {}, want {}", in_quotes(got), with_a_port(endpoint.address)));
     };
     if (auto ok = wrong("external", rule.external); !ok) return ok;
     for (const Target& target : rule.targets) {

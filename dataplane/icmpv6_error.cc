@@ -19,10 +19,12 @@ std::optional<Icmpv6Subject> parse_icmpv6_error(const std::uint8_t* ip, const Ip
     const auto protocol = static_cast<net::Protocol>(upper.protocol);
     const std::uint16_t l4_offset = upper.l4_offset;
     if (upper.verdict != Verdict::forward || upper.is_later_fragment ||
-        (protocol != net::Protocol::tcp && protocol != net::Protocol::udp) ||
         inner_offset + l4_offset + kLeastL4Bytes > packet.ip_bytes) {
         return std::nullopt;
     }
+    const bool translated = protocol == net::Protocol::icmpv6 ? is_icmpv6_echo(inner[l4_offset])
+                                                              : is_passed_by_ipv6_address(protocol);
+    if (!translated) return std::nullopt;
     const WideKey sent = wide_key_of(ingress, inner, {.protocol = protocol, .l4_offset = l4_offset});
     return Icmpv6Subject{sent.turned(), l4_offset};
 }

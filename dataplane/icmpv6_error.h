@@ -2,6 +2,7 @@
 // ICMPv6 errors about a session (RFC 4443), as icmp_error.h does it for IPv4.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -12,6 +13,13 @@ namespace fwd::dataplane {
 
 inline constexpr std::uint8_t kIcmpv6Unreachable = 1, kIcmpv6PacketTooBig = 2, kIcmpv6TimeExceeded = 3,
                               kIcmpv6ParameterProblem = 4, kIcmpv6EchoRequest = 128, kIcmpv6EchoReply = 129;
+
+/// Of an echo request or reply, from the ICMPv6 header on.
+inline constexpr std::size_t kIcmpv6EchoIdentifier = 4;
+
+constexpr bool is_icmpv6_echo(std::uint8_t type) noexcept {
+    return type == kIcmpv6EchoRequest || type == kIcmpv6EchoReply;
+}
 
 constexpr bool is_icmpv6_error(std::uint8_t type) noexcept {
     return type >= kIcmpv6Unreachable && type <= kIcmpv6ParameterProblem;

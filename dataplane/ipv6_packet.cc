@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "dataplane/icmpv6_error.h"
 #include "dataplane/packet.h"
 
 namespace fwd::dataplane {
@@ -25,8 +26,7 @@ bool is_detour(const std::uint8_t* routing) noexcept {
 Verdict check_l4(net::Protocol protocol, const std::uint8_t* l4, std::size_t l4_bytes) noexcept {
     if (protocol == net::Protocol::icmpv6)
         return l4_bytes < kIcmpBytes ? Verdict::drop_truncated : Verdict::forward;
-    if (protocol != net::Protocol::tcp && protocol != net::Protocol::udp)
-        return Verdict::drop_unsupported_protocol;
+    if (!is_passed_by_ipv6_address(protocol)) return Verdict::drop_unsupported_protocol;
     const Verdict verdict = detail::check_l4(protocol, l4, l4_bytes);
     // Over IPv6 nothing else protects the addresses (RFC 8200, section 8.1; requirement P2).
     if (verdict == Verdict::forward && protocol == net::Protocol::udp && net::load16(l4 + 6) == 0)
@@ -111,8 +111,13 @@ WideKey wide_key_of(LinkId ingress, const std::uint8_t* ip, const Ipv6Packet& pa
     key.protocol = packet.protocol;
     key.source = net::load_ipv6(ip + net::kIpv6SourceOffset);
     key.destination = net::load_ipv6(ip + net::kIpv6DestinationOffset);
-    key.source_port = net::be16::from_wire(net::load16(l4));
-    key.destination_port = net::be16::from_wire(net::load16(l4 + 2));
+    if (packet.protocol == net::Protocol::tcp || packet.protocol == net::Protocol::udp) [[likely]] {
+        key.source_port = net::be16::from_wire(net::load16(l4));
+        key.destination_port = net::be16::from_wire(net::load16(l4 + 2));
+    } else if (packet.protocol == net::Protocol::icmpv6) {
+        (*l4 == kIcmpv6EchoRequest ? key.source_port : key.destination_port) =
+            net::be16::from_wire(net::load16(l4 + kIcmpv6EchoIdentifier));
+    }
     return key;
 }
 

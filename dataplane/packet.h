@@ -46,14 +46,15 @@ enum class PacketKind : std::uint8_t {
 };
 
 /// Whether a packet of a protocol that fwd does not know is still good when its addresses have been replaced:
-/// not if addresses are in its checksum (DCCP, UDP-Lite) or signed (AH), nor if it is a matter of one link
-/// (IGMP) or no protocol.
+/// not if addresses are in its checksum (DCCP, ICMPv6, UDP-Lite) or signed (AH), nor if it is a matter of one
+/// link (IGMP) or no protocol.
 constexpr bool is_passed_by_address(net::Protocol protocol) noexcept {
     switch (static_cast<unsigned>(protocol)) {
         case 0:    // IPv6 hop-by-hop options
         case 2:    // IGMP
         case 33:   // DCCP
         case 51:   // AH
+        case 58:   // ICMPv6
         case 136:  // UDP-Lite
         case 255:  // reserved
             return false;

@@ -11,8 +11,6 @@
 namespace fwd::dataplane {
 namespace {
 
-constexpr int kPortProbes = 64;
-constexpr int kAddressProbes = 8;  // of a protocol without ports: only fwd's own address can differ
 constexpr int kEvictionTries = 256;
 constexpr int kTidiedEntries = 8;
 constexpr unsigned kEntryPrefetch = 8;
@@ -24,12 +22,6 @@ constexpr std::uint32_t kPressurePercent = 80;
 // for its handshake. Fewer are such clients themselves: closing sessions go before them, once the table is
 // full.
 constexpr std::uint32_t kUnansweredPercent = 10;
-
-/// Or, with ICMP echo, an identifier in their place.
-constexpr bool has_ports(net::Protocol protocol) noexcept {
-    return protocol == net::Protocol::tcp || protocol == net::Protocol::udp ||
-           protocol == net::Protocol::icmp;
-}
 
 }  // namespace
 
@@ -252,8 +244,8 @@ void SessionOpener::give_limits_back(const Plan& plan, const FlowKey& key, bool 
 FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {
     FlowTable::Claim claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
     if (!plan.full_nat) return claim;
-    const int probes = has_ports(key.protocol) ? kPortProbes : kAddressProbes;
-    for (int probe = 1; probe < probes && claim.outcome == FlowTable::Claim::Outcome::taken; ++probe) {
+    for (int probe = 1; probe < probes_of(key.protocol) && claim.outcome == FlowTable::Claim::Outcome::taken;
+         ++probe) {
         if (draw_source(policy, key, plan)) claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
     }
     return claim;

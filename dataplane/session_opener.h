@@ -74,6 +74,16 @@ class SessionOpener {
     void tidy() noexcept;
 
  private:
+    static constexpr int kPortProbes = 64;
+    /// Or, with ICMP echo, an identifier in their place.
+    static constexpr bool has_ports(net::Protocol protocol) noexcept {
+        return protocol == net::Protocol::tcp || protocol == net::Protocol::udp ||
+               protocol == net::Protocol::icmp || protocol == net::Protocol::icmpv6;
+    }
+    /// How many endpoints are tried for a new session: without ports only fwd's own address can differ.
+    static constexpr int probes_of(net::Protocol protocol) noexcept {
+        return has_ports(protocol) ? kPortProbes : 8;
+    }
     EvictionQueue& queue(Evictable kind) noexcept { return queues_[static_cast<std::size_t>(kind)]; }
     bool is_still(Evictable kind, const EvictionQueue::Entry& entry) const noexcept;
     /// Which kind of sessions there are more of than clients in the middle of their handshake need;

@@ -9,8 +9,6 @@
 namespace fwd::dataplane {
 namespace {
 
-constexpr int kPortProbes = 64;
-
 /// fwd's own addresses that a packet to a next hop may come from: those of the next hop's network if there
 /// are any. Returns how many.
 std::uint32_t own_addresses(const Link& egress, const net::IpAddress& next_hop, bool is_v4,
@@ -47,9 +45,10 @@ bool SessionOpener::draw_source(const Policy& policy, const WideKey& key, WidePl
     const std::uint64_t random = shared_.flows.hash().random(random_counter_++);
     const std::uint64_t low = random & 0xffffffffU;
     const PortRange& range = shared_.masquerade_ports;
-    const net::IpEndpoint source{
+    net::IpEndpoint source{
         candidates[((random >> 32U) * count) >> 32U],
         net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
+    if (!has_ports(key.protocol)) source.port = {};
     set_translation(key, source, plan);
     // As in the IPv4 draw_source().
     if (source.address.is_v4() && policy.masquerades->uses_own_addresses() &&
@@ -164,7 +163,8 @@ FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const WideKe
     FlowTable& flows = shared_.flows;
     FlowTable::Claim claim = flows.claim(plan.reverse, flows.hash_of(plan.reverse));
     if (!plan.masquerade) return claim;
-    for (int probe = 1; probe < kPortProbes && claim.outcome == FlowTable::Claim::Outcome::taken; ++probe) {
+    for (int probe = 1; probe < probes_of(key.protocol) && claim.outcome == FlowTable::Claim::Outcome::taken;
+         ++probe) {
         if (draw_source(policy, key, plan)) claim = flows.claim(plan.reverse, flows.hash_of(plan.reverse));
     }
     return claim;

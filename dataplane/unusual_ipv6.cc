@@ -10,13 +10,20 @@ namespace {
 constexpr std::size_t kTcpFlags = 13;
 constexpr std::size_t kUdpChecksum = 6;
 
+bool has_l4_header(net::Protocol protocol) noexcept {
+    return protocol == net::Protocol::tcp || protocol == net::Protocol::udp ||
+           protocol == net::Protocol::icmpv6;
+}
+
 /// What becomes of a datagram for what its first fragment says at its beginning: Verdict::forward if nothing
 /// is wrong.
 Verdict check_first_fragment(const std::uint8_t* ip, const Ipv6Packet& packet) noexcept {
     const std::uint8_t* l4 = ip + packet.l4_offset;
     const bool udp = packet.protocol == net::Protocol::udp;
-    if (!udp && packet.protocol != net::Protocol::tcp && packet.protocol != net::Protocol::icmpv6)
-        return Verdict::drop_unsupported_protocol;
+    if (!has_l4_header(packet.protocol)) {
+        return is_passed_by_ipv6_address(packet.protocol) ? Verdict::forward
+                                                          : Verdict::drop_unsupported_protocol;
+    }
     const std::size_t bytes = std::size_t{packet.ip_bytes} - packet.l4_offset;
     if (!first_fragment_has_its_headers(packet.protocol, l4, bytes)) return Verdict::drop_bad_fragment;
     return udp && net::load16(l4 + kUdpChecksum) == 0 ? Verdict::drop_bad_l4_header : Verdict::forward;
@@ -45,6 +52,8 @@ void Worker::forward_first_ipv6_fragment(Datagram& datagram, const Fragment& fra
         datagram.wide_flow = wide_key_of(parsed.ingress, parsed.ip, parsed.ipv6);
         verdict = forward_ipv6_by_key(parsed, *datagram.wide_flow, now);
         if (verdict == Verdict::forward) return;
+        if (verdict == Verdict::drop_no_rule && !has_l4_header(parsed.ipv6.protocol))
+            verdict = Verdict::drop_unsupported_protocol;
     }
     datagram.verdict = verdict == Verdict::punt_ttl_expired ? Verdict::drop_ttl_expired : verdict;
     if (is_drop(verdict)) return drop(parsed.packet, verdict, parsed.ingress);

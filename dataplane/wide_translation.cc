@@ -3,10 +3,13 @@
 
 #include <cstddef>
 
+#include "dataplane/icmpv6_error.h"
+
 namespace fwd::dataplane {
 namespace {
 
 constexpr std::size_t kUdpChecksum = 6, kTcpChecksum = 16, kIcmpChecksum = 2, kUdpLength = 4;
+constexpr std::size_t kNoChecksum = 0;
 
 void replace(net::ChecksumDelta& delta, const net::IpAddress& from, const net::IpAddress& to) noexcept {
     for (std::size_t at = 0; at < sizeof(net::Ipv6Address); at += 4) {
@@ -14,22 +17,42 @@ void replace(net::ChecksumDelta& delta, const net::IpAddress& from, const net::I
     }
 }
 
-std::uint8_t* checksum_field(std::uint8_t* ip, const Ipv6Packet& packet) noexcept {
-    return ip + packet.l4_offset + (packet.protocol == net::Protocol::udp ? kUdpChecksum : kTcpChecksum);
-}
-
-void write_addresses(std::uint8_t* ip, const WideTranslation& translation) noexcept {
-    net::store_ipv6(ip + net::kIpv6SourceOffset, translation.source.v6());
-    net::store_ipv6(ip + net::kIpv6DestinationOffset, translation.destination.v6());
-}
-
-void rewrite_tuple(std::uint8_t* ip, const Ipv6Packet& packet, const WideTranslation& translation) noexcept {
-    write_addresses(ip, translation);
-    net::store16(ip + packet.l4_offset, translation.source_port.wire());
-    net::store16(ip + packet.l4_offset + 2, translation.destination_port.wire());
+/// Where the checksum lies that covers the addresses, from the L4 header on.
+std::size_t checksum_offset(net::Protocol protocol) noexcept {
+    switch (protocol) {
+        case net::Protocol::tcp:
+            return kTcpChecksum;
+        case net::Protocol::udp:
+            return kUdpChecksum;
+        case net::Protocol::icmpv6:
+            return kIcmpChecksum;
+        default:
+            return kNoChecksum;
+    }
 }
 
 }  // namespace
+
+void rewrite_quoted_ipv6(std::uint8_t* ip, const Ipv6Packet& packet,
+                         const WideTranslation& translation) noexcept {
+    net::store_ipv6(ip + net::kIpv6SourceOffset, translation.source.v6());
+    net::store_ipv6(ip + net::kIpv6DestinationOffset, translation.destination.v6());
+    const std::size_t checksum = checksum_offset(packet.protocol);
+    if (checksum == kNoChecksum || packet.is_later_fragment) return;
+    std::uint8_t* l4 = ip + packet.l4_offset;
+    if (packet.l4_offset + checksum + 2 <= packet.ip_bytes) {
+        const std::uint16_t after = translation.l4.apply(net::load16(l4 + checksum));
+        net::store16(l4 + checksum, packet.protocol == net::Protocol::udp && after == 0 ? 0xffff : after);
+    }
+    if (packet.protocol == net::Protocol::icmpv6) {
+        const bool request = *l4 == kIcmpv6EchoRequest;
+        net::store16(l4 + kIcmpv6EchoIdentifier,
+                     (request ? translation.source_port : translation.destination_port).wire());
+        return;
+    }
+    net::store16(l4, translation.source_port.wire());
+    net::store16(l4 + 2, translation.destination_port.wire());
+}
 
 WideTranslation WideTranslation::between(const WideKey& arrives, const net::IpEndpoint& source,
                                          const net::IpEndpoint& destination) noexcept {
@@ -57,38 +80,14 @@ WideKey WideTranslation::reverse_key(LinkId egress, net::Protocol protocol) cons
 }
 
 void rewrite_ipv6(std::uint8_t* ip, const Ipv6Packet& packet, const WideTranslation& translation) noexcept {
-    std::uint8_t* field = checksum_field(ip, packet);
-    const std::uint16_t after = translation.l4.apply(net::load16(field));
-    net::store16(field, packet.protocol == net::Protocol::udp && after == 0 ? 0xffff : after);
     --ip[net::kHopLimitOffset];
-    rewrite_tuple(ip, packet, translation);
-}
-
-void rewrite_ipv6_addresses(std::uint8_t* ip, const WideTranslation& translation) noexcept {
-    --ip[net::kHopLimitOffset];
-    write_addresses(ip, translation);
-}
-
-void rewrite_ipv6_echo(std::uint8_t* ip, const Ipv6Packet& packet,
-                       const WideTranslation& translation) noexcept {
-    std::uint8_t* field = ip + packet.l4_offset + kIcmpChecksum;
-    net::store16(field, translation.l4.apply(net::load16(field)));
-    rewrite_ipv6_addresses(ip, translation);
-}
-
-void rewrite_quoted_ipv6(std::uint8_t* ip, const Ipv6Packet& packet,
-                         const WideTranslation& translation) noexcept {
-    std::uint8_t* field = checksum_field(ip, packet);
-    if (field + 2 <= ip + packet.ip_bytes) {
-        const std::uint16_t after = translation.l4.apply(net::load16(field));
-        net::store16(field, packet.protocol == net::Protocol::udp && after == 0 ? 0xffff : after);
-    }
-    rewrite_tuple(ip, packet, translation);
+    rewrite_quoted_ipv6(ip, packet, translation);
 }
 
 void complete_ipv6_checksum(std::uint8_t* ip, const Ipv6Packet& packet, bool marked_partial) noexcept {
+    if (packet.protocol != net::Protocol::tcp && packet.protocol != net::Protocol::udp) return;
     std::uint8_t* l4 = ip + packet.l4_offset;
-    std::uint8_t* field = checksum_field(ip, packet);
+    std::uint8_t* field = l4 + checksum_offset(packet.protocol);
     const bool udp = packet.protocol == net::Protocol::udp;
     const std::uint16_t covered = udp ? net::load_host16(l4 + kUdpLength)
                                       : static_cast<std::uint16_t>(packet.ip_bytes - packet.l4_offset);

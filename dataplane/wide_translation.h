@@ -25,23 +25,16 @@ struct WideTranslation {
     WideKey reverse_key(LinkId egress, net::Protocol protocol) const noexcept;
 };
 
-/// Rewrites addresses, ports, hop limit and checksum of a TCP or UDP packet that has passed parse_ipv6(), hop
-/// limit above 1.
+/// Rewrites addresses, hop limit, and of TCP, UDP and ICMPv6 echo ports or identifier and checksum, of a
+/// packet that has passed parse_ipv6(), hop limit above 1. Of a later fragment there are addresses alone.
 void rewrite_ipv6(std::uint8_t* ip, const Ipv6Packet& packet, const WideTranslation& translation) noexcept;
-
-/// The same for a later fragment, which has neither ports nor a checksum.
-void rewrite_ipv6_addresses(std::uint8_t* ip, const WideTranslation& translation) noexcept;
-
-/// The same for an echo request or reply, whose identifier stays.
-void rewrite_ipv6_echo(std::uint8_t* ip, const Ipv6Packet& packet,
-                       const WideTranslation& translation) noexcept;
 
 /// The same for a packet inside an ICMPv6 error, of which only the first `packet.ip_bytes` are there: its hop
 /// limit stays, and a checksum that is not there any more is no matter.
 void rewrite_quoted_ipv6(std::uint8_t* ip, const Ipv6Packet& packet,
                          const WideTranslation& translation) noexcept;
 
-/// Computes the TCP or UDP checksum of a packet in full if it covers the pseudo-header alone, as
+/// Computes the checksum of a packet in full, if it is TCP or UDP and covers the pseudo-header alone, as
 /// complete_checksum().
 void complete_ipv6_checksum(std::uint8_t* ip, const Ipv6Packet& packet, bool marked_partial) noexcept;
 

@@ -154,8 +154,8 @@ class Worker {
     void clamp_ipv6_mss(const WideParsed& parsed, const net::IpAddress& destination) noexcept;
     void forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) noexcept;
     Verdict check_ipv6_echo(const WideParsed& parsed) const noexcept;
-    /// An echo request or reply of others, known by its identifier.
-    void forward_ipv6_echo(const WideParsed& parsed, Tsc now) noexcept;
+    /// The same as forward_portless().
+    void forward_ipv6_portless(const WideParsed& parsed, Verdict unexplained, Tsc now) noexcept;
     void send_ipv6(const WideParsed& parsed, Flow& flow, const WideTranslation& translation, Tsc now,
                    LinkTally& sent) noexcept;
     /// The same for packets that leave as the other family: `flow` arrives as IPv4, or `wide` as IPv6.

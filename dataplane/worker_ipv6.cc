@@ -16,7 +16,7 @@ namespace fwd::dataplane {
 namespace {
 
 constexpr std::size_t kTcpFlags = 13;
-constexpr std::size_t kIcmpBytes = 8, kEchoIdentifier = 4;
+constexpr std::size_t kIcmpBytes = 8;
 constexpr std::size_t kTcpAcknowledgement = 8;
 
 TcpFlags flags_of(const std::uint8_t* ip, const Ipv6Packet& packet) noexcept {
@@ -34,6 +34,8 @@ void Worker::take_ipv6(const Parsed& frame, std::size_t bytes_there, Tsc now) no
     if (packet.is_fragment()) return forward_ipv6_fragment(parsed, multicast, now);
     if (packet.protocol == net::Protocol::icmpv6) return forward_icmpv6(parsed, multicast, now);
     if (multicast) return drop(frame.packet, Verdict::drop_multicast, frame.ingress);
+    if (packet.protocol != net::Protocol::tcp && packet.protocol != net::Protocol::udp) [[unlikely]]
+        return forward_ipv6_portless(parsed, Verdict::drop_unsupported_protocol, now);
     WideBurst& burst = *wide_burst_;
     const unsigned i = burst.count++;
     burst.parsed[i] = parsed;
@@ -203,18 +205,12 @@ void Worker::send_ipv6(const WideParsed& parsed, Flow& flow, const WideTranslati
         if (parsed.ipv6.is_later_fragment) return drop(parsed.packet, Verdict::drop_too_big, parsed.ingress);
         return punt(parsed.packet, note_about(parsed, Verdict::punt_too_big, way->adjacency.egress), now);
     }
-    if (parsed.ipv6.is_later_fragment) {
-        rewrite_ipv6_addresses(parsed.ip, translation);
-    } else if (parsed.ipv6.protocol == net::Protocol::icmpv6) {
-        rewrite_ipv6_echo(parsed.ip, parsed.ipv6, translation);
-    } else {
-        // Whoever makes fragments has completed their checksum before.
-        if (const L4Checksum checksum = checksum_of(parsed);
-            checksum != L4Checksum::complete && !parsed.ipv6.is_fragment()) {
-            complete_ipv6_checksum(parsed.ip, parsed.ipv6, checksum == L4Checksum::partial);
-        }
-        rewrite_ipv6(parsed.ip, parsed.ipv6, translation);
+    // Whoever makes fragments has completed their checksum before.
+    if (const L4Checksum checksum = checksum_of(parsed);
+        checksum != L4Checksum::complete && !parsed.ipv6.is_fragment()) {
+        complete_ipv6_checksum(parsed.ip, parsed.ipv6, checksum == L4Checksum::partial);
     }
+    rewrite_ipv6(parsed.ip, parsed.ipv6, translation);
     deliver(parsed, *way, translation.destination, now, sent);
 }
 
@@ -343,21 +339,15 @@ Verdict Worker::check_ipv6_echo(const WideParsed& parsed) const noexcept {
     return refused != Verdict::forward || link.owns(asks) ? Verdict::drop_martian : Verdict::punt_echo;
 }
 
-void Worker::forward_ipv6_echo(const WideParsed& parsed, Tsc now) noexcept {
-    const std::uint8_t* icmp = parsed.ip + parsed.ipv6.l4_offset;
-    WideKey key;
-    key.ingress = parsed.ingress;
-    key.protocol = net::Protocol::icmpv6;
-    key.source = net::load_ipv6(parsed.ip + net::kIpv6SourceOffset);
-    key.destination = net::load_ipv6(parsed.ip + net::kIpv6DestinationOffset);
-    (icmp[0] == kIcmpv6EchoRequest ? key.source_port : key.destination_port) =
-        net::be16::from_wire(net::load16(icmp + kEchoIdentifier));
-    // Nobody has asked.
-    if (icmp[0] != kIcmpv6EchoRequest && shared_.flows.lookup(key, shared_.flows.hash()(key)) < 0)
-        return drop(parsed.packet, Verdict::drop_icmp_ignored, parsed.ingress);
-    Verdict verdict = forward_ipv6_by_key(parsed, key, now);
+void Worker::forward_ipv6_portless(const WideParsed& parsed, Verdict unexplained, Tsc now) noexcept {
+    const WideKey key = wide_key_of(parsed.ingress, parsed.ip, parsed.ipv6);
+    const bool opens =
+        key.protocol != net::Protocol::icmpv6 || parsed.ip[parsed.ipv6.l4_offset] == kIcmpv6EchoRequest;
+    Verdict verdict = unexplained;
+    if (opens || shared_.flows.lookup(key, shared_.flows.hash_of(key)) >= 0)
+        verdict = forward_ipv6_by_key(parsed, key, now);
     if (verdict == Verdict::forward) return;
-    if (verdict == Verdict::drop_no_rule) verdict = Verdict::drop_icmp_ignored;
+    if (verdict == Verdict::drop_no_rule) verdict = unexplained;
     if (is_drop(verdict)) return refuse(parsed, verdict, now);
     punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
 }
@@ -387,7 +377,7 @@ void Worker::forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) n
             return punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
         if (verdict != Verdict::drop_icmp_ignored) return refuse(verdict);
     }
-    if (type == kIcmpv6EchoRequest || type == kIcmpv6EchoReply) return forward_ipv6_echo(parsed, now);
+    if (is_icmpv6_echo(type)) return forward_ipv6_portless(parsed, Verdict::drop_icmp_ignored, now);
     if (!is_icmpv6_error(type)) return refuse(Verdict::drop_icmp_ignored);
     if (const Verdict refused = check_addresses(shared_.links, parsed.ingress, source, destination);
         refused != Verdict::forward) {

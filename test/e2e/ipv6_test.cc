@@ -60,6 +60,20 @@ TEST_P(Ipv6Test, FamiliesAreTranslated) {
     expect_every_packet_accounted_for();
 }
 
+/// L1: a whole address, by every port and by ping.
+TEST_P(Ipv6Test, WholeAddressIsForwarded) {
+    add_rule("all " + external_ + " " + server_);
+    EXPECT_EQ(get("'http://[" + external_ + "]:8080/'", "-6 -g").output, kPage);
+    const Finished ping = exec("client", "ping -6 -c 3 -i 0.2 -W 2 " + external_);
+    EXPECT_NE(ping.output.find("3 received"), std::string::npos) << ping.output;
+    const Json rules = fwdctl("list-rules")["rules"];
+    ASSERT_EQ(rules.size(), 1U);
+    EXPECT_EQ(rules[0]["external"], external_);
+    const Finished other_family = try_fwdctl("add-rule all " + nobody() + " " + server_);
+    EXPECT_NE(other_family.output.find("want IPv4"), std::string::npos) << other_family.output;
+    expect_every_packet_accounted_for();
+}
+
 /// L1: a request that can't be carried out says why, and changes nothing.
 TEST_P(Ipv6Test, WhatDoesNotFitIsRefused) {
     const auto refusal = [&](const std::string& words) {

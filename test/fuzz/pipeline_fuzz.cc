@@ -54,12 +54,13 @@ const std::string kEveryKindOfRule = R"(rules = (
     { protocol = "udp"; external = "192.0.2.3:27015"; target = "10.0.0.4:27015"; max_sessions_per_source = 2;
       not_from = [ "198.51.100.128/25" ]; } );)";
 
-/// Both families, across them, and a masquerade that leaves one port of each parity.
+/// Both families, across them, a whole address, and a masquerade that leaves one port of each parity.
 const std::string kBothFamilies = R"(rules = (
     { protocol = "tcp+udp"; external = "[2001:db8:2::3]:80"; target = "[fd00::4]:8080"; source = "masquerade"; },
     { protocol = "udp"; external = "[2001:db8:2::3]:27000-27100"; target = "[fd00::5]:27000-27100"; },
     { protocol = "tcp+udp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; },
-    { protocol = "tcp+udp"; external = "[2001:db8:2::3]:81"; target = "10.0.0.4:8080"; } );
+    { protocol = "tcp+udp"; external = "[2001:db8:2::3]:81"; target = "10.0.0.4:8080"; },
+    { protocol = "all"; external = "2001:db8:2::5"; target = "fd00::5"; } );
     masquerades = ( { inside = "lan"; max_ports_per_host = 8; } );)";
 
 /// Few source ports, so that an input can name the one that fwd has chosen.

@@ -398,11 +398,16 @@ TEST(Ipv6Drop, MutatedFramesNeverHarm) {
     box.set_rules(R"(rules = (
         { protocol = "tcp+udp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; },
         { protocol = "tcp+udp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:8080"; },
-        { protocol = "udp"; external = "[2001:db8:2::3]:27015"; target = "[fd00::5]:27015"; } );)");
+        { protocol = "udp"; external = "[2001:db8:2::3]:27015"; target = "[fd00::5]:27015"; },
+        { protocol = "all"; external = "2001:db8:2::5"; target = "fd00::5"; } );)");
     box.settle();
     const auto in = box.to("wan").from(kRouterMac).ipv6(kFarClient6, kPublic6);
     const auto quoted = packet().ipv6(kPublic6, kFarClient6).udp(27015, 9).payload("pong");
+    const auto whole = PacketBuilder{in}.ipv6(kFarClient6, "2001:db8:2::5"_ip6);
+    const auto tunnelled = packet().ipv6("2001:db8:2::5"_ip6, kFarClient6).protocol(47, Bytes(30));
+    const auto pinged = packet().ipv6("2001:db8:2::5"_ip6, kFarClient6).icmpv6(129, 0, 7);
     const auto datagram = PacketBuilder{in}.udp(9, 27015).payload_bytes(1800);
+    const auto tunnel = PacketBuilder{whole}.protocol(47, Bytes(1800));
     const auto crossing = PacketBuilder{in}.udp(9, 80).payload_bytes(1800);
     const auto from_ipv4 =
         box.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic).udp(9, 80).payload_bytes(1800);
@@ -413,6 +418,10 @@ TEST(Ipv6Drop, MutatedFramesNeverHarm) {
         PacketBuilder{in}.icmpv6(1, 4).payload(quoted.ip_bytes()).bytes(),
         PacketBuilder{in}.icmpv6(2, 0, 1300).payload(quoted.ip_bytes()).bytes(),
         PacketBuilder{in}.icmpv6(128, 0).payload("echo").bytes(),
+        PacketBuilder{whole}.icmpv6(128, 0, 7).payload("echo").bytes(),
+        PacketBuilder{whole}.protocol(47, Bytes(30)).bytes(),
+        PacketBuilder{whole}.icmpv6(3, 0).payload(tunnelled.ip_bytes()).bytes(),
+        PacketBuilder{whole}.icmpv6(4, 0).payload(pinged.ip_bytes()).bytes(),
         PacketBuilder{in}.ttl(255).icmpv6(135, 0).payload_bytes(24).bytes(),
         PacketBuilder{in}.ttl(255).icmpv6(136, 0).payload_bytes(24).bytes(),
         PacketBuilder{in}.ttl(1).extension(0, {0, 5, 2, 0, 0, 1, 0}).icmpv6(130, 0).payload_bytes(20).bytes(),
@@ -420,6 +429,7 @@ TEST(Ipv6Drop, MutatedFramesNeverHarm) {
     };
     for (const auto& fragment : fragments_of(datagram, 1)) seeds.push_back(fragment.bytes());
     for (const auto& fragment : fragments_of(crossing, 2)) seeds.push_back(fragment.bytes());
+    for (const auto& fragment : fragments_of(tunnel, 3)) seeds.push_back(fragment.bytes());
     for (const auto& fragment : ipv4_fragments_of(from_ipv4)) seeds.push_back(fragment.bytes());
     std::mt19937 random{20261126};
     const auto below = [&random](std::size_t n) { return static_cast<std::size_t>(random() % n); };

@@ -95,6 +95,58 @@ TEST_F(Prefix, ErrorsAreTranslated) {
                 ElementsAre(as_sent().icmpv6(1, 4).payload(as_it_was).frame()));
 }
 
+/// I4, I5: errors about pings as well, cut short or not; only the addresses differ.
+TEST_F(Prefix, ErrorsAboutPingsAreTranslated) {
+    box_.exchange("lan", out(kFarClient6).icmpv6(128, 0, 0x00070001).payload("ping"), "wan");
+    const auto request = [](net::Ipv6Address from) {
+        return packet().ipv6(from, kFarClient6).ttl(9).icmpv6(128, 0, 0x00070001).payload("ping").ip_bytes();
+    };
+    const auto reply = [](net::Ipv6Address to) {
+        return packet().ipv6(kFarClient6, to).ttl(9).icmpv6(129, 0, 0x00070001).payload("ping").ip_bytes();
+    };
+    const auto router = "2001:db8:e::1"_ip6;
+    for (const std::uint8_t type : {1, 2, 3, 4}) {
+        for (const std::size_t quoted : {48, 52}) {
+            EXPECT_THAT(box_.exchange("wan",
+                                      box_.to("wan")
+                                          .ipv6(router, outside(kHost6))
+                                          .icmpv6(type, 0, 1280)
+                                          .payload(first(request(outside(kHost6)), quoted)),
+                                      "lan"),
+                        ElementsAre(from_fwd(box_, "lan", kServerMac)
+                                        .ipv6(router, kHost6)
+                                        .ttl(63)
+                                        .icmpv6(type, 0, 1280)
+                                        .payload(first(request(kHost6), quoted))
+                                        .frame()));
+        }
+    }
+    box_.exchange("wan", in(outside(kHost6)).icmpv6(129, 0, 0x00070001).payload("ping"), "lan");
+    EXPECT_THAT(box_.exchange("lan", out(kFarClient6).icmpv6(1, 1).payload(reply(kHost6)), "wan"),
+                ElementsAre(as_sent().icmpv6(1, 1).payload(reply(outside(kHost6))).frame()));
+    // Nobody has sent the one that this is about.
+    box_.exchange("wan",
+                  in(outside(kHost6))
+                      .icmpv6(1, 0)
+                      .payload(packet().ipv6(outside(kHost6), kFarClient6).icmpv6(128, 0, 9).ip_bytes()),
+                  "lan");
+    EXPECT_EQ(box_.count(Verdict::drop_icmp_no_session), 1);
+    box_.expect_every_packet_accounted_for();
+}
+
+/// L1: and tunnels, which fwd knows by their addresses.
+TEST_F(Prefix, HostSendsByProtocolsWithoutPorts) {
+    const Bytes esp(24, 7);
+    EXPECT_THAT(box_.exchange("wan", in(outside(kHost6)).protocol(50, esp), "lan"), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_unsupported_protocol), 1) << "nobody has asked";
+    EXPECT_THAT(box_.exchange("lan", out(kFarClient6).protocol(50, esp), "wan"),
+                ElementsAre(as_sent().protocol(50, esp).frame()));
+    EXPECT_THAT(box_.exchange("wan", in(outside(kHost6)).protocol(50, esp), "lan"),
+                ElementsAre(as_received().protocol(50, esp).frame()));
+    EXPECT_EQ(box_.sessions(), 1);
+    box_.expect_every_packet_accounted_for();
+}
+
 /// P5: the world opens nothing without being asked to, nor does anybody pass for a host inside.
 TEST_F(Prefix, NobodyElseComesIn) {
     EXPECT_THAT(box_.exchange("wan", in(outside(kHost6)).udp(1, 2), "lan"), IsEmpty());

@@ -105,6 +105,29 @@ TEST(RuleCheckIpv6, FamiliesHaveToFit) {
     EXPECT_EQ(rule("tcp", "[2001:db8::3]:80", "[fd00::4]:80").name, "tcp-2001.db8..3-80");
 }
 
+/// L1: a whole address has protocols that only its own family has.
+TEST(RuleCheckIpv6, WholeAddressesStayInTheirFamily) {
+    LinkSettings lan = link("lan", "10.0.0.2/24");
+    lan.addresses.push_back(*parse_interface_address("fd00::2/64"));
+    const Topology topology{{lan}, {}};
+    const auto check = [&](std::string_view external, std::string_view target) {
+        Rule whole;
+        whole.name = "host";
+        whole.all = true;
+        whole.external = *parse_rule_endpoint(external);
+        whole.targets = *parse_targets(target);
+        return outcome(check_rule(whole, topology));
+    };
+    EXPECT_EQ(check("10.0.0.3", "10.0.0.4"), "good");
+    EXPECT_EQ(check("fd00::3", "fd00::4"), "good");
+    const std::string rest =
+        ", or tcp, udp or tcp+udp with ports: nothing else goes from one family to the other";
+    EXPECT_EQ(check("10.0.0.3", "fd00::4"),
+              "target: got fd00::4, IPv6, for the whole of 10.0.0.3; want IPv4" + rest);
+    EXPECT_EQ(check("fd00::3", "10.0.0.4"),
+              "target: got 10.0.0.4, IPv4, for the whole of fd00::3; want IPv6" + rest);
+}
+
 TEST_F(RuleCheck, UnknownLinkIsRefusedWithTheNamesThereAre) {
     EXPECT_EQ(check("10.0.0.3:80", "10.0.0.4:8080", "lna"),
               "link: got 'lna', which is no link; there is wan, lan");

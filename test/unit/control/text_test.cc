@@ -316,6 +316,12 @@ TEST(Text, WholeAddressesBelongToProtocolAllAndToNothingElse) {
     EXPECT_EQ(said("tcp", "203.0.113.5:80", "10.0.0.5:80"), "good");
     EXPECT_EQ(said("tcp", "203.0.113.5", "10.0.0.5:80"),
               "external: got '203.0.113.5', want a port as well, such as 203.0.113.5:80");
+    EXPECT_EQ(said("all", "2001:db8::5", "fd00::5"), "good");
+    EXPECT_EQ(said("tcp", "2001:db8::5", "[fd00::5]:80"),
+              "external: got '2001:db8::5', want brackets and a port as well, such as [2001:db8::5]:80");
+    EXPECT_EQ(said("all", "[2001:db8::5]:80", "fd00::5"),
+              "external: got '[2001:db8::5]:80', want an address alone, such as 2001:db8::5: protocol 'all' "
+              "means every port of it");
     EXPECT_EQ(said("tcp+udp", "203.0.113.5:80", "10.0.0.5"),
               "target: got '10.0.0.5', want a port as well, such as 10.0.0.5:80");
     EXPECT_EQ(
@@ -331,6 +337,8 @@ TEST(Text, WholeAddressesBelongToProtocolAllAndToNothingElse) {
     rule.all = true;
     rule.external = *parse_rule_endpoint("203.0.113.5");
     EXPECT_EQ(default_name(rule), "all-203.0.113.5");
+    rule.external = *parse_rule_endpoint("2001:db8::5");
+    EXPECT_EQ(default_name(rule), "all-2001.db8..5");
 }
 
 TEST(Text, OriginsHaveNames) {

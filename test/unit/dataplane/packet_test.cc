@@ -148,6 +148,7 @@ INSTANTIATE_TEST_SUITE_P(
         Row{"DestinationPortZero", to_us().udp(40000, 0), Verdict::drop_bad_l4_header},
         Row{"TcpPortZero", to_us().tcp(40000, 0, test::kSyn), Verdict::drop_bad_l4_header},
         Row{"UdpLite", to_us().protocol(136, Bytes(40, 1)), Verdict::drop_unsupported_protocol},
+        Row{"Icmpv6", to_us().protocol(58, Bytes(40, 1)), Verdict::drop_unsupported_protocol},
         Row{"AuthenticationHeader", to_us().protocol(51, Bytes(40, 1)), Verdict::drop_unsupported_protocol},
         Row{"ProtocolZero", to_us().protocol(0, Bytes(40, 1)), Verdict::drop_unsupported_protocol},
         Row{"NothingBehindTheIpHeader", to_us().protocol(17, {}), Verdict::drop_truncated}),
