@@ -37,19 +37,22 @@ std::string quoted_list(const Values& values) {
     return fmt::format("{}", fmt::join(texts, ", "));
 }
 
-/// Masquerade is for IPv4: hosts of IPv6 have addresses that the world can answer to.
+/// Hosts, external addresses and destinations are of one family; behind a link there may be both.
 Result<void> check_families(const Masquerade& masquerade) {
-    const auto no = [](std::string field, const std::string& got) {
+    if (!masquerade.prefix) return {};
+    const bool v4 = masquerade.prefix->address.is_v4();
+    const auto no = [&](std::string field, const std::string& got) {
         return refused(std::move(field),
-                       fmt::format("got {}, IPv6; want IPv4, which alone is masqueraded", got));
+                       fmt::format("got {}, {}, for hosts of {}; want {}", got, v4 ? "IPv6" : "IPv4",
+                                   to_text(*masquerade.prefix), v4 ? "IPv4" : "IPv6"));
     };
-    if (masquerade.prefix && !masquerade.prefix->address.is_v4())
-        return no("inside", to_text(*masquerade.prefix));
     for (std::size_t i = 0; i < masquerade.pool.size(); ++i) {
-        if (!masquerade.pool[i].is_v4()) return no(fmt::format("pool[{}]", i), to_text(masquerade.pool[i]));
+        if (masquerade.pool[i].is_v4() != v4)
+            return no(fmt::format("pool[{}]", i), to_text(masquerade.pool[i]));
     }
     for (std::size_t i = 0; i < masquerade.to.size(); ++i) {
-        if (!masquerade.to[i].address.is_v4()) return no(fmt::format("to[{}]", i), to_text(masquerade.to[i]));
+        if (masquerade.to[i].address.is_v4() != v4)
+            return no(fmt::format("to[{}]", i), to_text(masquerade.to[i]));
     }
     return {};
 }
@@ -62,8 +65,8 @@ Result<void> check_link(const std::string& name, const Topology& topology) {
         return refused("inside", fmt::format("got {}, the only link: its hosts can leave by no other; {}",
                                              in_quotes(name), want));
     }
-    if (const LinkSettings* world = topology.default_link(); world != nullptr && world->name == name) {
-        return refused("inside", fmt::format("got {}, the link of the default route, behind which the whole "
+    if (topology.has_default_route(name)) {
+        return refused("inside", fmt::format("got {}, the link of a default route, behind which the whole "
                                              "world is; want another link, or a prefix",
                                              in_quotes(name)));
     }
@@ -92,6 +95,8 @@ Result<void> check_pool_address(const Masquerade& masquerade, std::size_t index,
     constexpr const char* kWant = "want an address that no other host has";
     if (const std::string why = topology.not_a_host(address); !why.empty())
         return no(fmt::format("{}; {}", why, kWant));
+    if (!address.is_v4() && !topology.has_ipv6())
+        return no("but no link has an IPv6 address; want an IPv4 address, or give a link an IPv6 one");
     if (const LinkSettings* own = topology.owner(address)) {
         return no(
             fmt::format("fwd's own address on link {}; want no pool to use own addresses, or an address "
@@ -120,10 +125,11 @@ Result<void> parse_inside(std::string_view text, Masquerade& masquerade) {
         return parse_prefix(text).map([&](net::IpPrefix prefix) { masquerade.prefix = prefix; });
     }
     const auto name = parse_link_name(text);
-    const bool is_address = parse_address(text).has_value();
-    if (!name || is_address) {
+    const auto address = parse_address(text);
+    if (!name || address) {
+        const char* length = address && !address->is_v4() ? "/128" : "/32";
         return invalid({}, fmt::format("got {}, want a link's name or a prefix such as {}", in_quotes(text),
-                                       is_address ? std::string{text} + "/32" : "10.0.0.0/24"));
+                                       address ? std::string{text} + length : "10.0.0.0/24"));
     }
     masquerade.link = *name;
     return {};
@@ -144,6 +150,7 @@ std::string to_text(Filtering filtering) {
 std::string default_name(const Masquerade& masquerade) {
     std::string inside = inside_text(masquerade);
     std::ranges::replace(inside, '/', '-');
+    std::ranges::replace(inside, ':', '.');
     return ("masquerade-" + inside).substr(0, kLongestName);
 }
 

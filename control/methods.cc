@@ -81,8 +81,7 @@ constexpr std::span<const Param> kRuleParams = std::span{kAddRuleParams}.first(k
 constexpr std::array kAddMasqueradeParams{
     Param{.name = "inside",
           .required = true,
-          .help = "whose packets, IPv4 alone: a LINK (the hosts behind it, where they leave by another) or a "
-                  "PREFIX"},
+          .help = "whose packets: a LINK (the hosts behind it, where they leave by another) or a PREFIX"},
     Param{.name = "name", .help = "a name for the masquerade (default: made from LINK or PREFIX)"},
     Param{.name = "pool",
           .type = ParamType::string_list,

@@ -158,8 +158,9 @@ dataplane::Masquerade Policies::to_dataplane(const Masquerade& masquerade, datap
     made.id = id;
     made.whole_link = masquerade.link.has_value();
     if (masquerade.link) made.link = link_id(*masquerade.link).value();
-    if (masquerade.prefix) made.prefix = masquerade.prefix->v4();
-    for (const net::IpAddress& address : masquerade.pool) made.pool.push_back(address.v4());
+    if (masquerade.prefix) made.prefix = *masquerade.prefix;
+    for (const net::IpAddress& address : masquerade.pool)
+        (address.is_v4() ? made.pool : made.ipv6_pool).push_back(address);
     made.to = net::to_ranges(masquerade.to);
     made.filtering = masquerade.filtering == Filtering::endpoint_independent
                          ? dataplane::Filtering::endpoint_independent

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "control/text.h"
@@ -124,11 +125,18 @@ const LinkSettings* Topology::owner(net::IpAddress address) const {
     return nullptr;
 }
 
-const LinkSettings* Topology::default_link() const {
-    for (const RouteSettings& route : routes_) {
-        if (route.prefix == net::kAnyIpv4) return route.link ? find_link(*route.link) : connected(route.via);
-    }
-    return nullptr;
+bool Topology::has_ipv6() const {
+    return std::ranges::any_of(links_, [](const LinkSettings& link) {
+        return std::ranges::any_of(link.addresses, [](const auto& own) { return !own.address.is_v4(); });
+    });
+}
+
+bool Topology::has_default_route(std::string_view link) const {
+    return std::ranges::any_of(routes_, [&](const RouteSettings& route) {
+        if (route.prefix.length != 0) return false;
+        const LinkSettings* egress = route.link ? find_link(*route.link) : connected(route.via);
+        return egress != nullptr && egress->name == link;
+    });
 }
 
 std::string Topology::named_host(net::IpAddress address) const {

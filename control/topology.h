@@ -32,8 +32,9 @@ class Topology {
     const LinkSettings* connected(net::IpAddress address) const;
     /// The link that has this very address as its own; nullptr when none has.
     const LinkSettings* owner(net::IpAddress address) const;
-    /// The link of IPv4's default route; nullptr when there is none.
-    const LinkSettings* default_link() const;
+    bool has_ipv6() const;
+    /// Whether a default route, of either family, leaves by a link.
+    bool has_default_route(std::string_view link) const;
     /// Why no single host can have the address ("a multicast address"), connected prefixes considered; empty
     /// when one can.
     std::string not_a_host(net::IpAddress address) const;

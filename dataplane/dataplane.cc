@@ -100,7 +100,7 @@ net::Ipv6Address link_local_of(const net::MacAddress& mac) noexcept {
 
 std::size_t Dataplane::memory_bytes(std::uint32_t sessions, std::uint32_t mappings, unsigned ports,
                                     unsigned workers, std::uint16_t mtu, bool ipv6) noexcept {
-    return FlowTable::memory_bytes(sessions, ipv6) + MappingTable::memory_bytes(mappings) +
+    return FlowTable::memory_bytes(sessions, ipv6) + MappingTable::memory_bytes(mappings, ipv6) +
            std::size_t{mbuf_count(ports, workers)} * (mbuf_data_bytes(mtu) + sizeof(rte_mbuf) + 128) +
            std::size_t{ports} * 1024 * 1024 + std::size_t{8} * 1024 * 1024;
 }
@@ -121,7 +121,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
     if (!flows) return tl::unexpected(flows.error());
     self->flows_ = std::move(*flows);
     rte_rcu_qsbr_thread_register(self->flows_->qsbr(), workers);  // control's id
-    auto mappings = MappingTable::create(config.mappings, hash, self->flows_->qsbr());
+    auto mappings = MappingTable::create(config.mappings, hash, self->flows_->qsbr(), ipv6);
     if (!mappings) return tl::unexpected(mappings.error());
     self->mappings_ = std::move(*mappings);
     self->flows_->set_mappings(*self->mappings_);

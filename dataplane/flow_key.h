@@ -76,6 +76,17 @@ struct alignas(16) WideKey {
           destination{key.destination} {}
     net::IpEndpoint source_endpoint() const noexcept { return {source, source_port}; }
     net::IpEndpoint destination_endpoint() const noexcept { return {destination, destination_port}; }
+    /// Of a key of IPv4.
+    constexpr FlowKey narrow() const noexcept {
+        FlowKey key;
+        key.ingress = ingress;
+        key.protocol = protocol;
+        key.source = source.v4();
+        key.destination = destination.v4();
+        key.source_port = source_port;
+        key.destination_port = destination_port;
+        return key;
+    }
     /// Source and destination the other way round.
     constexpr WideKey turned() const noexcept {
         WideKey key{*this};
@@ -126,8 +137,13 @@ class FlowHash {
     /// network of 64 bits, drawn together to 32.
     net::Ipv4Address counted_as(const net::IpAddress& client) const noexcept {
         if (client.is_v4()) return client.v4();
+        return counted_alone(net::IpAddress::from_number(client.number() >> 64U << 64U));
+    }
+    /// The same where each of its addresses counts for itself.
+    net::Ipv4Address counted_alone(const net::IpAddress& host) const noexcept {
+        if (host.is_v4()) return host.v4();
         WideKey key;
-        key.source = net::IpAddress::from_number(client.number() >> 64U << 64U);
+        key.source = host;
         return net::Ipv4Address::from_host((*this)(key));
     }
     /// 64 bits that nobody without the secret can foresee, for a counter that never repeats.

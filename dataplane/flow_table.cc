@@ -136,7 +136,7 @@ bool FlowTable::take(FlowPosition position) noexcept {
 }
 
 FlowTable::Claim FlowTable::claim(const WideKey& key, std::uint32_t hash) noexcept {
-    if (key.destination.is_v4()) return claim(narrow(key), hash);
+    if (key.destination.is_v4()) return claim(key.narrow(), hash);
     const std::int32_t added = rte_hash_add_key_with_hash(wide_hash_table_, &key, hash);
     if (added < 0) return {Claim::Outcome::full, {}};
     const FlowPosition position{static_cast<std::uint32_t>(added) + first_wide_};
@@ -146,20 +146,9 @@ FlowTable::Claim FlowTable::claim(const WideKey& key, std::uint32_t hash) noexce
 }
 
 std::int32_t FlowTable::lookup(const WideKey& key, std::uint32_t hash) const noexcept {
-    if (key.destination.is_v4()) return lookup(narrow(key), hash);
+    if (key.destination.is_v4()) return lookup(key.narrow(), hash);
     const std::int32_t position = rte_hash_lookup_with_hash(wide_hash_table_, &key, hash);
     return position < 0 ? position : position + static_cast<std::int32_t>(first_wide_);
-}
-
-FlowKey FlowTable::narrow(const WideKey& key) noexcept {
-    FlowKey narrow;
-    narrow.ingress = key.ingress;
-    narrow.protocol = key.protocol;
-    narrow.source = key.source.v4();
-    narrow.destination = key.destination.v4();
-    narrow.source_port = key.source_port;
-    narrow.destination_port = key.destination_port;
-    return narrow;
 }
 
 void FlowTable::abandon(FlowPosition position, Reclaimer& reclaimer) noexcept {
@@ -241,8 +230,12 @@ bool FlowTable::retire(FlowPosition id, StateWord expected, Reclaimer& reclaimer
     if (log_.is_on()) [[unlikely]]
         log_event(SessionEvent::Kind::ended, id);
     // The slot is free for another rule once the last session has been taken off.
-    if (shared.traits.counted)
-        rule_counters_.sources().give_back(shared.rule.slot, hash_.counted_as(key_of(id).source));
+    if (shared.traits.counted) {
+        const net::IpAddress client = key_of(id).source;
+        rule_counters_.sources().give_back(shared.rule.slot, shared.traits.counted_alone
+                                                                 ? hash_.counted_alone(client)
+                                                                 : hash_.counted_as(client));
+    }
     rule_counters_.session_closed(shared.rule, in.packets + out.packets, in.bytes + out.bytes);
     release_mappings(id, last);
     release_session();

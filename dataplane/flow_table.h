@@ -224,7 +224,7 @@ class FlowTable {
     /// Of a key of either family.
     std::int32_t lookup(const WideKey& key, std::uint32_t hash) const noexcept;
     std::uint32_t hash_of(const WideKey& key) const noexcept {
-        return key.destination.is_v4() ? hash_(narrow(key)) : hash_(key);
+        return key.destination.is_v4() ? hash_(key.narrow()) : hash_(key);
     }
 
     /// Where keys probably are; ask live_flow() whether it is true.
@@ -278,8 +278,8 @@ class FlowTable {
     struct NewSession {
         FlowPosition forward;
         FlowPosition reverse;
-        Translation forward_translation;
-        Translation reverse_translation;
+        Translation forward_translation{};
+        Translation reverse_translation{};
         /// In place of those above where a direction arrives or leaves as IPv6.
         const WideTranslation* wide_forward_translation = nullptr;
         const WideTranslation* wide_reverse_translation = nullptr;
@@ -326,8 +326,6 @@ class FlowTable {
     /// A session has gone from one state to another; count_ before its beginning and after its end.
     void count_move(SessionState from, SessionState to) noexcept;
     void release_mappings(FlowPosition id, SessionState last) noexcept;
-    /// Of a key of IPv4.
-    static FlowKey narrow(const WideKey& key) noexcept;
     /// True when the record was free, and is now the caller's.
     bool take(FlowPosition position) noexcept;
     void delete_key(FlowPosition position) noexcept;

@@ -34,14 +34,15 @@ FlowPosition to_position(std::int32_t position) noexcept {
 
 }  // namespace
 
-std::size_t MappingTable::memory_bytes(std::uint32_t mappings) noexcept {
+std::size_t MappingTable::memory_bytes(std::uint32_t mappings, bool ipv6) noexcept {
     constexpr std::size_t kKeyEntryBytes = 32, kBucketBytesPerKey = 16;
     const std::size_t positions = keys_for(mappings) + kCachedPositions;
-    return positions * (sizeof(Record) + 2 * sizeof(std::uint32_t) + kKeyEntryBytes + kBucketBytesPerKey);
+    return positions * (sizeof(Record) + (ipv6 ? sizeof(WideEndpoints) : 0) + 2 * sizeof(std::uint32_t) +
+                        kKeyEntryBytes + kBucketBytesPerKey);
 }
 
 Setup<std::unique_ptr<MappingTable>> MappingTable::create(std::uint32_t mappings, const FlowHash& hash,
-                                                          rte_rcu_qsbr* qsbr) {
+                                                          rte_rcu_qsbr* qsbr, bool ipv6) {
     std::unique_ptr<MappingTable> table{new MappingTable{hash, qsbr}};
     static std::atomic<unsigned> tables{0};
     char name[RTE_HASH_NAMESIZE];
@@ -64,7 +65,11 @@ Setup<std::unique_ptr<MappingTable>> MappingTable::create(std::uint32_t mappings
         static_cast<Record*>(rte_zmalloc("fwd_mappings", n * sizeof(Record), RTE_CACHE_LINE_SIZE));
     table->idle_ = static_cast<std::atomic<std::uint32_t>*>(
         rte_zmalloc("fwd_mappings", n * sizeof(std::uint32_t), RTE_CACHE_LINE_SIZE));
-    if (table->records_ == nullptr || table->idle_ == nullptr)
+    if (ipv6) {
+        table->wide_endpoints_ = static_cast<WideEndpoints*>(
+            rte_zmalloc("fwd_mappings", n * sizeof(WideEndpoints), RTE_CACHE_LINE_SIZE));
+    }
+    if (table->records_ == nullptr || table->idle_ == nullptr || (ipv6 && table->wide_endpoints_ == nullptr))
         return tl::unexpected(SetupError{"no memory for the mappings", ENOMEM});
     table->ports_of_hosts_ = std::make_unique<SourceCounts>(mappings);
     return table;
@@ -73,36 +78,44 @@ Setup<std::unique_ptr<MappingTable>> MappingTable::create(std::uint32_t mappings
 MappingTable::~MappingTable() {
     rte_hash_free(hash_table_);
     rte_free(records_);
+    rte_free(wide_endpoints_);
     rte_free(idle_);
 }
 
-FlowKey MappingTable::inside_key(const Inside& inside) noexcept {
-    FlowKey key;
+FlowKey MappingTable::short_key(WideKey wide, std::uint16_t kind) const noexcept {
+    wide.zero = kind;
+    FlowKey key = wide.source.is_v4() || wide.destination.is_v4() ? wide.narrow() : hash_.digest(wide);
+    key.zero = kind;
+    return key;
+}
+
+FlowKey MappingTable::inside_key(const Inside& inside) const noexcept {
+    WideKey key;
     key.ingress = inside.egress;
     key.protocol = inside.protocol;
-    key.zero = kInside;
     key.source = inside.endpoint.address;
     key.source_port = inside.endpoint.port;
-    key.destination = net::Ipv4Address::from_host(inside.rule.slot);
+    key.destination = net::IpAddress::from_number(inside.rule.slot);
     key.destination_port = net::be16::from_host(static_cast<std::uint16_t>(inside.rule.generation));
-    return key;
+    return short_key(key, kInside);
 }
 
-FlowKey MappingTable::external_key(net::Protocol protocol, net::Endpoint external) noexcept {
-    FlowKey key;
+FlowKey MappingTable::external_key(net::Protocol protocol, const net::IpEndpoint& external) const noexcept {
+    WideKey key;
     key.protocol = protocol;
-    key.zero = kExternal;
     key.destination = external.address;
     key.destination_port = external.port;
-    return key;
+    return short_key(key, kExternal);
 }
 
-FlowKey MappingTable::peer_key(net::Protocol protocol, net::Endpoint external,
-                               net::Ipv4Address peer) noexcept {
-    FlowKey key = external_key(protocol, external);
-    key.zero = kPeer;
+FlowKey MappingTable::peer_key(net::Protocol protocol, const net::IpEndpoint& external,
+                               const net::IpAddress& peer) const noexcept {
+    WideKey key;
+    key.protocol = protocol;
     key.source = peer;
-    return key;
+    key.destination = external.address;
+    key.destination_port = external.port;
+    return short_key(key, kPeer);
 }
 
 const MappingTable::Record* MappingTable::find_live(const FlowKey& key) const noexcept {
@@ -112,23 +125,22 @@ const MappingTable::Record* MappingTable::find_live(const FlowKey& key) const no
     return record.load_word().state() == State::live ? &record : nullptr;
 }
 
-std::optional<net::Endpoint> MappingTable::find_external(const Inside& inside) const noexcept {
+std::optional<net::IpEndpoint> MappingTable::find_external(const Inside& inside) const noexcept {
     const Record* mapping = find_live(inside_key(inside));
-    return mapping != nullptr ? std::optional{mapping->external} : std::nullopt;
+    return mapping != nullptr ? std::optional{mapping_at(position_of(*mapping)).external} : std::nullopt;
 }
 
 std::optional<MappingTable::Mapping> MappingTable::find(net::Protocol protocol,
-                                                        net::Endpoint external) const noexcept {
+                                                        const net::IpEndpoint& external) const noexcept {
     const Record* record = find_live(external_key(protocol, external));
     if (record == nullptr) return std::nullopt;
-    const Record& mapping = records_[record->other.value];
-    const Word word = mapping.load_word();
+    const Word word = records_[record->other.value].load_word();
     if (word.state() != State::live || word.references() == 0) return std::nullopt;
-    return mapping.mapping();
+    return mapping_at(record->other);
 }
 
-bool MappingTable::has_peer(net::Protocol protocol, net::Endpoint external,
-                            net::Ipv4Address peer) const noexcept {
+bool MappingTable::has_peer(net::Protocol protocol, const net::IpEndpoint& external,
+                            const net::IpAddress& peer) const noexcept {
     return find_live(peer_key(protocol, external, peer)) != nullptr;
 }
 
@@ -140,7 +152,8 @@ bool MappingTable::hold_record(Record& record, std::uint32_t least) noexcept {
     return false;
 }
 
-MappingTable::Mine MappingTable::claim(const FlowKey& key, std::uint32_t hash) noexcept {
+MappingTable::Mine MappingTable::claim(net::Protocol protocol, const FlowKey& key,
+                                       std::uint32_t hash) noexcept {
     const std::int32_t added = rte_hash_add_key_with_hash(hash_table_, &key, hash);
     if (added < 0) return {.verdict = Verdict::drop_mappings_full};
     const FlowPosition position = to_position(added);
@@ -149,16 +162,17 @@ MappingTable::Mine MappingTable::claim(const FlowKey& key, std::uint32_t hash) n
     if (word.state() == State::free &&
         record.change(word, Word::make(word.generation(), State::opening, 0))) {
         record.key = key;
+        record.protocol = protocol;
         key_count_.fetch_add(1, std::memory_order_relaxed);
         return {.mapping = position, .is_new = true};
     }
     return {.mapping = position};
 }
 
-MappingTable::Mine MappingTable::hold_or_claim(const FlowKey& key) noexcept {
+MappingTable::Mine MappingTable::hold_or_claim(net::Protocol protocol, const FlowKey& key) noexcept {
     const std::uint32_t hash = hash_(key);
     const std::int32_t found = rte_hash_lookup_with_hash(hash_table_, &key, hash);
-    Mine mine = found < 0 ? claim(key, hash) : Mine{.mapping = to_position(found)};
+    Mine mine = found < 0 ? claim(protocol, key, hash) : Mine{.mapping = to_position(found)};
     if (mine.verdict != Verdict::forward || mine.is_new || hold_record(at(mine.mapping))) return mine;
     mine.verdict = at(mine.mapping).load_word().state() == State::dead ? Verdict::drop_session_ending
                                                                        : Verdict::drop_session_opening;
@@ -168,15 +182,17 @@ MappingTable::Mine MappingTable::hold_or_claim(const FlowKey& key) noexcept {
 MappingTable::Mine MappingTable::take(const Inside& inside, std::uint32_t most_ports,
                                       MappingReclaimer& reclaimer) noexcept {
     if (!reclaimer.has_room()) return {.verdict = Verdict::drop_mappings_full};
-    const Mine mine = hold_or_claim(inside_key(inside));
+    const Mine mine = hold_or_claim(inside.protocol, inside_key(inside));
     if (mine.verdict != Verdict::forward || !mine.is_new) return mine;
     Record& record = at(mine.mapping);
     record.counted = false;
+    record.is_wide = !inside.endpoint.address.is_v4();
+    if (record.is_wide) wide_endpoints_[mine.mapping.value].inside = inside.endpoint;
     Verdict refused = Verdict::forward;
     if (count_.fetch_add(1, std::memory_order_relaxed) >= capacity_) {
         refused = Verdict::drop_mappings_full;
     } else if (most_ports != 0) {
-        const auto taken = ports_of_hosts_->take(inside.rule.slot, inside.endpoint.address, most_ports);
+        const auto taken = ports_of_hosts_->take(inside.rule.slot, host_of(mine.mapping), most_ports);
         record.counted = taken == SourceCounts::Taken::counted;
         if (taken == SourceCounts::Taken::refused) refused = Verdict::drop_host_ports_full;
     }
@@ -189,16 +205,20 @@ MappingTable::Mine MappingTable::take(const Inside& inside, std::uint32_t most_p
 }
 
 MappingTable::Published MappingTable::publish(FlowPosition mapping, const Inside& inside,
-                                              net::Endpoint external) noexcept {
+                                              const net::IpEndpoint& external) noexcept {
     if (!is_free(inside.protocol, external)) return Published::taken;
     const FlowKey key = external_key(inside.protocol, external);
-    const Mine claimed = claim(key, hash_(key));
+    const Mine claimed = claim(inside.protocol, key, hash_(key));
     if (claimed.verdict != Verdict::forward) return Published::full;
     if (!claimed.is_new) return Published::taken;
     at(claimed.mapping).other = mapping;
     Record& record = at(mapping);
     record.other = claimed.mapping;
-    record.external = external;
+    if (record.is_wide) {
+        wide_endpoints_[mapping.value].external = external;
+    } else {
+        record.external = external.v4();
+    }
     record.unclean.store(false, std::memory_order_relaxed);
     at(claimed.mapping).set_state(State::live);
     record.set_state(State::live, 1);
@@ -207,25 +227,27 @@ MappingTable::Published MappingTable::publish(FlowPosition mapping, const Inside
 
 void MappingTable::give_up(FlowPosition mapping, MappingReclaimer& reclaimer) noexcept {
     Record& record = at(mapping);
-    if (record.counted) ports_of_hosts_->give_back(record.rule.slot, record.key.source);
+    if (record.counted) ports_of_hosts_->give_back(record.rule.slot, host_of(mapping));
     count_.fetch_sub(1, std::memory_order_relaxed);
     record.set_state(State::dead);
     bury(mapping, reclaimer);
 }
 
-MappingTable::Held MappingTable::hold_found(net::Protocol protocol, net::Endpoint external,
-                                            net::Ipv4Address peer, Tick now) noexcept {
+MappingTable::Held MappingTable::hold_found(net::Protocol protocol, const net::IpEndpoint& external,
+                                            const net::IpAddress& peer, Tick now) noexcept {
     const Record* record = find_live(external_key(protocol, external));
     if (record == nullptr || !hold_record(at(record->other), 1))
         return {.verdict = Verdict::drop_session_ending};
     return hold_peer(record->other, peer, now);
 }
 
-MappingTable::Held MappingTable::hold_peer(FlowPosition mapping, net::Ipv4Address peer, Tick now) noexcept {
-    const Record& owner = at(mapping);
-    const FlowKey key = peer_key(owner.key.protocol, owner.external, peer);
-    if (is_crowded() && lookup(key) < 0) return {.peer = mapping, .external = owner.external};
-    const Mine mine = hold_or_claim(key);
+MappingTable::Held MappingTable::hold_peer(FlowPosition mapping, const net::IpAddress& peer,
+                                           Tick now) noexcept {
+    const net::Protocol protocol = at(mapping).protocol;
+    const net::IpEndpoint external = mapping_at(mapping).external;
+    const FlowKey key = peer_key(protocol, external, peer);
+    if (is_crowded() && lookup(key) < 0) return {.peer = mapping, .external = external};
+    const Mine mine = hold_or_claim(protocol, key);
     if (mine.verdict == Verdict::forward && mine.is_new) {
         Record& record = at(mine.mapping);
         record.other = mapping;
@@ -234,7 +256,7 @@ MappingTable::Held MappingTable::hold_peer(FlowPosition mapping, net::Ipv4Addres
     } else {
         release_record(mapping, now, true);
     }
-    return {.verdict = mine.verdict, .peer = mine.mapping, .external = owner.external};
+    return {.verdict = mine.verdict, .peer = mine.mapping, .external = external};
 }
 
 void MappingTable::release_record(FlowPosition position, Tick last_use, bool clean) noexcept {
@@ -267,7 +289,7 @@ void MappingTable::expire(FlowPosition position, const Times& times, Tick now,
     const Tick idle = now.before(last) ? Tick{} : now - last;
     const bool unclean = record.unclean.load(std::memory_order_relaxed);
     if (record.key.zero == kPeer) {
-        if (record.key.protocol == net::Protocol::udp && !is_crowded() && idle.before(times.peer)) return;
+        if (record.protocol == net::Protocol::udp && !is_crowded() && idle.before(times.peer)) return;
         if (!end(record)) return;
         const FlowPosition mapping = record.other;
         bury(position, reclaimer);
@@ -277,7 +299,7 @@ void MappingTable::expire(FlowPosition position, const Times& times, Tick now,
     const bool scarce = count() * std::uint64_t{100} >= capacity_ * kScarcePercent;
     if ((unclean && !scarce && idle.before(times.quarantine)) || !end(record)) return;
     at(record.other).set_state(State::dead);
-    if (record.counted) ports_of_hosts_->give_back(record.rule.slot, record.key.source);
+    if (record.counted) ports_of_hosts_->give_back(record.rule.slot, host_of(position));
     count_.fetch_sub(1, std::memory_order_relaxed);
     bury(position, reclaimer);
     bury(record.other, reclaimer);

@@ -8,6 +8,8 @@
 //     peer      protocol, external endpoint, other address   somebody that the inside endpoint has sent to;
 //                                                            referred to by sessions
 //
+// Keys of IPv6 are digests of what they say, as long as those of IPv4: see FlowHash::digest().
+//
 // Peers are the many: beyond as many as there may be mappings no new ones are made, and a session refers to
 // its mapping itself. Then its other end reaches the inside endpoint by that session alone.
 //
@@ -48,36 +50,38 @@ using MappingReclaimer = ReclaimerOf<MappingTable>;
 class MappingTable {
  public:
     /// Memory that create() takes, bytes.
-    static std::size_t memory_bytes(std::uint32_t mappings) noexcept;
+    static std::size_t memory_bytes(std::uint32_t mappings, bool ipv6) noexcept;
     /// @param mappings capacity, at least 1
     /// @param qsbr of the threads that use it
+    /// @param ipv6 whether there are endpoints of IPv6
     static Setup<std::unique_ptr<MappingTable>> create(std::uint32_t mappings, const FlowHash& hash,
-                                                       rte_rcu_qsbr* qsbr);
+                                                       rte_rcu_qsbr* qsbr, bool ipv6);
     ~MappingTable();
     MappingTable(const MappingTable&) = delete;
     MappingTable& operator=(const MappingTable&) = delete;
 
     struct Mapping {
-        net::Endpoint inside;
-        net::Endpoint external;
+        net::IpEndpoint inside;
+        net::IpEndpoint external;
         RuleId rule;
     };
     /// Whose packets a mapping is for.
     struct Inside {
         static constexpr std::uint8_t kAnyLink = 0xff;
         net::Protocol protocol = net::Protocol::udp;
-        net::Endpoint endpoint{};
+        net::IpEndpoint endpoint{};
         RuleId rule{};
         /// Where the external address is one of the link's own: each link has its own mappings.
         LinkId egress{kAnyLink};
     };
     /// One held back is found as well.
-    std::optional<net::Endpoint> find_external(const Inside& inside) const noexcept;
+    std::optional<net::IpEndpoint> find_external(const Inside& inside) const noexcept;
     /// The live mapping that has the external endpoint; not one that is held back.
-    std::optional<Mapping> find(net::Protocol protocol, net::Endpoint external) const noexcept;
+    std::optional<Mapping> find(net::Protocol protocol, const net::IpEndpoint& external) const noexcept;
     /// Whether the inside endpoint behind an external one has sent to an address (requirement U8).
-    bool has_peer(net::Protocol protocol, net::Endpoint external, net::Ipv4Address peer) const noexcept;
-    bool is_free(net::Protocol protocol, net::Endpoint external) const noexcept {
+    bool has_peer(net::Protocol protocol, const net::IpEndpoint& external,
+                  const net::IpAddress& peer) const noexcept;
+    bool is_free(net::Protocol protocol, const net::IpEndpoint& external) const noexcept {
         return lookup(external_key(protocol, external)) < 0;
     }
 
@@ -85,18 +89,18 @@ class MappingTable {
     struct Held {
         Verdict verdict = Verdict::forward;  ///< otherwise nothing is held
         FlowPosition peer{};
-        net::Endpoint external{};
+        net::IpEndpoint external{};
     };
     /// For a session from inside; makes what is not there.
     /// @param most_ports of this inside host; 0: any number
     /// @param draw gives one external endpoint after the other that would do, then nullopt
     template <typename Draw>
-    Held hold(const Inside& inside, net::Ipv4Address peer, std::uint32_t most_ports, Tick now, Draw draw,
+    Held hold(const Inside& inside, const net::IpAddress& peer, std::uint32_t most_ports, Tick now, Draw draw,
               MappingReclaimer& reclaimer) noexcept {
         const Mine mine = take(inside, most_ports, reclaimer);
         if (mine.verdict != Verdict::forward) return {.verdict = mine.verdict};
         for (auto published = mine.is_new ? Published::taken : Published::yes; published != Published::yes;) {
-            const std::optional<net::Endpoint> external = draw();
+            const std::optional<net::IpEndpoint> external = draw();
             if (external) published = publish(mine.mapping, inside, *external);
             if (!external || published == Published::full) {
                 give_up(mine.mapping, reclaimer);
@@ -106,7 +110,8 @@ class MappingTable {
         return hold_peer(mine.mapping, peer, now);
     }
     /// For a session from outside, to a mapping that find() has just found.
-    Held hold_found(net::Protocol protocol, net::Endpoint external, net::Ipv4Address peer, Tick now) noexcept;
+    Held hold_found(net::Protocol protocol, const net::IpEndpoint& external, const net::IpAddress& peer,
+                    Tick now) noexcept;
     /// A session has ended.
     /// @param last_use when it last kept the mapping alive
     /// @param clean nothing of it can still be on its way: TCP that was closed
@@ -140,7 +145,7 @@ class MappingTable {
         for (; at < position_count_ && at - first < kAtOnce; ++at) {
             const Record& record = records_[at];
             if (record.load_word().state() == State::live && record.key.zero == kInside)
-                visit(record.mapping());
+                visit(mapping_at(FlowPosition{at}));
         }
         return at;
     }
@@ -164,9 +169,11 @@ class MappingTable {
     struct alignas(64) Record {
         std::atomic<std::uint64_t> word{0};
         FlowKey key;  ///< written by whoever has claimed the record; `zero` is its kind
+        net::Protocol protocol = net::Protocol::udp;
+        bool is_wide = false;  ///< of a mapping: its endpoints are of IPv6, and lie in `wide_endpoints_`
         FlowPosition
             other;  ///< of an external endpoint and of a peer: their mapping; of a mapping: the former
-        net::Endpoint external;  ///< of a mapping
+        net::Endpoint external;  ///< of a mapping of IPv4
         RuleId rule;             ///< of a mapping
         bool counted = false;    ///< a mapping that is in the counts of its host's ports
         /// Something of it may still be on its way.
@@ -181,17 +188,36 @@ class MappingTable {
             const Word now{word.load(std::memory_order_relaxed)};
             word.store(Word::make(now.generation(), state, references).bits, std::memory_order_release);
         }
-        Mapping mapping() const noexcept { return {key.source_endpoint(), external, rule}; }
+    };
+    struct WideEndpoints {
+        net::IpEndpoint inside;
+        net::IpEndpoint external;
     };
     static_assert(sizeof(Record) == 64 && std::atomic<std::uint64_t>::is_always_lock_free);
     // Kinds of keys.
     static constexpr std::uint16_t kInside = 1, kExternal = 2, kPeer = 3;
 
     explicit MappingTable(const FlowHash& hash, rte_rcu_qsbr* qsbr) noexcept : hash_{hash}, qsbr_{qsbr} {}
-    static FlowKey inside_key(const Inside& inside) noexcept;
-    static FlowKey external_key(net::Protocol protocol, net::Endpoint external) noexcept;
-    static FlowKey peer_key(net::Protocol protocol, net::Endpoint external, net::Ipv4Address peer) noexcept;
+    /// Of IPv4 what it says, of IPv6 a digest of it.
+    FlowKey short_key(WideKey key, std::uint16_t kind) const noexcept;
+    FlowKey inside_key(const Inside& inside) const noexcept;
+    FlowKey external_key(net::Protocol protocol, const net::IpEndpoint& external) const noexcept;
+    FlowKey peer_key(net::Protocol protocol, const net::IpEndpoint& external,
+                     const net::IpAddress& peer) const noexcept;
+    Mapping mapping_at(FlowPosition mapping) const noexcept {
+        const Record& record = records_[mapping.value];
+        if (!record.is_wide) return {record.key.source_endpoint(), record.external, record.rule};
+        const WideEndpoints& wide = wide_endpoints_[mapping.value];
+        return {wide.inside, wide.external, record.rule};
+    }
+    /// What an inside host is counted as.
+    net::Ipv4Address host_of(FlowPosition mapping) const noexcept {
+        return hash_.counted_alone(mapping_at(mapping).inside.address);
+    }
     Record& at(FlowPosition position) noexcept { return records_[position.value]; }
+    FlowPosition position_of(const Record& record) const noexcept {
+        return {static_cast<std::uint32_t>(&record - records_)};
+    }
     /// Negative when the key is not there.
     std::int32_t lookup(const FlowKey& key) const noexcept {
         return rte_hash_lookup_with_hash(hash_table_, &key, hash_(key));
@@ -206,15 +232,15 @@ class MappingTable {
         bool is_new = false;
     };
     /// Not new, and not held: the key has an owner already.
-    Mine claim(const FlowKey& key, std::uint32_t hash) noexcept;
-    Mine hold_or_claim(const FlowKey& key) noexcept;
+    Mine claim(net::Protocol protocol, const FlowKey& key, std::uint32_t hash) noexcept;
+    Mine hold_or_claim(net::Protocol protocol, const FlowKey& key) noexcept;
     Mine take(const Inside& inside, std::uint32_t most_ports, MappingReclaimer& reclaimer) noexcept;
     enum class Published : std::uint8_t { yes, taken, full };
     /// Makes a claimed mapping live under an external endpoint, unless that is somebody else's.
-    Published publish(FlowPosition mapping, const Inside& inside, net::Endpoint external) noexcept;
+    Published publish(FlowPosition mapping, const Inside& inside, const net::IpEndpoint& external) noexcept;
     void give_up(FlowPosition mapping, MappingReclaimer& reclaimer) noexcept;
     /// The caller's reference to the mapping goes over to the peer, or back.
-    Held hold_peer(FlowPosition mapping, net::Ipv4Address peer, Tick now) noexcept;
+    Held hold_peer(FlowPosition mapping, const net::IpAddress& peer, Tick now) noexcept;
     /// @param least so many have to refer to it already
     static bool hold_record(Record& record, std::uint32_t least = 0) noexcept;
     void release_record(FlowPosition position, Tick last_use, bool clean) noexcept;
@@ -232,6 +258,7 @@ class MappingTable {
     rte_rcu_qsbr* qsbr_;
     rte_hash* hash_table_ = nullptr;
     Record* records_ = nullptr;
+    WideEndpoints* wide_endpoints_ = nullptr;  // beside `records_`; nullptr: no IPv6
     /// Of mappings and peers: when they were last used (a Tick that is made odd), for those who sweep.
     std::atomic<std::uint32_t>* idle_ = nullptr;
     std::uint32_t position_count_ = 0;

@@ -17,38 +17,43 @@ constexpr PortRange kPoolPorts{1024, 65535};
 /// pooling, RFC 4787 REQ-2), first of the inside port's parity (REQ-4), and none that is a rule's.
 class Masquerader::Draws {
  public:
-    Draws(Masquerader& owner, const Policy& policy, const FlowKey& key, const Mapped& mapped) noexcept
+    Draws(Masquerader& owner, const Policy& policy, const WideKey& key, const Mapped& mapped) noexcept
         : owner_{owner},
           rules_{*policy.rules},
           protocol_{key.protocol},
           inside_port_{key.source_port.host()},
           egress_{mapped.outside},
-          own_{mapped.client->pool.empty()},
-          range_{mapped.client->pool.empty() ? owner.shared_.outbound_ports : kPoolPorts} {
-        FlowKey host;
+          own_{!mapped.client->has_pool()},
+          range_{own_ ? owner.shared_.outbound_ports : kPoolPorts} {
+        WideKey host;
         host.source = key.source;
         const std::uint32_t hash = owner.shared_.flows.hash()(host);
+        const bool is_v4 = key.source.is_v4();
         const auto pick = [hash](std::size_t count) { return (std::uint64_t{hash} * count) >> 32U; };
-        if (const auto& pool = mapped.client->pool; !pool.empty()) {
+        if (const auto& pool = mapped.client->pool_for(key.source); !pool.empty()) {
             address_ = pool[pick(pool.size())];
             return;
         }
-        const auto& own = owner.shared_.links[egress_.value].addresses;
-        if (!own.empty()) address_ = own[pick(own.size())].address;
+        const Link& link = owner.shared_.links[egress_.value];
+        if (is_v4 && !link.addresses.empty()) {
+            address_ = link.addresses[pick(link.addresses.size())].address;
+        } else if (!is_v4 && link.has_ipv6()) {
+            address_ = link.ipv6_addresses[pick(link.ipv6_addresses.size())].address;
+        }
     }
-    bool has_address() const noexcept { return address_ != net::Ipv4Address{}; }
+    bool has_address() const noexcept { return address_ != net::IpAddress{}; }
 
     /// @param first to be tried before all others; a port of 0: there is none
-    void begin_with(net::Endpoint first) noexcept { first_ = first; }
+    void begin_with(const net::IpEndpoint& first) noexcept { first_ = first; }
 
-    std::optional<net::Endpoint> operator()() noexcept {
+    std::optional<net::IpEndpoint> operator()() noexcept {
         if (first_.port != net::be16{}) return std::exchange(first_, {});
         while (probes_ < kPortProbes) {
             const std::uint64_t random = owner_.shared_.flows.hash().random(owner_.random_counter_++);
             auto port =
                 static_cast<std::uint16_t>(range_.first + (((random & 0xffffffffU) * range_.size()) >> 32U));
             if (probes_++ < kPortProbes / 2 && port % 2 != inside_port_ % 2) port ^= 1U;
-            const net::Endpoint endpoint{address_, net::be16::from_host(port)};
+            const net::IpEndpoint endpoint{address_, net::be16::from_host(port)};
             if (range_.has(endpoint.port) && (!own_ || owner_.shared_.is_outbound(endpoint.port)) &&
                 rules_.find_by_port(egress_, protocol_, endpoint) == nullptr) {
                 return endpoint;
@@ -65,26 +70,23 @@ class Masquerader::Draws {
     LinkId egress_;
     bool own_;  ///< the address is the link's
     PortRange range_;
-    net::Ipv4Address address_;
-    net::Endpoint first_;
+    net::IpAddress address_;
+    net::IpEndpoint first_;
     int probes_ = 0;
 };
 
-MappingTable::Inside Masquerader::inside_of(const FlowKey& key, const Mapped& mapped) const noexcept {
+MappingTable::Inside Masquerader::inside_of(const WideKey& key, const Mapped& mapped) const noexcept {
     return {.protocol = key.protocol,
             .endpoint = key.source_endpoint(),
             .rule = mapped.client->id,
-            .egress = mapped.client->pool.empty() ? mapped.outside : LinkId{MappingTable::Inside::kAnyLink}};
+            .egress = !mapped.client->has_pool() ? mapped.outside : LinkId{MappingTable::Inside::kAnyLink}};
 }
 
-bool Masquerader::is_own(net::Ipv4Address address) const noexcept {
-    return std::ranges::any_of(shared_.links, [address](const Link& link) {
-        return std::ranges::any_of(link.addresses,
-                                   [address](const auto& own) { return own.address == address; });
-    });
+bool Masquerader::is_own(const net::IpAddress& address) const noexcept {
+    return std::ranges::any_of(shared_.links, [&](const Link& link) { return link.owns(address); });
 }
 
-Verdict Masquerader::map_client(const Policy& policy, const FlowKey& key, const MasqueradeSet::Host& client,
+Verdict Masquerader::map_client(const Policy& policy, const WideKey& key, const MasqueradeSet::Host& client,
                                 Mapped& mapped) noexcept {
     const auto outside = policy.routes->find(key.destination);
     if (!outside) return Verdict::drop_no_route;
@@ -105,7 +107,7 @@ Verdict Masquerader::map_client(const Policy& policy, const FlowKey& key, const 
     return Verdict::forward;
 }
 
-Masquerader::Plan Masquerader::plan(const Policy& policy, const FlowKey& key,
+Masquerader::Plan Masquerader::plan(const Policy& policy, const WideKey& key,
                                     const MasqueradeSet::Host& client) noexcept {
     const MasqueradeSet& masquerades = *policy.masquerades;
     Plan plan;
@@ -115,7 +117,8 @@ Masquerader::Plan Masquerader::plan(const Policy& policy, const FlowKey& key,
     plan.mapped.target_is_inside = to_inside;
     // Only what is neither inside nor fwd's own is the world.
     if (!to_inside && (!client || masquerades.has_external(key.destination) || is_own(key.destination) ||
-                       masquerades.find_host(*policy.routes, key.destination))) {
+                       masquerades.find_host(*policy.routes, key.destination) ||
+                       policy.prefixes->find_inside(key.destination) != nullptr)) {
         return {.verdict = Verdict::drop_no_rule};
     }
     if (client) {
@@ -134,7 +137,7 @@ Masquerader::Plan Masquerader::plan(const Policy& policy, const FlowKey& key,
     return plan;
 }
 
-Mapped Masquerader::plan_hairpin(const Policy& policy, const FlowKey& key,
+Mapped Masquerader::plan_hairpin(const Policy& policy, const WideKey& key,
                                  const MasqueradeSet::Host& client) noexcept {
     const auto outside = policy.routes->find(key.destination);
     Mapped mapped{.target_is_inside = true};
@@ -142,7 +145,7 @@ Mapped Masquerader::plan_hairpin(const Policy& policy, const FlowKey& key,
     return map_client(policy, key, client, mapped) == Verdict::forward ? mapped : Mapped{};
 }
 
-Verdict Masquerader::hold(const Policy& policy, const FlowKey& key, Mapped& mapped, Tick now,
+Verdict Masquerader::hold(const Policy& policy, const WideKey& key, Mapped& mapped, Tick now,
                           MappingPeers& held) noexcept {
     MappingTable& mappings = shared_.mappings;
     if (mapped.client != nullptr) {

@@ -22,7 +22,7 @@ namespace fwd::dataplane {
 struct Mapped {
     const Masquerade* client = nullptr;  ///< from inside: its source becomes `source`
     LinkId outside{};                    ///< by which the client reaches the world
-    net::Endpoint source{};              ///< the mapping's, or one to try first
+    net::IpEndpoint source{};            ///< the mapping's, or one to try first
     const Masquerade* target = nullptr;  ///< to an inside endpoint that has a mapping
     bool target_is_inside = false;       ///< by that, or by a forwarding rule
     bool filtered = false;               ///< which does not let this client in
@@ -53,29 +53,29 @@ class Masquerader {
     struct Plan {
         Verdict verdict = Verdict::forward;
         NextHop next_hop{};
-        net::Endpoint target{};
+        net::IpEndpoint target{};
         Mapped mapped{};
     };
     /// @param client whether the packet's source is a host inside
-    Plan plan(const Policy& policy, const FlowKey& key, const MasqueradeSet::Host& client) noexcept;
+    Plan plan(const Policy& policy, const WideKey& key, const MasqueradeSet::Host& client) noexcept;
     /// For a client inside that a forwarding rule leads back inside. Nothing, when the external address is on
     /// the client's own link: there the rule's `source` decides.
-    Mapped plan_hairpin(const Policy& policy, const FlowKey& key, const MasqueradeSet::Host& client) noexcept;
+    Mapped plan_hairpin(const Policy& policy, const WideKey& key, const MasqueradeSet::Host& client) noexcept;
 
     /// Makes the mappings that are missing and holds them for the session; `mapped.source` is true
     /// afterwards. Verdict::forward, or what is in the way: then nothing is held.
-    Verdict hold(const Policy& policy, const FlowKey& key, Mapped& mapped, Tick now,
+    Verdict hold(const Policy& policy, const WideKey& key, Mapped& mapped, Tick now,
                  MappingPeers& held) noexcept;
     /// Gives it back, when the session has not come about.
     void release(const MappingPeers& held, Tick now) noexcept;
 
  private:
     class Draws;
-    MappingTable::Inside inside_of(const FlowKey& key, const Mapped& mapped) const noexcept;
+    MappingTable::Inside inside_of(const WideKey& key, const Mapped& mapped) const noexcept;
     /// Chooses the client's masquerade, the link and the external endpoint.
-    Verdict map_client(const Policy& policy, const FlowKey& key, const MasqueradeSet::Host& client,
+    Verdict map_client(const Policy& policy, const WideKey& key, const MasqueradeSet::Host& client,
                        Mapped& mapped) noexcept;
-    bool is_own(net::Ipv4Address address) const noexcept;
+    bool is_own(const net::IpAddress& address) const noexcept;
 
     const SharedTables& shared_;
     MappingReclaimer& reclaimer_;

@@ -9,8 +9,9 @@ namespace {
 
 /// What tells the hosts of one masquerade from those of another, the most specific first.
 auto hosts_of(const Masquerade& m) noexcept {
-    return std::tuple{m.whole_link, m.whole_link ? 0 : 32 - m.prefix.length,
-                      m.whole_link ? net::Ipv4Address{} : m.prefix.address, m.whole_link ? m.link : LinkId{}};
+    const int most_bits = m.prefix.address.is_v4() ? 32 : 128;
+    return std::tuple{m.whole_link, m.whole_link ? 0 : most_bits - m.prefix.length,
+                      m.whole_link ? net::IpAddress{} : m.prefix.address, m.whole_link ? m.link : LinkId{}};
 }
 
 }  // namespace
@@ -20,19 +21,21 @@ MasqueradeSet::MasqueradeSet(std::vector<Masquerade> masquerades) : masquerades_
         return std::tuple{hosts_of(a), a.to.empty()} < std::tuple{hosts_of(b), b.to.empty()};
     });
     for (const Masquerade& masquerade : masquerades_) {
-        if (masquerade.pool.empty()) uses_own_addresses_ = true;
-        pools_.insert(pools_.end(), masquerade.pool.begin(), masquerade.pool.end());
+        if (!masquerade.has_pool()) uses_own_addresses_ = true;
+        for (const auto* pool : {&masquerade.pool, &masquerade.ipv6_pool})
+            pools_.insert(pools_.end(), pool->begin(), pool->end());
     }
     std::ranges::sort(pools_);
 }
 
-const Masquerade* MasqueradeSet::Host::find(net::Ipv4Address destination) const noexcept {
-    const auto found = std::ranges::find_if(
-        masquerades, [destination](const Masquerade& m) { return m.allows(destination); });
+const Masquerade* MasqueradeSet::Host::find(const net::IpAddress& destination) const noexcept {
+    const auto found =
+        std::ranges::find_if(masquerades, [&](const Masquerade& m) { return m.allows(destination); });
     return found != masquerades.end() ? &*found : nullptr;
 }
 
-MasqueradeSet::Host MasqueradeSet::find_host(const Routes& routes, net::Ipv4Address host) const noexcept {
+MasqueradeSet::Host MasqueradeSet::find_host(const Routes& routes,
+                                             const net::IpAddress& host) const noexcept {
     const auto next_hop = routes.find(host);
     if (!next_hop) return {};
     const auto first = std::ranges::find_if(
@@ -47,7 +50,7 @@ const Masquerade* MasqueradeSet::find(RuleId id) const noexcept {
     return found != masquerades_.end() ? &*found : nullptr;
 }
 
-bool MasqueradeSet::has_external(net::Ipv4Address address) const noexcept {
+bool MasqueradeSet::has_external(const net::IpAddress& address) const noexcept {
     return std::ranges::binary_search(pools_, address);
 }
 

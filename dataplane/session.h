@@ -40,7 +40,8 @@ constexpr bool has(Directions directions, Direction direction) noexcept {
 
 /// What does not change in a session's life, in one byte.
 struct SessionTraits {
-    bool counted : 1 = false;  ///< among the sessions of its client, in SourceCounts
+    bool counted : 1 = false;        ///< among the sessions of its client, in SourceCounts
+    bool counted_alone : 1 = false;  ///< by the client's own address, not by its network's
     Directions kept_alive_by : 2 = Directions::both;
     /// Whose ICMP errors hide that they come from behind fwd (requirement I5).
     Directions hidden : 2 = Directions::reverse;

@@ -7,6 +7,7 @@
 
 #include "dataplane/address_check.h"
 #include "dataplane/packet.h"
+#include "dataplane/session_opening.h"
 
 namespace fwd::dataplane {
 namespace {
@@ -152,17 +153,23 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
         refused != Verdict::forward) {
         return {refused};
     }
-    MasqueradeSet::Host client;
-    if (!policy.masquerades->empty()) {
-        client = policy.masquerades->find_host(*policy.routes, key.source);
-        // From the wrong side: whoever sends this hopes to be taken for a host inside (requirement P5).
-        if (client && client.link != key.ingress) return {Verdict::drop_martian};
-        if (policy.masquerades->has_external(key.source)) return {Verdict::drop_spoofed_own_address};
-    }
+    Client client;
+    if (!policy.masquerades->empty()) client = find_client(policy, key.ingress, key.source);
+    if (client.verdict != Verdict::forward) return {client.verdict};
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
-    if (rule != nullptr) return plan_by_rule(policy, key, ip, *rule, client);
+    if (rule != nullptr) return plan_by_rule(policy, key, ip, *rule, client.host);
     if (policy.masquerades->empty() || !has_ports(key.protocol)) return {Verdict::drop_no_rule};
-    return plan_masquerade(policy, key, ip, client);
+    const TcpFlags flags{key.protocol == net::Protocol::tcp ? ip[net::kTcpFlagsOffset] : std::uint8_t{0}};
+    return plan_masquerade<Plan>(policy, key, flags, ip[net::kTtlOffset], client.host);
+}
+
+SessionOpener::Client SessionOpener::find_client(const Policy& policy, LinkId ingress,
+                                                 const net::IpAddress& source) noexcept {
+    const MasqueradeSet::Host host = policy.masquerades->find_host(*policy.routes, source);
+    // From the wrong side: whoever sends this hopes to be taken for a host inside (requirement P5).
+    if (host && host.link != ingress) return {.verdict = Verdict::drop_martian};
+    if (policy.masquerades->has_external(source)) return {.verdict = Verdict::drop_spoofed_own_address};
+    return {.host = host};
 }
 
 SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const FlowKey& key,
@@ -182,9 +189,9 @@ SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const Flow
     if (shared_.links[key.ingress.value].ends_ttl(ip)) return {Verdict::punt_ttl_expired};
     Plan plan{.next_hop = *next_hop, .rule = rule.id, .limits = &rule.limits, .target = target};
     if (rule.source == SourceTranslation::automatic && client && has_ports(key.protocol))
-        plan.mapped = masquerader_.plan_hairpin(policy, key, client);
+        plan.mapped = masquerader_.plan_hairpin(policy, WideKey{key}, client);
     if (plan.mapped.client != nullptr) {
-        set_translation(key, plan.mapped.source, plan);
+        set_translation(key, plan.mapped.source.v4(), plan);
         return plan;
     }
     plan.full_nat = rule.source == SourceTranslation::masquerade ||
@@ -200,138 +207,11 @@ SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const Flow
     return {Verdict::drop_ports_used_up};
 }
 
-SessionOpener::Plan SessionOpener::plan_masquerade(const Policy& policy, const FlowKey& key,
-                                                   const std::uint8_t* ip,
-                                                   const MasqueradeSet::Host& client) noexcept {
-    const Masquerader::Plan masquerade = masquerader_.plan(policy, key, client);
-    if (masquerade.verdict != Verdict::forward) return {masquerade.verdict};
-    if (key.protocol == net::Protocol::tcp && !TcpFlags{ip[net::kTcpFlagsOffset]}.opens())
-        return {Verdict::drop_not_syn};
-    if (shared_.links[key.ingress.value].ends_ttl(ip)) return {Verdict::punt_ttl_expired};
-    const Mapped& mapped = masquerade.mapped;
-    const Masquerade& owner = mapped.client != nullptr ? *mapped.client : *mapped.target;
-    Plan plan{.next_hop = masquerade.next_hop,
-              .rule = owner.id,
-              .limits = &owner.limits,
-              .mapped = mapped,
-              .target = masquerade.target};
-    set_translation(key, mapped.client != nullptr ? mapped.source : key.source_endpoint(), plan);
-    return plan;
-}
-
-[[gnu::always_inline]] inline Verdict SessionOpener::take_limits(const Plan& plan, const FlowKey& key,
-                                                                 Tick now, bool& counted) noexcept {
-    RuleCounters& counters = shared_.rule_counters;
-    // A masquerade's limits are for what its hosts open, not for what others open to them.
-    constexpr ForwardingRule::Limits kNone{};
-    const auto& limits =
-        plan.mapped.client == nullptr && plan.mapped.target != nullptr ? kNone : *plan.limits;
-    if (limits.rate != 0 && !counters.in_time(plan.rule, now, limits.rate)) return Verdict::drop_rate_limited;
-    if (!counters.reserve_session(plan.rule, limits.sessions)) return Verdict::drop_rule_full;
-    if (limits.sessions_per_source == 0) return Verdict::forward;
-    const auto taken = counters.sources().take(plan.rule.slot, key.source, limits.sessions_per_source);
-    counted = taken == SourceCounts::Taken::counted;
-    if (taken != SourceCounts::Taken::refused) return Verdict::forward;
-    counters.release_session(plan.rule);
-    return Verdict::drop_source_full;
-}
-
-void SessionOpener::give_limits_back(const Plan& plan, const FlowKey& key, bool counted) noexcept {
-    if (counted) shared_.rule_counters.sources().give_back(plan.rule.slot, key.source);
-    shared_.rule_counters.release_session(plan.rule);
-}
-
-FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {
-    FlowTable::Claim claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
-    if (!plan.full_nat) return claim;
-    for (int probe = 1; probe < probes_of(key.protocol) && claim.outcome == FlowTable::Claim::Outcome::taken;
-         ++probe) {
-        if (draw_source(policy, key, plan)) claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
-    }
-    return claim;
-}
-
 SessionOpener::Result SessionOpener::open(const Policy& policy, const FlowKey& key, std::uint32_t hash,
                                           Plan& plan, Tick now) noexcept {
-    if (plan.verdict != Verdict::forward) return {plan.verdict};
-    if (plan.crosses) [[unlikely]]
+    if (plan.verdict == Verdict::forward && plan.crosses) [[unlikely]]
         return open_crossing(policy, key, hash, plan.ttl, now);
-    bool counted = false;
-    if (const Verdict limited = take_limits(plan, key, now, counted); limited != Verdict::forward)
-        return {limited};
-    const auto give_back = [&] {
-        give_limits_back(plan, key, counted);
-        shared_.flows.release_session();
-    };
-    if (!make_room()) {
-        give_limits_back(plan, key, counted);
-        return {Verdict::drop_sessions_full};
-    }
-
-    const FlowTable::Claim forward = shared_.flows.claim(key, hash);
-    if (forward.outcome != FlowTable::Claim::Outcome::won) {
-        give_back();
-        if (forward.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
-        Flow& winner = shared_.flows.flow(forward.position);
-        switch (winner.load_state().state()) {
-            case RecordState::live:
-                return {Verdict::forward, &winner};
-            case RecordState::free:
-            case RecordState::opening:
-                return {Verdict::drop_session_opening};
-            default:
-                return {Verdict::drop_session_ending};
-        }
-    }
-
-    MappingPeers peers;
-    if (plan.mapped.takes_part()) {
-        const Verdict held = masquerader_.hold(policy, key, plan.mapped, now, peers);
-        if (held != Verdict::forward) {
-            shared_.flows.abandon(forward.position, reclaimer_);
-            give_back();
-            return {held};
-        }
-        if (plan.mapped.client != nullptr && plan.mapped.source != plan.reverse.destination_endpoint())
-            set_translation(key, plan.mapped.source, plan);
-    }
-    const FlowTable::Claim reverse = claim_reverse(policy, key, plan);
-    if (reverse.outcome != FlowTable::Claim::Outcome::won) {
-        shared_.flows.abandon(forward.position, reclaimer_);
-        masquerader_.release(peers, now);
-        give_back();
-        if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
-        if (plan.full_nat) return {Verdict::drop_ports_used_up};
-        // The other side may just be opening the same session.
-        return {plan.mapped.takes_part() ? Verdict::drop_session_opening : Verdict::drop_tuple_in_use};
-    }
-
-    NextHopRef ref{};
-    if (const auto adjacency = shared_.neighbours.find(plan.next_hop))
-        ref = {adjacency->value, policy.route_generation};
-    SessionTraits traits;
-    traits.counted = counted;
-    traits.kept_alive_by = plan.mapped.kept_alive_by();
-    traits.hidden = plan.mapped.hidden();
-    traits.window_checked = policy.checks_tcp_windows && key.protocol == net::Protocol::tcp;
-    shared_.flows.publish({
-        .forward = forward.position,
-        .reverse = reverse.position,
-        .forward_translation = plan.forward,
-        .reverse_translation =
-            Translation::between(plan.reverse, key.destination_endpoint(), key.source_endpoint()),
-        .forward_next_hop = ref,
-        .protocol = key.protocol,
-        .rule = plan.rule,
-        .traits = traits,
-        .peers = peers,
-        .now = now,
-        .timeout = policy.timeout(first_state(key.protocol)),
-    });
-    Flow& flow = shared_.flows.flow(forward.position);
-    queue(Evictable::unanswered).push({forward.position, flow.load_state()});
-    counters_.sessions_opened.add(1);
-    return {Verdict::forward, &flow};
+    return open_planned(policy, key, hash, plan, now);
 }
 
 }  // namespace fwd::dataplane

@@ -26,8 +26,9 @@ class SessionOpener {
     struct Plan {
         Verdict verdict = Verdict::forward;  ///< anything else: there will be no session
         bool full_nat = false;
-        bool crosses = false;  ///< it leaves as IPv6: planned as a whole by open()
-        std::uint8_t ttl = 0;  ///< of the packet, if it crosses
+        bool counted_alone = false;  ///< as SessionTraits says it
+        bool crosses = false;        ///< it leaves as IPv6: planned as a whole by open()
+        std::uint8_t ttl = 0;        ///< of the packet, if it crosses
         NextHop next_hop{};
         RuleId rule{};
         const ForwardingRule::Limits* limits = nullptr;
@@ -43,14 +44,17 @@ class SessionOpener {
     /// The same of IPv6.
     struct WidePlan {
         Verdict verdict = Verdict::forward;
-        bool masquerade = false;
+        bool full_nat = false;
+        bool counted_alone = false;  ///< as SessionTraits says it
         NextHop next_hop{};
         RuleId rule{};
-        ForwardingRule::Limits limits{};
-        Directions hidden = Directions::reverse;  ///< as SessionTraits says it
+        const ForwardingRule::Limits* limits = nullptr;
+        Mapped mapped{};
+        std::optional<Directions> hidden{};  ///< as SessionTraits says it, where `mapped` does not
         net::IpEndpoint target{};
         WideTranslation forward{};
         WideKey reverse{};
+        std::uint32_t reverse_hash = 0;
     };
     WidePlan plan(const Policy& policy, const WideKey& key, TcpFlags flags, std::uint8_t hop_limit) noexcept;
 
@@ -102,16 +106,34 @@ class SessionOpener {
     bool draw_source(const Policy& policy, const WideKey& key, WidePlan& plan) noexcept;
     void set_translation(const FlowKey& key, net::Endpoint source, Plan& plan) noexcept;
     void set_translation(const WideKey& key, const net::IpEndpoint& source, WidePlan& plan) noexcept;
+    /// The host inside that a packet comes from, if it is one.
+    struct Client {
+        Verdict verdict = Verdict::forward;  ///< anything else: why it can't come from there
+        MasqueradeSet::Host host{};
+    };
+    static Client find_client(const Policy& policy, LinkId ingress, const net::IpAddress& source) noexcept;
     Plan plan_by_rule(const Policy& policy, const FlowKey& key, const std::uint8_t* ip,
                       const ForwardingRule& rule, const MasqueradeSet::Host& client) noexcept;
-    Plan plan_masquerade(const Policy& policy, const FlowKey& key, const std::uint8_t* ip,
-                         const MasqueradeSet::Host& client) noexcept;
+    WidePlan plan_by_rule(const Policy& policy, const WideKey& key, TcpFlags flags, std::uint8_t hop_limit,
+                          const ForwardingRule& rule, const MasqueradeSet::Host& client) noexcept;
+    // In session_opening.h, for both families.
+    template <typename PlanOf, typename Key>
+    PlanOf plan_masquerade(const Policy& policy, const Key& key, TcpFlags flags, std::uint8_t hops,
+                           const MasqueradeSet::Host& client) noexcept;
+    static net::Ipv4Address client_of(const FlowKey& key, const Plan&) noexcept { return key.source; }
+    net::Ipv4Address client_of(const WideKey& key, const WidePlan& plan) const noexcept {
+        const FlowHash& hash = shared_.flows.hash();
+        return plan.counted_alone ? hash.counted_alone(key.source) : hash.counted_as(key.source);
+    }
     /// Counts a session against its rule's limits; Verdict::forward, or which one is reached.
-    Verdict take_limits(const Plan& plan, const FlowKey& key, Tick now, bool& counted) noexcept;
-    void give_limits_back(const Plan& plan, const FlowKey& key, bool counted) noexcept;
-    /// The same of IPv6. `client` is what it is counted as.
-    Verdict take_limits(const WidePlan& plan, net::Ipv4Address client, Tick now, bool& counted) noexcept;
-    void give_limits_back(const WidePlan& plan, net::Ipv4Address client, bool counted) noexcept;
+    /// @param client what it is counted as
+    template <typename PlanOf>
+    Verdict take_limits(const PlanOf& plan, net::Ipv4Address client, Tick now, bool& counted) noexcept;
+    template <typename PlanOf>
+    void give_limits_back(const PlanOf& plan, net::Ipv4Address client, bool counted) noexcept;
+    template <typename PlanOf, typename Key>
+    Result open_planned(const Policy& policy, const Key& key, std::uint32_t hash, PlanOf& plan,
+                        Tick now) noexcept;
     /// Of a session that no rule explains: see PrefixTranslation.
     WidePlan plan_by_prefix(const Policy& policy, const WideKey& key, TcpFlags flags,
                             std::uint8_t hop_limit) noexcept;
@@ -119,8 +141,8 @@ class SessionOpener {
     Result open_crossing(const Policy& policy, const FlowKey& key, std::uint32_t hash, std::uint8_t ttl,
                          Tick now) noexcept;
     /// Claims the key of the answers.
-    FlowTable::Claim claim_reverse(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
-    FlowTable::Claim claim_reverse(const Policy& policy, const WideKey& key, WidePlan& plan) noexcept;
+    template <typename PlanOf, typename Key>
+    FlowTable::Claim claim_reverse(const Policy& policy, const Key& key, PlanOf& plan) noexcept;
 
     const SharedTables& shared_;
     Reclaimer& reclaimer_;

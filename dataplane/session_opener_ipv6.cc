@@ -4,7 +4,7 @@
 #include <array>
 
 #include "dataplane/address_check.h"
-#include "dataplane/session_opener.h"
+#include "dataplane/session_opening.h"
 
 namespace fwd::dataplane {
 namespace {
@@ -36,6 +36,7 @@ void SessionOpener::set_translation(const WideKey& key, const net::IpEndpoint& s
                                     WidePlan& plan) noexcept {
     plan.forward = WideTranslation::between(key, source, plan.target);
     plan.reverse = plan.forward.reverse_key(plan.next_hop.egress, key.protocol);
+    plan.reverse_hash = shared_.flows.hash_of(plan.reverse);
 }
 
 bool SessionOpener::draw_source(const Policy& policy, const WideKey& key, WidePlan& plan) noexcept {
@@ -51,9 +52,7 @@ bool SessionOpener::draw_source(const Policy& policy, const WideKey& key, WidePl
     if (!has_ports(key.protocol)) source.port = {};
     set_translation(key, source, plan);
     // As in the IPv4 draw_source().
-    if (source.address.is_v4() && policy.masquerades->uses_own_addresses() &&
-        shared_.is_outbound(source.port))
-        return false;
+    if (policy.masquerades->uses_own_addresses() && shared_.is_outbound(source.port)) return false;
     return policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
 }
 
@@ -70,25 +69,41 @@ SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey&
             return {.verdict = Verdict::drop_martian};
     }
     if (prefixes.find_external(key.source) != nullptr) return {.verdict = Verdict::drop_spoofed_own_address};
+    Client client;
+    if (!policy.masquerades->empty()) client = find_client(policy, key.ingress, key.source);
+    if (client.verdict != Verdict::forward) return {.verdict = client.verdict};
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
-    if (rule == nullptr) return plan_by_prefix(policy, key, flags, hop_limit);
-    if (!rule->allows(key.source)) return {.verdict = Verdict::drop_source_denied};
+    if (rule != nullptr) return plan_by_rule(policy, key, flags, hop_limit, *rule, client.host);
+    // A prefix is more specific than a masquerade, which may be for all that is behind a link.
+    if (prefixes.find_inside(key.source) != nullptr || prefixes.find_external(key.destination) != nullptr)
+        return plan_by_prefix(policy, key, flags, hop_limit);
+    if (policy.masquerades->empty() || !has_ports(key.protocol)) return {.verdict = Verdict::drop_no_rule};
+    return plan_masquerade<WidePlan>(policy, key, flags, hop_limit, client.host);
+}
+
+SessionOpener::WidePlan SessionOpener::plan_by_rule(const Policy& policy, const WideKey& key, TcpFlags flags,
+                                                    std::uint8_t hop_limit, const ForwardingRule& rule,
+                                                    const MasqueradeSet::Host& client) noexcept {
+    if (!rule.allows(key.source)) return {.verdict = Verdict::drop_source_denied};
     if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};
     const net::IpEndpoint target =
-        rule->pick_target(shared_.flows.hash(), key.source, key.destination_port,
-                          rule->takes_turns() ? shared_.rule_counters.next_turn(rule->id) : 0);
+        rule.pick_target(shared_.flows.hash(), key.source, key.destination_port,
+                         rule.takes_turns() ? shared_.rule_counters.next_turn(rule.id) : 0);
     const std::optional<NextHop> next_hop = policy.routes->find(target.address);
     if (!next_hop) return {.verdict = Verdict::drop_no_route};
     if (shared_.links[key.ingress.value].ends_hops(hop_limit)) return {.verdict = Verdict::punt_ttl_expired};
+    WidePlan plan{.next_hop = *next_hop, .rule = rule.id, .limits = &rule.limits, .target = target};
+    const bool automatic = rule.source == SourceTranslation::automatic;
+    if (automatic && !rule.crosses && client && has_ports(key.protocol))
+        plan.mapped = masquerader_.plan_hairpin(policy, key, client);
+    if (plan.mapped.client != nullptr) {
+        set_translation(key, plan.mapped.source, plan);
+        return plan;
+    }
     // A client's address means nothing in the other family.
-    const bool masquerade = rule->crosses || rule->source == SourceTranslation::masquerade ||
-                            (rule->source == SourceTranslation::automatic && next_hop->egress == key.ingress);
-    WidePlan plan{.masquerade = masquerade,
-                  .next_hop = *next_hop,
-                  .rule = rule->id,
-                  .limits = rule->limits,
-                  .target = target};
-    if (!masquerade) {
+    plan.full_nat = rule.crosses || rule.source == SourceTranslation::masquerade ||
+                    (automatic && next_hop->egress == key.ingress);
+    if (!plan.full_nat) {
         set_translation(key, key.source_endpoint(), plan);
         return plan;
     }
@@ -106,7 +121,7 @@ SessionOpener::WidePlan SessionOpener::plan_by_prefix(const Policy& policy, cons
     const PrefixTranslations& prefixes = *policy.prefixes;
     const PrefixTranslation* client = prefixes.find_inside(key.source);
     const PrefixTranslation* target = prefixes.find_external(key.destination);
-    if (target != nullptr ? !target->inbound : client == nullptr) return {.verdict = Verdict::drop_no_rule};
+    if (target != nullptr && !target->inbound) return {.verdict = Verdict::drop_no_rule};
     const auto source = client != nullptr ? client->mapping.to_external(key.source) : key.source;
     const auto destination = target != nullptr ? target->mapping.to_inside(key.destination) : key.destination;
     if (!source || !destination) return {.verdict = Verdict::drop_no_route};
@@ -121,8 +136,10 @@ SessionOpener::WidePlan SessionOpener::plan_by_prefix(const Policy& policy, cons
     if (!known || std::ranges::any_of(shared_.links, is_own)) return {.verdict = Verdict::drop_no_rule};
     if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};
     if (shared_.links[key.ingress.value].ends_hops(hop_limit)) return {.verdict = Verdict::punt_ttl_expired};
+    static constexpr ForwardingRule::Limits kNone{};
     WidePlan plan{.next_hop = *next_hop,
                   .rule = PrefixTranslations::kRule,
+                  .limits = &kNone,
                   .hidden = client == nullptr   ? Directions::reverse
                             : target == nullptr ? Directions::forward
                                                 : Directions::both,
@@ -139,105 +156,9 @@ SessionOpener::Result SessionOpener::open_crossing(const Policy& policy, const F
     return open(policy, wide, hash, planned, now);
 }
 
-Verdict SessionOpener::take_limits(const WidePlan& plan, net::Ipv4Address client, Tick now,
-                                   bool& counted) noexcept {
-    RuleCounters& counters = shared_.rule_counters;
-    const auto& limits = plan.limits;
-    if (limits.rate != 0 && !counters.in_time(plan.rule, now, limits.rate)) return Verdict::drop_rate_limited;
-    if (!counters.reserve_session(plan.rule, limits.sessions)) return Verdict::drop_rule_full;
-    if (limits.sessions_per_source == 0) return Verdict::forward;
-    const auto taken = counters.sources().take(plan.rule.slot, client, limits.sessions_per_source);
-    counted = taken == SourceCounts::Taken::counted;
-    if (taken != SourceCounts::Taken::refused) return Verdict::forward;
-    counters.release_session(plan.rule);
-    return Verdict::drop_source_full;
-}
-
-void SessionOpener::give_limits_back(const WidePlan& plan, net::Ipv4Address client, bool counted) noexcept {
-    if (counted) shared_.rule_counters.sources().give_back(plan.rule.slot, client);
-    shared_.rule_counters.release_session(plan.rule);
-}
-
-FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const WideKey& key,
-                                              WidePlan& plan) noexcept {
-    FlowTable& flows = shared_.flows;
-    FlowTable::Claim claim = flows.claim(plan.reverse, flows.hash_of(plan.reverse));
-    if (!plan.masquerade) return claim;
-    for (int probe = 1; probe < probes_of(key.protocol) && claim.outcome == FlowTable::Claim::Outcome::taken;
-         ++probe) {
-        if (draw_source(policy, key, plan)) claim = flows.claim(plan.reverse, flows.hash_of(plan.reverse));
-    }
-    return claim;
-}
-
 SessionOpener::Result SessionOpener::open(const Policy& policy, const WideKey& key, std::uint32_t hash,
                                           WidePlan& plan, Tick now) noexcept {
-    if (plan.verdict != Verdict::forward) return {plan.verdict};
-    FlowTable& flows = shared_.flows;
-    const net::Ipv4Address client = flows.hash().counted_as(key.source);
-    SessionTraits traits;
-    bool counted = false;
-    if (const Verdict limited = take_limits(plan, client, now, counted); limited != Verdict::forward)
-        return {limited};
-    traits.counted = counted;
-    traits.hidden = plan.hidden;
-    traits.window_checked = policy.checks_tcp_windows && key.protocol == net::Protocol::tcp;
-    if (!make_room()) {
-        give_limits_back(plan, client, counted);
-        return {Verdict::drop_sessions_full};
-    }
-    const auto give_back = [&] {
-        give_limits_back(plan, client, counted);
-        flows.release_session();
-    };
-
-    const FlowTable::Claim forward = flows.claim(key, hash);
-    if (forward.outcome != FlowTable::Claim::Outcome::won) {
-        give_back();
-        if (forward.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
-        Flow& winner = flows.flow(forward.position);
-        switch (winner.load_state().state()) {
-            case RecordState::live:
-                return {Verdict::forward, &winner};
-            case RecordState::free:
-            case RecordState::opening:
-                return {Verdict::drop_session_opening};
-            default:
-                return {Verdict::drop_session_ending};
-        }
-    }
-    const FlowTable::Claim reverse = claim_reverse(policy, key, plan);
-    if (reverse.outcome != FlowTable::Claim::Outcome::won) {
-        flows.abandon(forward.position, reclaimer_);
-        give_back();
-        if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
-        return {plan.masquerade ? Verdict::drop_ports_used_up : Verdict::drop_tuple_in_use};
-    }
-
-    NextHopRef ref{};
-    if (const auto adjacency = shared_.neighbours.find(plan.next_hop))
-        ref = {adjacency->value, policy.route_generation};
-    const WideTranslation back =
-        WideTranslation::between(plan.reverse, key.destination_endpoint(), key.source_endpoint());
-    flows.publish({
-        .forward = forward.position,
-        .reverse = reverse.position,
-        .forward_translation = {},
-        .reverse_translation = {},
-        .wide_forward_translation = &plan.forward,
-        .wide_reverse_translation = &back,
-        .forward_next_hop = ref,
-        .protocol = key.protocol,
-        .rule = plan.rule,
-        .traits = traits,
-        .peers = {},
-        .now = now,
-        .timeout = policy.timeout(first_state(key.protocol)),
-    });
-    Flow& flow = flows.flow(forward.position);
-    queue(Evictable::unanswered).push({forward.position, flow.load_state()});
-    counters_.sessions_opened.add(1);
-    return {Verdict::forward, &flow};
+    return open_planned(policy, key, hash, plan, now);
 }
 
 }  // namespace fwd::dataplane

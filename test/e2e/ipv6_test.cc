@@ -108,10 +108,10 @@ INSTANTIATE_TEST_SUITE_P(Labs, Ipv6Test,
                                                                       : "OneArm";
                          });
 
-using Ipv6PrefixTest = LabTest;
+using Ipv6OutboundTest = LabTest;
 
 /// P5: a host inside reaches the world by its counterpart in another network, which sees nothing else of it.
-TEST_F(Ipv6PrefixTest, HostReachesTheWorldByItsCounterpart) {
+TEST_F(Ipv6OutboundTest, HostReachesTheWorldByItsCounterpart) {
     ASSERT_NO_FATAL_FAILURE(
         up({.topology = "two-arm",
             .ipv6 = true,
@@ -127,6 +127,31 @@ TEST_F(Ipv6PrefixTest, HostReachesTheWorldByItsCounterpart) {
     EXPECT_EQ(web.output().find("2001:db8:1:"), std::string::npos);
     // The world opens nothing.
     EXPECT_NE(exec("client", "ping -6 -c 1 -W 1 2001:db8:aa::4").status, 0);
+    expect_every_packet_accounted_for();
+}
+
+/// U1, R3, I1: hosts behind a link reach the world by fwd's own address, or by a pool's.
+TEST_F(Ipv6OutboundTest, HostsAreMasqueraded) {
+    ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm", .ipv6 = true}));
+    write_file(files() / "index.html", kPage);
+    const Process web = start(
+        "client", "python3 -u -m http.server --bind :: --directory " + files().path().string() + " 8080");
+    EXPECT_TRUE(web.says("Serving HTTP"));
+    const auto ping = [&] { return exec("server", "ping -6 -c 1 -W 1 2001:db8:2::1").status == 0; };
+    const auto page = [&] {
+        return exec("server", "curl -s -g -6 -m 10 'http://[2001:db8:2::1]:8080/'").output;
+    };
+    fwdctl("add-masquerade lan");
+    EXPECT_TRUE(eventually(ping));
+    EXPECT_EQ(page(), kPage);
+    EXPECT_TRUE(web.says("2001:db8:2::2"));
+    fwdctl("delete-masquerade masquerade-lan --existing kill");
+    fwdctl("add-masquerade 2001:db8:1::/64 --pool 2001:db8:2::77");
+    EXPECT_TRUE(eventually(ping));
+    EXPECT_EQ(page(), kPage);
+    EXPECT_TRUE(web.says("2001:db8:2::77"));
+    EXPECT_EQ(fwdctl("list-masquerades")["masquerades"][0]["name"], "masquerade-2001.db8.1..-64");
+    EXPECT_EQ(web.output().find("2001:db8:1:"), std::string::npos);
     expect_every_packet_accounted_for();
 }
 

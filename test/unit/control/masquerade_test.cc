@@ -92,18 +92,25 @@ TEST(MasqueradeSettings, WrongOnesAreRefused) {
          "fwd.conf:6: masquerades[0].inside: got '10.0.0.4/24', want no bits set behind the prefix length: "
          "10.0.0.0/24"},
         {"masquerades = ( { inside = \"wan\"; } );",
-         "fwd.conf:6: masquerades[0].inside: got 'wan', the link of the default route, behind which the "
+         "fwd.conf:6: masquerades[0].inside: got 'wan', the link of a default route, behind which the "
          "whole world "
          "is; want another link, or a prefix"},
         {"masquerades = ( { inside = \"0.0.0.0/0\"; } );",
          "fwd.conf:6: masquerades[0].inside: got 0.0.0.0/0, everybody; want a prefix of hosts, such as "
          "10.0.0.0/24"},
+        {"masquerades = ( { inside = \"fd00::4\"; } );",
+         "fwd.conf:6: masquerades[0].inside: got 'fd00::4', want a link's name or a prefix such as "
+         "fd00::4/128"},
         {"masquerades = ( { inside = \"fd00::/64\"; } );",
-         "fwd.conf:6: masquerades[0].inside: got fd00::/64, IPv6; want IPv4, which alone is masqueraded"},
+         "fwd.conf:6: masquerades[0].inside: got fd00::/64, to which there is no route; want a prefix in a "
+         "link's network, or a route to it in the configuration"},
         {"masquerades = ( { inside = \"lan\"; pool = [ \"192.0.2.7\", \"2001:db8::7\" ]; } );",
-         "fwd.conf:6: masquerades[0].pool[1]: got 2001:db8::7, IPv6; want IPv4, which alone is masqueraded"},
-        {"masquerades = ( { inside = \"lan\"; to = [ \"2001:db8::/32\" ]; } );",
-         "fwd.conf:6: masquerades[0].to[0]: got 2001:db8::/32, IPv6; want IPv4, which alone is masqueraded"},
+         "fwd.conf:6: masquerades[0].pool[1]: got 2001:db8::7, but no link has an IPv6 address; want an IPv4 "
+         "address, or give a link an IPv6 one"},
+        {"masquerades = ( { inside = \"10.0.0.0/24\"; pool = [ \"192.0.2.7\", \"2001:db8::7\" ]; } );",
+         "fwd.conf:6: masquerades[0].pool[1]: got 2001:db8::7, IPv6, for hosts of 10.0.0.0/24; want IPv4"},
+        {"masquerades = ( { inside = \"10.0.0.0/24\"; to = [ \"2001:db8::/32\" ]; } );",
+         "fwd.conf:6: masquerades[0].to[0]: got 2001:db8::/32, IPv6, for hosts of 10.0.0.0/24; want IPv4"},
         {"masquerades = ( { inside = \"lan\"; pool = [ \"192.0.2.1\" ]; } );",
          "fwd.conf:6: masquerades[0].pool[0]: got 192.0.2.1, fwd's own address on link wan; want no pool to "
          "use own "

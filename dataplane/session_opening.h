@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// What SessionOpener does alike for both families: included by the two files that have the rest.
+#pragma once
+
+#include <type_traits>
+
+#include "dataplane/session_opener.h"
+
+namespace fwd::dataplane {
+namespace detail {
+
+/// An endpoint as the keys of a family say it.
+template <typename Key>
+auto endpoint_for(const net::IpEndpoint& endpoint) noexcept {
+    if constexpr (std::is_same_v<Key, FlowKey>) {
+        return endpoint.v4();
+    } else {
+        return endpoint;
+    }
+}
+
+}  // namespace detail
+
+template <typename PlanOf, typename Key>
+PlanOf SessionOpener::plan_masquerade(const Policy& policy, const Key& key, TcpFlags flags, std::uint8_t hops,
+                                      const MasqueradeSet::Host& client) noexcept {
+    const Masquerader::Plan masquerade = masquerader_.plan(policy, WideKey{key}, client);
+    if (masquerade.verdict != Verdict::forward) return {.verdict = masquerade.verdict};
+    if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};
+    if (shared_.links[key.ingress.value].ends_hops(hops)) return {.verdict = Verdict::punt_ttl_expired};
+    const Mapped& mapped = masquerade.mapped;
+    const Masquerade& owner = mapped.client != nullptr ? *mapped.client : *mapped.target;
+    PlanOf plan{.next_hop = masquerade.next_hop,
+                .rule = owner.id,
+                .limits = &owner.limits,
+                .mapped = mapped,
+                .target = detail::endpoint_for<Key>(masquerade.target)};
+    plan.counted_alone = true;
+    set_translation(
+        key, mapped.client != nullptr ? detail::endpoint_for<Key>(mapped.source) : key.source_endpoint(),
+        plan);
+    return plan;
+}
+
+template <typename PlanOf>
+[[gnu::always_inline]] inline Verdict SessionOpener::take_limits(const PlanOf& plan, net::Ipv4Address client,
+                                                                 Tick now, bool& counted) noexcept {
+    RuleCounters& counters = shared_.rule_counters;
+    // A masquerade's limits are for what its hosts open, not for what others open to them.
+    constexpr ForwardingRule::Limits kNone{};
+    const auto& limits =
+        plan.mapped.client == nullptr && plan.mapped.target != nullptr ? kNone : *plan.limits;
+    if (limits.rate != 0 && !counters.in_time(plan.rule, now, limits.rate)) return Verdict::drop_rate_limited;
+    if (!counters.reserve_session(plan.rule, limits.sessions)) return Verdict::drop_rule_full;
+    if (limits.sessions_per_source == 0) return Verdict::forward;
+    const auto taken = counters.sources().take(plan.rule.slot, client, limits.sessions_per_source);
+    counted = taken == SourceCounts::Taken::counted;
+    if (taken != SourceCounts::Taken::refused) return Verdict::forward;
+    counters.release_session(plan.rule);
+    return Verdict::drop_source_full;
+}
+
+template <typename PlanOf>
+void SessionOpener::give_limits_back(const PlanOf& plan, net::Ipv4Address client, bool counted) noexcept {
+    if (counted) shared_.rule_counters.sources().give_back(plan.rule.slot, client);
+    shared_.rule_counters.release_session(plan.rule);
+}
+
+template <typename PlanOf, typename Key>
+FlowTable::Claim SessionOpener::claim_reverse(const Policy& policy, const Key& key, PlanOf& plan) noexcept {
+    FlowTable::Claim claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
+    if (!plan.full_nat) return claim;
+    for (int probe = 1; probe < probes_of(key.protocol) && claim.outcome == FlowTable::Claim::Outcome::taken;
+         ++probe) {
+        if (draw_source(policy, key, plan)) claim = shared_.flows.claim(plan.reverse, plan.reverse_hash);
+    }
+    return claim;
+}
+
+template <typename PlanOf, typename Key>
+SessionOpener::Result SessionOpener::open_planned(const Policy& policy, const Key& key, std::uint32_t hash,
+                                                  PlanOf& plan, Tick now) noexcept {
+    if (plan.verdict != Verdict::forward) return {plan.verdict};
+    const net::Ipv4Address client = client_of(key, plan);
+    bool counted = false;
+    if (const Verdict limited = take_limits(plan, client, now, counted); limited != Verdict::forward)
+        return {limited};
+    const auto give_back = [&] {
+        give_limits_back(plan, client, counted);
+        shared_.flows.release_session();
+    };
+    if (!make_room()) {
+        give_limits_back(plan, client, counted);
+        return {Verdict::drop_sessions_full};
+    }
+
+    const FlowTable::Claim forward = shared_.flows.claim(key, hash);
+    if (forward.outcome != FlowTable::Claim::Outcome::won) {
+        give_back();
+        if (forward.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
+        Flow& winner = shared_.flows.flow(forward.position);
+        switch (winner.load_state().state()) {
+            case RecordState::live:
+                return {Verdict::forward, &winner};
+            case RecordState::free:
+            case RecordState::opening:
+                return {Verdict::drop_session_opening};
+            default:
+                return {Verdict::drop_session_ending};
+        }
+    }
+
+    MappingPeers peers;
+    if (plan.mapped.takes_part()) {
+        const Verdict held = masquerader_.hold(policy, WideKey{key}, plan.mapped, now, peers);
+        if (held != Verdict::forward) {
+            shared_.flows.abandon(forward.position, reclaimer_);
+            give_back();
+            return {held};
+        }
+        const auto source = detail::endpoint_for<Key>(plan.mapped.source);
+        if (plan.mapped.client != nullptr && source != plan.reverse.destination_endpoint())
+            set_translation(key, source, plan);
+    }
+    const FlowTable::Claim reverse = claim_reverse(policy, key, plan);
+    if (reverse.outcome != FlowTable::Claim::Outcome::won) {
+        shared_.flows.abandon(forward.position, reclaimer_);
+        masquerader_.release(peers, now);
+        give_back();
+        if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
+        if (plan.full_nat) return {Verdict::drop_ports_used_up};
+        // The other side may just be opening the same session.
+        return {plan.mapped.takes_part() ? Verdict::drop_session_opening : Verdict::drop_tuple_in_use};
+    }
+
+    NextHopRef ref{};
+    if (const auto adjacency = shared_.neighbours.find(plan.next_hop))
+        ref = {adjacency->value, policy.route_generation};
+    SessionTraits traits;
+    traits.counted = counted;
+    traits.counted_alone = plan.counted_alone;
+    traits.kept_alive_by = plan.mapped.kept_alive_by();
+    traits.hidden = plan.mapped.hidden();
+    traits.window_checked = policy.checks_tcp_windows && key.protocol == net::Protocol::tcp;
+    FlowTable::NewSession session{
+        .forward = forward.position,
+        .reverse = reverse.position,
+        .forward_next_hop = ref,
+        .protocol = key.protocol,
+        .rule = plan.rule,
+        .traits = traits,
+        .peers = peers,
+        .now = now,
+        .timeout = policy.timeout(first_state(key.protocol)),
+    };
+    const auto back =
+        decltype(plan.forward)::between(plan.reverse, key.destination_endpoint(), key.source_endpoint());
+    if constexpr (std::is_same_v<Key, FlowKey>) {
+        session.forward_translation = plan.forward;
+        session.reverse_translation = back;
+    } else {
+        if (plan.hidden) session.traits.hidden = *plan.hidden;
+        session.wide_forward_translation = &plan.forward;
+        session.wide_reverse_translation = &back;
+    }
+    shared_.flows.publish(session);
+    Flow& flow = shared_.flows.flow(forward.position);
+    queue(Evictable::unanswered).push({forward.position, flow.load_state()});
+    counters_.sessions_opened.add(1);
+    return {Verdict::forward, &flow};
+}
+
+}  // namespace fwd::dataplane
