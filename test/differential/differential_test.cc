@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// The same random sequences of packets through fwd and through Linux's own NAT (nftables: DNAT, and DNAT with
-// masquerade): what comes out is compared field by field. Where fwd means to do otherwise stands in
-// kDifferences, with the reason; any other difference is a failure.
+// The same random sequences of packets through fwd and through Linux's own NAT (nftables: DNAT, DNAT with
+// masquerade, and masquerade of hosts inside): what comes out is compared field by field. Where fwd means to
+// do otherwise stands in kDifferences, with the reason; any other difference is a failure.
 //
 // FWD_SEQUENCES and FWD_SEED in the environment choose how many, and where they begin.
 #include <fmt/format.h>
@@ -13,6 +13,7 @@
 #include <iostream>
 #include <optional>
 #include <random>
+#include <set>
 
 #include "test/differential/kernel_nat.h"
 #include "test/packet/networks.h"
@@ -22,6 +23,24 @@ namespace {
 
 constexpr std::size_t kNats = 2;  // fwd, the kernel
 enum Nat : std::size_t { fwd_nat, kernel_nat };
+
+enum class Way {
+    preserve,  ///< rules that keep the client's address
+    full_nat,  ///< rules that masquerade
+    outbound,  ///< clients inside, whom a masquerade leads out
+};
+bool masquerades(Way way) {
+    return way != Way::preserve;
+}
+const char* client_link(Way way) {
+    return way == Way::outbound ? "lan" : "wan";
+}
+const char* server_link(Way way) {
+    return way == Way::outbound ? "wan" : "lan";
+}
+net::MacAddress mac_of(net::Ipv4Address host) {
+    return host == "10.0.0.4"_ip ? mac(4) : host == "10.0.0.5"_ip ? mac(5) : kRouterMac;
+}
 
 struct Service {
     std::uint8_t protocol;
@@ -43,25 +62,34 @@ std::string text_of(net::Endpoint e) {
     return fmt::format("{}:{}", text_of(e.address), e.port.host());
 }
 
-std::string fwd_config(bool masquerade) {
+std::string fwd_config(Way way) {
+    std::string networks = kTwoArm.substr(0, kTwoArm.find("rules = "));
+    if (way == Way::outbound) {
+        // Mappings outlive the sequence that they were made in.
+        networks.replace(networks.find("256"), 3, "16384");
+        return networks + R"(masquerades = ( { inside = "lan"; } );)";
+    }
     std::string rules;
     for (const Service& service : kServices) {
         rules += fmt::format(R"({}{{ protocol = "{}"; external = "{}"; target = "{}"; source = "{}"; }})",
                              rules.empty() ? "" : ",", service.protocol == kTcp ? "tcp" : "udp",
                              text_of(service.external), text_of(service.target),
-                             masquerade ? "masquerade" : "preserve");
+                             masquerades(way) ? "masquerade" : "preserve");
     }
-    const std::size_t end = kTwoArm.find("rules = ");
-    return kTwoArm.substr(0, end) + "rules = ( " + rules + " );";
+    return networks + "rules = ( " + rules + " );";
 }
 
-std::string kernel_config(bool masquerade) {
+std::string kernel_config(Way way) {
     std::string rules;
     for (const Service& service : kServices) {
+        if (way == Way::outbound) break;
         rules += fmt::format("ip daddr {} {} dport {} dnat to {}\n", text_of(service.external.address),
                              service.protocol == kTcp ? "tcp" : "udp", service.external.port.host(),
                              text_of(service.target));
     }
+    const char* masquerade = way == Way::outbound   ? "oifname wan masquerade"
+                             : way == Way::full_nat ? "oifname lan ct status dnat masquerade"
+                                                    : "";
     return fmt::format(R"(
         table ip test {{
             chain prerouting {{
@@ -76,13 +104,14 @@ std::string kernel_config(bool masquerade) {
                 type filter hook forward priority filter; policy drop
                 ct state invalid drop
                 ct state established,related accept
-                ct status dnat accept
+                {}
             }}
             chain input {{
                 type filter hook input priority filter; policy drop
             }}
         }})",
-                       rules, masquerade ? "oifname lan ct status dnat masquerade" : "");
+                       rules, masquerade,
+                       way == Way::outbound ? "iifname lan oifname wan accept" : "ct status dnat accept");
 }
 
 /// An IPv4 packet with whatever is odd about it.
@@ -276,7 +305,12 @@ class Description {
                      text_of(net::Ipv4Address::from_host(word(ip, 16, 4)));
             field("type", l4[0]);
             field("code", l4[1]);
-            field("rest", word(l4, 4, 4));
+            // An echo's identifier each NAT chooses for itself, as it does a port.
+            if (l4[0] == 8) {
+                field("sequence", word(l4, 6));
+            } else {
+                field("rest", word(l4, 4, 4));
+            }
             field("checksum right", slow_checksum(l4) == 0 ? 1 : 0);
             if (l4.size() < 8 + 28) return;
             text_ += "\n  quoted:";
@@ -313,6 +347,8 @@ struct Conversation {
     std::array<std::optional<net::Endpoint>, kNats> seen_as{};
     /// What the server and the client got last, by NAT: for ICMP errors to quote.
     std::array<Bytes, kNats> last_to_server{}, last_to_client{};
+    /// The server's ports that the client has reached.
+    std::set<std::uint16_t> called{};
     bool has_ended = false;
 };
 
@@ -334,30 +370,41 @@ std::string sender_of(const std::string& text) {
 struct Outcome {
     std::array<std::vector<std::string>, kNats> out;  // described
     const Action* action = nullptr;
-    bool masquerade = false;
+    Way way = Way::preserve;
+    bool is_to_server() const { return action->link == client_link(way); }
     const Packet& sent() const { return action->packets[fwd_nat]; }
     /// With the kernel silent, fwd sends what has been sent, translated as the session is.
     bool only_fwd_translates() const {
         const Conversation& c = *action->conversation;
         if (!out[kernel_nat].empty() || !c.seen_as[fwd_nat]) return false;
-        const bool to_server = action->link == "wan";
+        const bool to_server = is_to_server();
         Packet expected = sent();
         --expected.ttl;
         expected.padding = 0;
         expected.pieces.clear();
-        expected.source = to_server ? *c.seen_as[fwd_nat] : c.service.external;
-        expected.destination = to_server ? c.service.target : c.client;
-        const net::MacAddress to = to_server ? mac(c.service.target.address == kServer ? 4 : 5) : kRouterMac;
-        Description description{masquerade ? c.seen_as[fwd_nat] : std::nullopt, expected.protocol};
+        if (to_server) {
+            expected.source = *c.seen_as[fwd_nat];
+            if (way != Way::outbound) expected.destination = c.service.target;
+        } else {
+            if (way != Way::outbound) expected.source = c.service.external;
+            expected.destination = c.client;
+        }
+        Description description{masquerades(way) ? c.seen_as[fwd_nat] : std::nullopt, expected.protocol};
         return out[fwd_nat] ==
-               std::vector{description.of(to_server ? "lan" : "wan", {expected.frame({}, to)})};
+               std::vector{description.of(to_server ? server_link(way) : client_link(way),
+                                          {expected.frame({}, mac_of(expected.destination.address))})};
     }
     bool is_of_its_session() const {
         const Conversation& c = *action->conversation;
+        if (way == Way::outbound && is_to_server()) return c.called.contains(sent().destination.port.host());
         return c.seen_as[fwd_nat] &&
-               sent().destination == (action->link == "wan" ? c.service.external : *c.seen_as[fwd_nat]);
+               sent().destination == (is_to_server() ? c.service.external : *c.seen_as[fwd_nat]);
     }
     bool only_fwd_sends() const { return out[kernel_nat].empty() && out[fwd_nat].size() == 1; }
+    bool only_fwd_lets_expire() const {
+        return sent().ttl <= 1 && only_fwd_sends() && action->conversation->seen_as[fwd_nat] &&
+               out[fwd_nat][0].find("type 11") != std::string::npos;
+    }
     bool differ_in_sender_alone() const {
         if (out[fwd_nat].size() != 1 || out[kernel_nat].size() != 1) return false;
         std::string text = out[fwd_nat][0];
@@ -381,10 +428,7 @@ const Difference kDifferences[] = {
      "know the "
      "windows. The kernel drops what its table of states calls invalid",
      [](const Outcome& o) {
-         const bool expires = o.sent().ttl <= 1 && o.only_fwd_sends() &&
-                              o.action->conversation->seen_as[fwd_nat] &&
-                              o.out[fwd_nat][0].find("type 11") != std::string::npos;
-         return (o.only_fwd_translates() || expires) && o.sent().protocol == kTcp &&
+         return (o.only_fwd_translates() || o.only_fwd_lets_expire()) && o.sent().protocol == kTcp &&
                 o.sent().lie == Packet::Lie::none;
      }},
     {"a wrong TCP or UDP checksum stays wrong",
@@ -432,6 +476,20 @@ const Difference kDifferences[] = {
          return has_begun_at_fwd_alone && (o.only_fwd_translates() || o.sent().ttl <= 1) &&
                 o.sent().protocol != kIcmp;
      }},
+    {"whom a host has sent to may send back from any port",
+     "filtering is by address (RFC 4787, REQ-8; U8); the kernel's is by address and port",
+     [](const Outcome& o) {
+         return o.way == Way::outbound && (o.only_fwd_translates() || o.only_fwd_lets_expire()) &&
+                !o.is_to_server() && !o.action->conversation->called.contains(o.sent().source.port.host());
+     }},
+    {"of ICMP's questions only echo is led out",
+     "nobody asks the world for timestamps and address masks any more (RFC 6918); the kernel tracks these, "
+     "too",
+     [](const Outcome& o) {
+         const std::uint8_t type = o.sent().icmp_type;
+         return o.way == Way::outbound && o.only_kernel_sends() && o.is_to_server() &&
+                o.sent().protocol == kIcmp && (type == 13 || type == 15 || type == 17);
+     }},
 };
 
 class Differential : public ::testing::Test {
@@ -443,7 +501,7 @@ class Differential : public ::testing::Test {
         return text == nullptr ? otherwise : static_cast<std::uint32_t>(std::strtoul(text, nullptr, 10));
     }
 
-    void compare(bool masquerade);
+    void compare(Way way);
 
  private:
     void run_sequence(std::uint32_t seed, std::uint32_t index);
@@ -459,7 +517,7 @@ class Differential : public ::testing::Test {
 
     std::uint32_t seed_, sequences_;
     std::mt19937 random_;
-    bool masquerade_ = false;
+    Way way_ = Way::preserve;
     Box* box_ = nullptr;
     KernelNat* kernel_ = nullptr;
     std::map<std::string, unsigned> differences_;
@@ -513,14 +571,14 @@ Action Differential::client_says(Conversation& c) {
     if (packet.protocol == kTcp && !c.seen_as[fwd_nat] && random(4) != 0) packet.flags = kSyn;
     packet.source = c.client;
     packet.destination = c.service.external;
-    return {"client", "wan", &c, {packet, packet}};
+    return {"client", client_link(way_), &c, {packet, packet}};
 }
 
 Action Differential::server_says(Conversation& c) {
     Packet packet;
     fill(packet, c, false);
     packet.source = c.service.target;
-    Action action{"server", "lan", &c, {packet, packet}};
+    Action action{"server", server_link(way_), &c, {packet, packet}};
     for (std::size_t nat = 0; nat < kNats; ++nat)
         action.packets[nat].destination = c.seen_as[nat].value_or(c.client);
     action.is_for_fwds_session_alone = c.seen_as[fwd_nat] && !c.seen_as[kernel_nat];
@@ -529,8 +587,9 @@ Action Differential::server_says(Conversation& c) {
 
 /// An ICMP error about what either side got last, from it or from a router on the way.
 std::optional<Action> Differential::error(Conversation& c) {
-    const bool from_inside = random(2) == 0;
-    const auto& quoted = from_inside ? c.last_to_server : c.last_to_client;
+    const bool from_server = random(2) == 0;
+    const bool from_inside = from_server == (way_ != Way::outbound);
+    const auto& quoted = from_server ? c.last_to_server : c.last_to_client;
     if (quoted[fwd_nat].empty() || quoted[kernel_nat].empty()) return {};
     Packet packet;
     packet.protocol = kIcmp;
@@ -542,8 +601,9 @@ std::optional<Action> Differential::error(Conversation& c) {
     packet.icmp_code = code;
     packet.icmp_rest = type == 3 && code == 4 ? 1280 : 0;
     // A router before the server has an address there; fwd does not believe it from outside.
-    packet.source.address = from_inside ? (random(2) == 0 ? c.service.target.address : "10.0.0.77"_ip)
-                                        : (random(2) == 0 ? c.client.address : "198.51.100.99"_ip);
+    packet.source.address = random(2) == 0 ? (from_server ? c.service.target : c.client).address
+                            : from_inside  ? "10.0.0.77"_ip
+                                           : "198.51.100.99"_ip;
     const std::size_t bytes = random(2) == 0 ? 28 : 28 + 2 * random(40);
     Action action{from_inside ? "error from inside" : "error from outside",
                   from_inside ? "lan" : "wan",
@@ -551,7 +611,7 @@ std::optional<Action> Differential::error(Conversation& c) {
                   {packet, packet}};
     for (std::size_t nat = 0; nat < kNats; ++nat) {
         action.packets[nat].destination.address =
-            from_inside ? c.seen_as[nat].value_or(c.client).address : c.service.external.address;
+            from_server ? c.seen_as[nat].value_or(c.client).address : c.service.external.address;
         action.packets[nat].payload = first(quoted[nat], bytes);
     }
     return action;
@@ -561,7 +621,11 @@ std::optional<Action> Differential::error(Conversation& c) {
 Action Differential::nonsense(Conversation& c) {
     Action action = random(3) == 0 ? server_says(c) : client_says(c);
     action.what += ", odd";
-    const std::uint32_t kind = random(9);
+    // The server's other ports are of interest where only its address counts.
+    const bool from_server = action.link == server_link(way_);
+    const std::uint32_t kind = random(way_ == Way::outbound && from_server ? 10 : 9);
+    // Hosts inside may be anybody's clients.
+    const auto stranger = way_ == Way::outbound && !from_server ? "198.51.100.200"_ip : "10.0.0.9"_ip;
     const std::uint32_t any = static_cast<std::uint32_t>(random_());
     for (Packet& packet : action.packets) {
         packet.pieces.clear();
@@ -591,12 +655,17 @@ Action Differential::nonsense(Conversation& c) {
                 break;
             case 7:
                 packet.source.address =
-                    std::array{"127.0.0.1"_ip, "224.0.0.5"_ip, "10.0.0.9"_ip,
+                    std::array{"127.0.0.1"_ip, "224.0.0.5"_ip, stranger,
                                "192.0.2.1"_ip, "0.0.0.0"_ip,   "255.255.255.255"_ip}[any % 6];
+                break;
+            case 9:
+                packet.source.port = net::be16::from_host(static_cast<std::uint16_t>(600 + any % 400));
                 break;
             default:
                 packet.protocol = kIcmp;
                 packet.icmp_type = static_cast<std::uint8_t>(any % 20);
+                // An echo's answer would have to name what each NAT has chosen.
+                if (way_ == Way::outbound && from_server && packet.icmp_type == 0) packet.icmp_type = 20;
                 break;
         }
     }
@@ -630,10 +699,10 @@ Action Differential::choose(std::vector<Conversation>& conversations, std::vecto
 void Differential::perform(const Action& action, const std::string& where) {
     Conversation& c = *action.conversation;
     const net::MacAddress sender =
-        action.link == "wan" ? kRouterMac : mac(c.service.target.address == kServer ? 4 : 5);
+        mac_of((action.link == client_link(way_) ? c.client : c.service.target).address);
     Outcome outcome;
     outcome.action = &action;
-    outcome.masquerade = masquerade_;
+    outcome.way = way_;
     std::array<Bytes, kNats> translated;
     ++packets_;
     const Packet& sent = action.packets[fwd_nat];
@@ -652,18 +721,20 @@ void Differential::perform(const Action& action, const std::string& where) {
             for (const Frame& frame : made_whole(nat == fwd_nat ? box_->take(link) : kernel_->take(link))) {
                 const Bytes ip(frame.bytes.begin() + 14, frame.bytes.end());
                 const bool is_translated = ip.at(9) != kIcmp && link != action.link;
-                if (is_translated && link == "lan" && !c.seen_as[nat])
+                if (is_translated && link == server_link(way_) && !c.seen_as[nat])
                     c.seen_as[nat] = look_into(frame).source.v4();
                 if (is_translated) translated[nat] = ip;
                 outcome.out[nat].push_back(
-                    Description{masquerade_ ? c.seen_as[nat] : std::nullopt, packet.protocol}.of(link,
-                                                                                                 frame));
+                    Description{masquerades(way_) ? c.seen_as[nat] : std::nullopt, packet.protocol}.of(
+                        link, frame));
             }
         }
     }
+    if (outcome.is_to_server() && !translated[kernel_nat].empty())
+        c.called.insert(sent.destination.port.host());
     // The same for both to quote.
     if (!translated[fwd_nat].empty() && !translated[kernel_nat].empty())
-        (action.link == "wan" ? c.last_to_server : c.last_to_client) = translated;
+        (outcome.is_to_server() ? c.last_to_server : c.last_to_client) = translated;
     forwarded_ += outcome.out[kernel_nat].size();
     if (outcome.out[fwd_nat] == outcome.out[kernel_nat]) return;
     for (const Difference& difference : kDifferences) {
@@ -686,11 +757,20 @@ void Differential::run_sequence(std::uint32_t seed, std::uint32_t index) {
     random_.seed(seed);
     std::vector<Conversation> conversations;
     for (std::uint32_t i = 0; i < 1 + random(3); ++i) {
-        conversations.push_back({kServices[random(kServices.size())],
-                                 endpoint(net::Ipv4Address::from_host(0xc6120000U + index * 4 % 0x20000 + i),
-                                          static_cast<std::uint16_t>(1024 + random(60000))),
-                                 static_cast<std::uint32_t>(random_()),
-                                 static_cast<std::uint32_t>(random_())});
+        const auto outside = net::Ipv4Address::from_host(0xc6120000U + index * 4 % 0x20000 + i);
+        const auto port = static_cast<std::uint16_t>(1024 + random(60000));
+        Service service = kServices[random(kServices.size())];
+        net::Endpoint client = endpoint(outside, port);
+        if (way_ == Way::outbound) {
+            // Each on its own; the same inside endpoint may talk to several.
+            service.target.address = service.external.address = outside;
+            service.external.port = service.target.port;
+            client = random(3) == 0 && i != 0
+                         ? conversations[0].client
+                         : endpoint(random(2) == 0 ? "10.0.0.4"_ip : "10.0.0.5"_ip, port);
+        }
+        conversations.push_back(
+            {service, client, static_cast<std::uint32_t>(random_()), static_cast<std::uint32_t>(random_())});
     }
     std::vector<Action> past;
     const std::uint32_t steps = 4 + random(30);
@@ -703,10 +783,10 @@ void Differential::run_sequence(std::uint32_t seed, std::uint32_t index) {
     box_->expect_every_packet_accounted_for();
 }
 
-void Differential::compare(bool masquerade) {
-    masquerade_ = masquerade;
-    Box box{fwd_config(masquerade)};
-    KernelNat kernel{kernel_config(masquerade)};
+void Differential::compare(Way way) {
+    way_ = way;
+    Box box{fwd_config(way)};
+    KernelNat kernel{kernel_config(way)};
     box_ = &box;
     kernel_ = &kernel;
     std::cout << "seeds " << seed_ << " to " << seed_ + sequences_ - 1 << "\n";
@@ -721,12 +801,17 @@ void Differential::compare(bool masquerade) {
 
 /// P1, P4, P5, I3, I4, I5, T9, T10: as Linux does it.
 TEST_F(Differential, RulesThatKeepTheClientsAddressAreTheKernelsDnat) {
-    compare(false);
+    compare(Way::preserve);
 }
 
 /// P1, P4, P5, I3, I4, I5, T9, T10, S3: as Linux does it.
 TEST_F(Differential, RulesOfFullNatAreTheKernelsDnatWithMasquerade) {
-    compare(true);
+    compare(Way::full_nat);
+}
+
+/// P1, P4, P5, I3, I4, I5, T9, T10, U1: as Linux does it.
+TEST_F(Differential, MasqueradeIsTheKernels) {
+    compare(Way::outbound);
 }
 
 }  // namespace

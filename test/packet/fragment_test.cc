@@ -40,13 +40,13 @@ std::vector<PacketBuilder> fragments_of(const PacketBuilder& whole, std::size_t 
 Bytes joined(const std::vector<Frame>& frames) {
     std::map<std::size_t, Bytes> parts;
     Bytes header;
-    bool last_seen = false;
+    std::vector<std::size_t> last;  // no more follows them, they say
     for (const Frame& frame : frames) {
         const Bytes ip{frame.bytes.begin() + 14, frame.bytes.end()};
         if (slow_checksum(std::span{ip}.first(20)) != 0) return {};
         const unsigned word = ip[6] << 8U | ip[7];
         if (!parts.emplace((word & 0x1fffU) * 8, Bytes{ip.begin() + 20, ip.end()}).second) return {};
-        if ((word & kMore) == 0) last_seen = true;
+        if ((word & kMore) == 0) last.push_back((word & 0x1fffU) * 8);
         header.assign(ip.begin(), ip.begin() + 20);
     }
     Bytes content;
@@ -54,7 +54,7 @@ Bytes joined(const std::vector<Frame>& frames) {
         if (at != content.size()) return {};
         content.insert(content.end(), part.begin(), part.end());
     }
-    if (!last_seen) return {};
+    if (parts.empty() || last != std::vector{parts.rbegin()->first}) return {};
     header[2] = static_cast<std::uint8_t>((20 + content.size()) >> 8U);
     header[3] = static_cast<std::uint8_t>(20 + content.size());
     header[6] = header[7] = header[10] = header[11] = 0;
@@ -255,6 +255,7 @@ TEST_F(Fragments, ThatCannotBeAreDropped) {
         {"empty", 17, {}, 5},
         {"cut at an odd place", 17, Bytes(9), kMore | 5},
         {"beyond 64 KiB", 17, Bytes(16), 0x1fff},
+        {"a byte beyond 64 KiB", 17, Bytes(12), 0x1ffc},
         {"TCP without its header", 6, Bytes(16, 1), kMore},
         {"TCP without its options", 6, tcp_with_long_options, kMore},
         {"source port 0", 17, udp_header(0, 27015, 100), kMore},

@@ -212,7 +212,7 @@ TEST_F(Ipv6Fragments, ThatCannotBeAreDropped) {
     };
     dropped(piece(0, 8, true, 1), Verdict::drop_bad_fragment);
     dropped(piece(12, 8, true, 2), Verdict::drop_bad_fragment);
-    dropped(piece(16, 65528, false, 3), Verdict::drop_bad_fragment);
+    dropped(piece(8, 65528, false, 3), Verdict::drop_bad_fragment);
     dropped(piece(8, 0, true, 4), Verdict::drop_bad_fragment);
     const auto fragments = fragments_of(request(3000), 9);
     EXPECT_THAT(send({fragments[0]}), SizeIs(1));
@@ -341,6 +341,20 @@ TEST_F(CrossingFragments, OfIpv4BecomeFragmentsOfIpv6AndTheReverse) {
     for (const Frame& frame : back) EXPECT_EQ(frame.bytes.at(18) << 8U | frame.bytes.at(19), 0x8888);
     box_.expect_every_packet_accounted_for();
     box_.expect_no_record_lost();
+}
+
+/// P4: IPv6 counts its longest datagram without the fixed header, IPv4 with it.
+TEST_F(CrossingFragments, DatagramsThatIpv4HasNoRoomForLoseTheirEnd) {
+    const auto fragments = [&](std::size_t bytes, std::uint32_t id) {
+        return fragments_of(box_.to("wan").ipv6(kFarClient6, kPublic6).udp(9, 80).payload_bytes(bytes), id);
+    };
+    const auto fits = fragments(65507, 1);
+    EXPECT_THAT(send(fits), SizeIs(fits.size()));
+    EXPECT_EQ(box_.count(Verdict::drop_bad_fragment), 0);
+    const auto too_long = fragments(65508, 2);
+    EXPECT_THAT(send(too_long), SizeIs(too_long.size() - 1));
+    EXPECT_EQ(box_.count(Verdict::drop_bad_fragment), 1);
+    box_.expect_every_packet_accounted_for();
 }
 
 /// U13, U14: what may be fragmented is when the longer header makes it too big; also without a UDP checksum.

@@ -274,6 +274,17 @@ TEST_F(MasqueradeTest, PortIsHeldBackAfterUse) {
     EXPECT_TRUE(udp(5000, endpoint(kPeer, 53), kOtherHost));
 }
 
+/// R8, U8: a port that is held back lets nobody in, whatever the filtering.
+TEST_F(MasqueradeTest, PortThatIsHeldBackLetsNobodyIn) {
+    use(R"({ inside = "lan"; filtering = "endpoint-independent"; })");
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    box_->pass(303s);
+    ASSERT_EQ(box_->sessions(), 0);
+    ASSERT_EQ(box_->mappings(), 1);
+    EXPECT_FALSE(out_->udp_back(endpoint(kPeer, 53), external));
+    EXPECT_EQ(box_->count(Verdict::drop_no_rule), 1);
+}
+
 /// R8: after a clean end of TCP it is free.
 TEST_F(MasqueradeTest, PortOfClosedTcpIsFreeAtOnce) {
     use(kHome, "outbound_ports = \"40000-40000\";");

@@ -55,6 +55,24 @@ TEST(IpOptions, ArePassedOn) {
     box.expect_every_packet_accounted_for();
 }
 
+/// P3, U13: what just fits passes, and no byte more.
+TEST(IpOptions, CountIntoTheMtu) {
+    Box box{kOneArm};
+    const auto send = [&](std::size_t ip_bytes) {
+        return box.exchange("lan",
+                            request(box)
+                                .udp(7, 53)
+                                .payload_bytes(ip_bytes - 20 - 4 - 8)
+                                .dont_fragment()
+                                .ip_options(kRouterAlert),
+                            "lan");
+    };
+    EXPECT_THAT(send(1500), SizeIs(1));
+    EXPECT_EQ(box.count(Verdict::punt_too_big), 0);
+    send(1501);
+    EXPECT_EQ(box.count(Verdict::punt_too_big), 1);
+}
+
 /// P3: the flags of TCP are found behind them: a SYN opens, anything else does not.
 TEST(IpOptions, DoNotHideTcpFlags) {
     Box box{kTwoArm};
