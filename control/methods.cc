@@ -7,7 +7,6 @@
 #include <array>
 #include <cstdint>
 #include <functional>
-#include <ranges>
 #include <string>
 #include <vector>
 
@@ -147,6 +146,7 @@ constexpr std::array<Param, kCount> optional_rule_params(std::span<const std::st
     for (Param param : kRuleParams) {
         if (std::ranges::find(left_out, param.name) != left_out.end()) continue;
         param.required = false;
+        if (param.type == ParamType::integer) param.minimum = 0;  // a limit is taken away
         params[count++] = param;
     }
     return params;
@@ -260,8 +260,9 @@ constexpr std::array kMethods{
            .access = Access::write,
            .params = kChangeRuleParams,
            .handler = &Operations::change_rule,
-           .help = "Give a rule another target, limit or whatever is named; no packet finds it missing. Its "
-                   "counters begin anew.",
+           .help =
+               "Give a rule another target, limit or whatever is named; no packet finds it missing. A limit "
+               "of 0 is none. Its counters begin anew.",
            .example = "fwdctl change-rule web --target 10.0.0.4:8081 --existing drain"},
     Method{
         .name = "rule.delete",
@@ -476,10 +477,12 @@ Result<void> check_params(const Method& method, const Json& params) {
     const auto is_empty_list = [&](const char* name) {
         return !params.contains(name) || params.at(name).empty();
     };
-    if (method.name == "rule.change" && !changes_anything(params))
+    if (method.name == "rule.change" && !changes_anything(params)) {
+        std::vector<std::string_view> names;
+        for (const Param& param : kChangedParams) names.push_back(param.name);
         return invalid("params",
-                       fmt::format("got nothing to change, want one of {}",
-                                   fmt::join(kChangedParams | std::views::transform(&Param::name), ", ")));
+                       fmt::format("got nothing to change, want one of {}", fmt::join(names, ", ")));
+    }
     if (method.name == "rules.add" && is_empty_list("rules") && is_empty_list("masquerades"))
         return invalid("rules", "got an empty list, want a list of at least one rule");
     return {};

@@ -304,6 +304,8 @@ TEST_F(RulesTest, NewSessionsDoNotNoticeThatTheirRuleChanges) {
     EXPECT_GT(sessions, 40U);
     EXPECT_EQ(dropped("no-rule"), 0U);
     EXPECT_EQ(fwdctl("list-rules")["rules"][0]["max_sessions"], 100039);
+    fwdctl("change-rule echo --max-sessions 0");
+    EXPECT_FALSE(fwdctl("list-rules")["rules"][0].contains("max_sessions"));
     expect_every_packet_accounted_for();
 }
 

@@ -179,6 +179,10 @@ TEST(Methods, MisspeltParameterGetsASuggestion) {
 TEST(Methods, ChangeOfNothingIsRefused) {
     const Method& change = *find_method("rule.change");
     EXPECT_TRUE(check_params(change, {{"name", "web"}, {"comment", ""}}));
+    EXPECT_TRUE(check_params(change, {{"name", "web"}, {"max_sessions", 0}})) << "none from now on";
+    EXPECT_FALSE(check_params(
+        *find_method("rule.add"),
+        {{"protocol", "tcp"}, {"external", "10.0.0.3:80"}, {"target", "10.0.0.4:80"}, {"max_sessions", 0}}));
     const auto nothing = check_params(change, {{"name", "web"}, {"existing", "kill"}});
     ASSERT_FALSE(nothing);
     EXPECT_EQ(nothing.error().text(),
