@@ -64,11 +64,11 @@ bool passes_window_check(FlowTable& flows, Flow& flow, const std::uint8_t* tcp) 
     const bool from_client = flow.direction == Direction::forward;
     Flow& peer = flows.flow(from_client ? session.reverse : flow.session);
     const TcpFlags flags{tcp[kFlags]};
-    if (flags.has(TcpFlags::kSyn)) {
+    const bool rst = flags.has(TcpFlags::kRst);
+    if (flags.has(TcpFlags::kSyn) && !flags.has(TcpFlags::kFin) && !rst) {
         if (has_connection(state)) note_restart(flows, flow, peer, tcp, flags);
         return true;
     }
-    const bool rst = flags.has(TcpFlags::kRst);
     if (rst && peer.restarts.load(std::memory_order_relaxed)) return true;
     if (!fits(peer, net::load_host32(tcp + kSequence))) return false;
     // What a RST says beside its sequence number means nothing.

@@ -32,7 +32,8 @@ constexpr bool is_in_window(std::uint32_t number, std::uint32_t acknowledged, un
 }
 
 /// Whether a segment can be of its session's connection; if so, what it tells is kept for the next ones. Of
-/// sessions with SessionTraits::window_checked, whose packets all come here. A SYN always passes.
+/// sessions with SessionTraits::window_checked, whose packets all come here. A SYN that is no FIN or RST as
+/// well always passes.
 /// @param tcp its header
 bool passes_window_check(FlowTable& flows, Flow& flow, const std::uint8_t* tcp) noexcept;
 

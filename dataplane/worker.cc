@@ -460,6 +460,10 @@ void Worker::note_tcp(Flow& flow, const std::uint8_t* tcp, TcpFlags flags) noexc
             shared_.flows.flow(flow.session).forget_numbers();
             shared_.flows.flow(session.reverse).forget_numbers();
             if (!handshake) shifts = 0;
+        } else if (handshake && flags.has(TcpFlags::kAck)) {
+            // Whom this answers can't have acknowledged anything yet: that was a late packet of a connection
+            // before.
+            shared_.flows.flow(from_client ? session.reverse : flow.session).forget_numbers();
         }
         // Of a SYN that is sent again, perhaps with fewer options, either may have been answered.
         const auto shift = static_cast<std::uint8_t>(tcp_window_shift(tcp));

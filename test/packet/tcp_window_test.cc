@@ -257,6 +257,29 @@ TEST_F(TcpWindow, NextConnectionBeginsAnew) {
     EXPECT_EQ(box_.sessions(), 1);
 }
 
+/// T12: nor does a late packet of the one before spoil it.
+TEST_F(TcpWindow, LatePacketOfTheConnectionBeforeIsForgotten) {
+    establish(1000, 2000);
+    EXPECT_TRUE(client(kFin | kAck, 1000, 2000));
+    EXPECT_TRUE(target(kFin | kAck, 2000, 1001));
+    EXPECT_TRUE(client(kSyn, 0x50000000U));
+    EXPECT_TRUE(client(kAck, 1001, 2001));
+    EXPECT_TRUE(target(kSyn | kAck, 0x60000000U, 0x50000001U));
+    EXPECT_TRUE(client(kAck, 0x50000001U, 0x60000001U));
+    EXPECT_TRUE(target(kAck, 0x60000001U, 0x50000001U));
+    EXPECT_EQ(dropped(), 0);
+}
+
+/// T11: what is a SYN and something else as well is measured like that.
+TEST_F(TcpWindow, SynThatEndsIsMeasured) {
+    establish(1000, 2000);
+    for (const std::uint8_t flags : {kSyn | kFin, kSyn | kFin | kAck, kSyn | kRst}) {
+        EXPECT_FALSE(client(flags, 0x50000000U, 2000));
+        EXPECT_FALSE(target(flags, 0x50000000U, 1000));
+    }
+    EXPECT_EQ(dropped(), 6);
+}
+
 /// T11: after a RST that was believed, too: it may not have been by its receiver.
 TEST_F(TcpWindow, IsCheckedAfterARst) {
     establish(1000, 5000);
