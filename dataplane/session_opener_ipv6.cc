@@ -127,11 +127,14 @@ SessionOpener::WidePlan SessionOpener::plan_by_prefix(const Policy& policy, cons
     if (!source || !destination) return {.verdict = Verdict::drop_no_route};
     const auto next_hop = policy.routes->find(*destination);
     if (!next_hop) return {.verdict = Verdict::drop_no_route};
-    // Inside is what is reached by such a link; the world what is neither inside nor beside the client. And
-    // neither of them is fwd's own.
-    const bool known = target != nullptr ? target->is_inside(next_hop->egress)
-                                         : next_hop->egress != key.ingress &&
-                                               prefixes.find_inside(key.destination) == nullptr;
+    // Inside is what is reached by such a link; the world what is neither inside nor beside the client, by a
+    // prefix or a masquerade. And neither of them is fwd's own.
+    const auto is_world = [&] {
+        return next_hop->egress != key.ingress && prefixes.find_inside(key.destination) == nullptr &&
+               !policy.masquerades->has_external(key.destination) &&
+               !policy.masquerades->find_host(*policy.routes, key.destination);
+    };
+    const bool known = target != nullptr ? target->is_inside(next_hop->egress) : is_world();
     const auto is_own = [&](const Link& link) { return link.owns(*destination); };
     if (!known || std::ranges::any_of(shared_.links, is_own)) return {.verdict = Verdict::drop_no_rule};
     if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};

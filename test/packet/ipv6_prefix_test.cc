@@ -57,6 +57,30 @@ TEST_F(Prefix, HostReachesTheWorldByItsCounterpart) {
     box_.expect_every_packet_accounted_for();
 }
 
+/// Hosts behind another link that is masqueraded are not the world, nor are its external addresses.
+TEST(PrefixBesideAMasquerade, LetsNobodyInThere) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "2001:db8:2::1/64" ]; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "fd00::1/64" ]; },
+                  { name = "dmz"; device = "net_null_dmz"; addresses = [ "fd77::1/64" ]; } );
+        routes = ( { prefix = "::/0"; via = "2001:db8:2::fe"; } );
+        neighbours = ( { link = "wan"; address = "2001:db8:2::fe"; mac = "02:00:00:00:00:fe"; },
+                       { link = "lan"; address = "fd00::4"; mac = "02:00:00:00:00:04"; },
+                       { link = "dmz"; address = "fd77::4"; mac = "02:00:00:00:00:74"; } );
+        prefixes = ( { inside = "fd00::/48"; external = "2001:db8:aa::/48"; } );
+        masquerades = ( { inside = "dmz"; pool = [ "2001:db8:2::77" ]; } ); )"};
+    box.settle();
+    for (const char* link : {"wan", "lan", "dmz"}) box.take(link);
+    const auto to = [&](net::Ipv6Address destination) {
+        return box.to("lan").from(kServerMac).ipv6(kHost6, destination).udp(5000, 53);
+    };
+    EXPECT_THAT(box.exchange("lan", to(kFarClient6), "wan"), SizeIs(1));
+    EXPECT_THAT(box.exchange("lan", to("fd77::4"_ip6), "dmz"), IsEmpty());
+    EXPECT_THAT(box.exchange("lan", to("2001:db8:2::77"_ip6), "wan"), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_no_rule), 2);
+    box.expect_every_packet_accounted_for();
+}
+
 /// I1: pings too.
 TEST_F(Prefix, HostPingsTheWorld) {
     const Bytes rest{'p', 'i', 'n', 'g'};
