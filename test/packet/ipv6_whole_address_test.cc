@@ -130,7 +130,7 @@ TEST_F(WholeAddress6, FragmentsOfTunnelsFollowTheFirstOne) {
         std::vector<Frame> out{part(to_inside(), 0, true).frame(), part(to_inside(), 8, true).frame(),
                                part(to_inside(), 16, false).frame()};
         if (!first_comes_first) {
-            std::ranges::rotate(in, in.begin() + 1);
+            std::rotate(in.begin(), in.begin() + 1, in.end());
         }
         for (const PacketBuilder& fragment : in) box_.put("wan", fragment);
         box_.settle();
