@@ -782,6 +782,7 @@ TEST(RunningWorkers, BesideControlsReportsAndNeighbours) {
     EXPECT_GT(box.total(&ThreadCounters::held), 0);
     box.feed_receive("lan", {});
     box.end_sessions();
+    box.settle();  // control may have asked for a neighbour last
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
 }
