@@ -138,7 +138,7 @@ constexpr std::array kAddRulesParams{
     kRuntime,
 };
 
-/// Of add-rule's, those in `names` are left out, and none has to be there: what is absent stays as it is.
+/// The parameters of add-rule but those that are left out, all optional: what is absent stays as it is.
 template <std::size_t kCount>
 constexpr std::array<Param, kCount> optional_rule_params(std::span<const std::string_view> left_out) {
     std::array<Param, kCount> params;
