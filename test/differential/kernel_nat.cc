@@ -56,6 +56,7 @@ KernelNat::KernelNat(const std::string& ruleset) {
         neighbour add 192.0.2.254 lladdr 02:00:00:00:00:fe dev wan
         neighbour add 10.0.0.4 lladdr 02:00:00:00:00:04 dev lan
         neighbour add 10.0.0.5 lladdr 02:00:00:00:00:05 dev lan
+        neighbour add 10.0.0.9 lladdr 02:00:00:00:00:09 dev lan
         route add default via 192.0.2.254
     )");
     set("ipv4/ip_forward", "1");
