@@ -32,6 +32,8 @@ using namespace std::chrono_literals;
 
 #if defined(FWD_THREAD_SANITIZER)
 constexpr unsigned kSlowdown = 20;
+#elif defined(FWD_ADDRESS_SANITIZER)
+constexpr unsigned kSlowdown = 8;
 #else
 constexpr unsigned kSlowdown = 1;
 #endif
@@ -876,6 +878,52 @@ TEST(TwoWorkers, WithTooFewExternalPortsGiveEachToOne) {
             EXPECT_GE(box.mappings(), total) << "round " << round;
             EXPECT_LE(box.mappings(), kPorts) << "round " << round;
             EXPECT_GT(total, kPorts / 2) << "round " << round;
+        });
+    EXPECT_EQ(given_twice, 0U);
+    box.pass(3000ms);
+    EXPECT_EQ(box.mappings(), 0U);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
+/// U3, R16, S3: masquerades and full NAT to one server of the world at once, from both workers, with too few
+/// ports for either: no port of fwd's own is two conversations'.
+TEST(TwoWorkers, ThatMasqueradeAndDoFullNatAtOnceGiveNoTupleTwice) {
+    constexpr unsigned kPorts = 256, kEach = 512;
+    constexpr unsigned kRounds = 32'768 / kSlowdown / kEach + 2;
+    constexpr auto kPeer = "198.51.100.7"_ip;
+    Box box{outbound_config(R"(outbound_ports = "40000-40255"; masquerade_ports = "5000-5255";)"), kWorkers};
+    // What the world sees as the source of both is fwd's address there.
+    box.set_rules(R"(
+        rules = ( { protocol = "tcp"; external = "10.0.0.3:80"; target = "198.51.100.7:80"; source = "masquerade"; } );
+        masquerades = ( { inside = "lan"; } );)");
+    box.settle();
+    std::array<std::array<std::uint16_t, 65536>, kWorkers> used{};
+    box.watch_transmit("wan", [&](std::uint16_t queue, const std::uint8_t* frame) {
+        ++used[queue][read16(frame, kPortsOffset)];
+    });
+    unsigned given_twice = 0;
+    RacingOpens{box}.run(
+        kRounds, kEach,
+        [&](Driver& driver, unsigned worker, unsigned, unsigned i) {
+            if (i == 0) used[worker].fill(0);
+            driver.put(box.to("lan")
+                           .ipv4(worker == 0 ? "10.0.0.7"_ip : "10.0.0.8"_ip, i % 2 == 0 ? kPeer : kExternal)
+                           .tcp(static_cast<std::uint16_t>(2000 + i), 80, kSyn)
+                           .bytes());
+        },
+        [&](unsigned round) {
+            std::array<unsigned, 2> total{};  // of masquerades, of full NAT
+            for (unsigned port = 0; port < 65536; ++port) {
+                const unsigned uses = used[0][port] + used[1][port];
+                if (uses > 1) ++given_twice;
+                if (uses != 0) ++total[port < 40000 ? 1 : 0];
+            }
+            EXPECT_EQ(box.sessions(), total[0] + total[1]) << "round " << round;
+            for (const unsigned of_kind : total) {
+                EXPECT_LE(of_kind, kPorts) << "round " << round;
+                EXPECT_GT(of_kind, kPorts / 2) << "round " << round;
+            }
         });
     EXPECT_EQ(given_twice, 0U);
     box.pass(3000ms);
