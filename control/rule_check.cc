@@ -90,6 +90,12 @@ Result<void> check_target(const Rule& rule, const net::EndpointRange& endpoint, 
                                              "another host",
                                              target, own->name));
     }
+    if (!endpoint.address.is_v4() && !topology.has_ipv6()) {
+        return refused("target",
+                       fmt::format("got {}, but no link has an IPv6 address; want an IPv4 address, or give a "
+                                   "link an IPv6 one",
+                                   target));
+    }
     const LinkSettings* egress = topology.egress(endpoint.address);
     if (egress == nullptr) {
         return refused("target", fmt::format("got {}, to which there is no route; want an address in a "

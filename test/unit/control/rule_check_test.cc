@@ -71,8 +71,8 @@ TEST(RuleCheckIpv6, FamiliesHaveToFit) {
     EXPECT_EQ(topology.effective_source(to_ipv6), "masquerade");
     EXPECT_EQ(
         outcome(check_rule(to_ipv6, no_ipv6)),
-        "target: got [fd00::4]:80, to which there is no route; want an address in a link's network, or a "
-        "route to it in the configuration");
+        "target: got [fd00::4]:80, but no link has an IPv6 address; want an IPv4 address, or give a link an "
+        "IPv6 one");
     to_ipv6.source = SourceMode::preserve;
     EXPECT_EQ(
         outcome(check_rule(to_ipv6, topology)),
