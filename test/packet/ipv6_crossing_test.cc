@@ -3,6 +3,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <span>
+#include <string>
+
 #include "test/packet/ipv6_networks.h"
 
 namespace fwd::test {
@@ -218,6 +222,114 @@ TEST_F(Crossing, Ipv6ErrorReachesTheIpv4Client) {
     EXPECT_THAT(error(4, 1, 6), expected(3, 2));
     EXPECT_THAT(error(4, 0, 0), IsEmpty());
     box_.expect_every_packet_accounted_for();
+}
+
+/// I10: of the header's fields those that both families have are kept (RFC 7915, sections 4.1 and 5.1); a
+/// flow's label means nothing to IPv4, and what comes from there has none.
+TEST_F(Crossing, TrafficClassIsKeptAndTheFlowLabelIsNot) {
+    static constexpr std::uint8_t kClass = 0xb9;  // DSCP 46, ECN 1
+    const auto put = [&](const PacketBuilder& builder) {
+        Bytes bytes = builder.bytes();
+        const bool is_ipv6 = bytes[12] == 0x86;
+        if (is_ipv6) {
+            bytes[14] = 0x60 | kClass >> 4U;
+            bytes[15] = (kClass & 0xfU) << 4U | 0xaU;
+            bytes[16] = 0xbc;
+            bytes[17] = 0xde;
+        } else {
+            bytes[15] = kClass;
+            bytes[24] = bytes[25] = 0;
+            const std::uint16_t sum = slow_checksum(std::span{bytes}.subspan(14, 20));
+            bytes[24] = static_cast<std::uint8_t>(sum >> 8U);
+            bytes[25] = static_cast<std::uint8_t>(sum);
+        }
+        return bytes;
+    };
+    const auto send = [&](const std::string& in, const PacketBuilder& builder, const std::string& out) {
+        box_.put(in, put(builder));
+        box_.settle();
+        const auto sent = box_.take(out);
+        return sent.size() == 1 ? sent[0].bytes : Bytes(60);
+    };
+    const auto is_right6 = [](const Bytes& bytes) {
+        EXPECT_EQ(bytes[14], 0x60 | kClass >> 4U);
+        EXPECT_EQ(bytes[15], (kClass & 0xfU) << 4U);
+        EXPECT_EQ(bytes[16] | bytes[17], 0) << "a flow label";
+        EXPECT_EQ(bytes[21], 19) << "hop limit";
+    };
+    const auto is_right = [](const Bytes& bytes) {
+        EXPECT_EQ(bytes[15], kClass);
+        EXPECT_EQ(bytes[22], 19) << "TTL";
+        EXPECT_EQ(slow_checksum(std::span{bytes}.subspan(14, 20)), 0);
+    };
+    const std::uint16_t port = open(request().udp(9, 80));
+    is_right6(send("wan", request().udp(9, 80).ttl(20), "lan"));
+    is_right(send("lan", box_.to("lan").ipv6(kLanServer6, kOwn6).udp(8080, port).ttl(20), "wan"));
+    const std::uint16_t other = open(request6().udp(9, 80));
+    is_right(send("wan", request6().udp(9, 80).ttl(20), "lan"));
+    is_right6(send("lan", box_.to("lan").ipv4(kLanServer, "10.0.0.1"_ip).udp(8080, other).ttl(20), "wan"));
+}
+
+/// Where `mss_clamp` counts, it is said for IPv4's header, and IPv6's is 20 bytes longer.
+class CrossingClamp : public testing::TestWithParam<const char*> {};
+INSTANTIATE_TEST_SUITE_P(, CrossingClamp, testing::Values("wan", "lan"));
+
+TEST_P(CrossingClamp, KeepsSegmentsShortEnoughForTheLink) {
+    std::string networks = kTwoArm6.substr(0, kTwoArm6.find("rules = "));
+    const std::string link = std::string{"name = \""} + GetParam() + "\";";
+    networks.insert(networks.find(link) + link.size(), " mss_clamp = 1400;");
+    Box box{networks + R"(rules = (
+        { protocol = "tcp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; },
+        { protocol = "tcp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:8080"; } );)"};
+    box.settle();
+    const auto mss = [](const Frame& frame) {
+        const std::size_t l4 = frame.bytes[12] == 0x86 ? 54 : 34;
+        return frame.bytes.at(l4 + 22) << 8U | frame.bytes.at(l4 + 23);
+    };
+    const Bytes offered{2, 4, 1460 >> 8U, 1460 & 0xff};
+    const auto syn = [&](PacketBuilder frame, std::uint16_t from, std::uint16_t to, std::uint8_t flags) {
+        return frame.tcp(from, to, flags).tcp_options(offered);
+    };
+    // What crosses the link is IPv6 if its side of the session is.
+    const auto limit = [](const char* where, bool is_ipv6) {
+        return std::string{GetParam()} == where && is_ipv6 ? 1380 : 1400;
+    };
+    for (const bool client6 : {false, true}) {
+        box.take("wan");
+        box.take("lan");
+        auto request = box.to("wan").from(kRouterMac);
+        if (client6) {
+            request.ipv6(kFarClient6, kPublic6);
+        } else {
+            request.ipv4(kFarClient, kPublic);
+        }
+        const auto there = box.exchange("wan", syn(request, 4000, 80, kSyn), "lan");
+        ASSERT_THAT(there, SizeIs(1));
+        const Seen seen = look_into(there[0]);
+        const int most = std::min(limit("wan", client6), limit("lan", !client6));
+        EXPECT_LE(mss(there[0]), most);
+        EXPECT_GE(mss(there[0]), 1380);
+        auto answer = box.to("lan").from(kServerMac);
+        if (client6) {
+            answer.ipv4(kLanServer, seen.source.address.v4());
+        } else {
+            answer.ipv6(kLanServer6, seen.source.address.v6());
+        }
+        const auto back = box.exchange("lan", syn(answer, 8080, seen.source.port.host(), kSyn | kAck), "wan");
+        ASSERT_THAT(back, SizeIs(1));
+        EXPECT_LE(mss(back[0]), most);
+        EXPECT_GE(mss(back[0]), 1380);
+        for (const Frame& frame : {there[0], back[0]}) {
+            // The checksum knows of it.
+            const bool is_ipv6 = frame.bytes[12] == 0x86;
+            const std::size_t l4 = is_ipv6 ? 54 : 34;
+            Bytes summed(frame.bytes.begin() + (is_ipv6 ? 22 : 26),
+                         frame.bytes.begin() + static_cast<int>(l4));
+            summed.insert(summed.end(), {0, 6, 0, 24});
+            summed.insert(summed.end(), frame.bytes.begin() + static_cast<int>(l4), frame.bytes.end());
+            EXPECT_EQ(slow_checksum(summed), 0);
+        }
+    }
 }
 
 /// A packet waits for its new next hop as what it has become.
