@@ -21,3 +21,15 @@ def run(command, **options):
     if interrupted:
         raise KeyboardInterrupt
     return subprocess.CompletedProcess(command, process.returncode, output, errors)
+
+
+@contextlib.contextmanager
+def meanwhile(command, **options):
+    """Lets a command run as long as the block does, in time that nobody else wants, and then asks it to end."""
+    with subprocess.Popen(["chrt", "--idle", "0", *command], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **options) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait()
