@@ -193,8 +193,11 @@ TEST_F(StartTest, DatabaseThatCannotBeWrittenIsRefused) {
 }
 
 TEST_F(StartTest, ReloadThatIsAskedForDuringTheStartWaitsForItsEnd) {
+    // With a sanitizer it takes ten times as long to read one.
+    const bool is_sanitized = read_file(build_file("control/fwdd")).find("__asan_init") != std::string::npos;
+    const int count = is_sanitized ? 6'000 : 60'000;
     std::string rules;
-    for (int i = 0; i < 60'000; ++i)
+    for (int i = 0; i < count; ++i)
         rules +=
             fmt::format("{}{{ protocol = \"tcp\"; external = \"10.0.0.3:{}\"; target = \"10.0.0.4:1\"; }}",
                         i == 0 ? "" : ",\n", i + 1);
@@ -210,8 +213,9 @@ TEST_F(StartTest, ReloadThatIsAskedForDuringTheStartWaitsForItsEnd) {
     }));
     ASSERT_EQ(fwdd.output().find("ready"), std::string::npos) << "it reads long enough";
     fwdd.signal_group(SIGHUP);
-    EXPECT_TRUE(fwdd.says("reload: 0 rule(s) added, 0 removed, 0 enabled or disabled, 60000 unchanged",
-                          std::chrono::seconds{300}))
+    EXPECT_TRUE(fwdd.says(
+        fmt::format("reload: 0 rule(s) added, 0 removed, 0 enabled or disabled, {} unchanged", count),
+        std::chrono::seconds{300}))
         << fwdd.output();
     EXPECT_EQ(fwdd.stop().status, 0);
 }
