@@ -10,9 +10,10 @@ namespace fwd::dataplane {
 
 void Worker::forward_portless(const Parsed& parsed, const FlowKey& key, Verdict unexplained,
                               Tsc now) noexcept {
-    const bool opens = key.protocol != net::Protocol::icmp || parsed.ip[net::kIpv4Bytes] == kIcmpEchoRequest;
+    const bool is_echo = key.protocol == net::Protocol::icmp;
     Verdict verdict = unexplained;
-    if (opens || shared_.flows.lookup(key, shared_.flows.hash()(key)) >= 0)
+    if (!is_echo || shared_.flows.explains_echo(shared_.flows.lookup(key, shared_.flows.hash()(key)),
+                                                parsed.ip[net::kIpv4Bytes] == kIcmpEchoRequest))
         verdict = forward_by_key(parsed, key, parsed.ip, now);
     if (verdict == Verdict::forward) return;
     if (verdict == Verdict::drop_no_rule) verdict = unexplained;

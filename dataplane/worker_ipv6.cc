@@ -341,10 +341,10 @@ Verdict Worker::check_ipv6_echo(const WideParsed& parsed) const noexcept {
 
 void Worker::forward_ipv6_portless(const WideParsed& parsed, Verdict unexplained, Tsc now) noexcept {
     const WideKey key = wide_key_of(parsed.ingress, parsed.ip, parsed.ipv6);
-    const bool opens =
-        key.protocol != net::Protocol::icmpv6 || parsed.ip[parsed.ipv6.l4_offset] == kIcmpv6EchoRequest;
+    const bool is_echo = key.protocol == net::Protocol::icmpv6;
     Verdict verdict = unexplained;
-    if (opens || shared_.flows.lookup(key, shared_.flows.hash_of(key)) >= 0)
+    if (!is_echo || shared_.flows.explains_echo(shared_.flows.lookup(key, shared_.flows.hash_of(key)),
+                                                parsed.ip[parsed.ipv6.l4_offset] == kIcmpv6EchoRequest))
         verdict = forward_ipv6_by_key(parsed, key, now);
     if (verdict == Verdict::forward) return;
     if (verdict == Verdict::drop_no_rule) verdict = unexplained;

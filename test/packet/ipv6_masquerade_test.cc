@@ -222,6 +222,17 @@ TEST_F(Masquerade6, EachHostHasItsOwnLimits) {
     box_->expect_no_record_lost();
 }
 
+/// I1: a host's replies to nobody are not taken for its requests, with the identifier 0 either.
+TEST_F(Masquerade6, EchoRepliesToNobodyAreDropped) {
+    use(R"({ inside = "lan"; })");
+    for (const std::uint16_t id : {0, 77}) {
+        EXPECT_THAT(out(from(kHost6).icmpv6(kEchoRequest, 0, echo(id))), SizeIs(1));
+        EXPECT_THAT(out(from(kHost6).icmpv6(kEchoReply, 0, echo(id))), IsEmpty()) << id;
+        EXPECT_THAT(out(from(kHost6).icmpv6(kEchoRequest, 0, echo(id))), SizeIs(1));
+    }
+    EXPECT_EQ(box_->count(Verdict::drop_icmp_ignored), 2);
+}
+
 /// I1, I4, I5: ping by its identifier, and errors about it.
 TEST_F(Masquerade6, EchoIsMasqueradedByItsIdentifier) {
     use(R"({ inside = "lan"; })");

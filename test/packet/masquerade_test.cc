@@ -598,5 +598,19 @@ TEST_F(MasqueradeTest, EchoIsMasqueradedByIdentifier) {
     EXPECT_THAT(identifiers, SizeIs(2));
 }
 
+/// I1: a host's replies to nobody are not taken for its requests, with the identifier 0 either.
+TEST_F(MasqueradeTest, EchoRepliesToNobodyAreDropped) {
+    for (const std::uint32_t id : {0U, 77U << 16U}) {
+        const auto echo = [&](std::uint8_t type) {
+            return box_->exchange("lan", box_->to("lan").from(kHostMac).ipv4(kHost, kPeer).icmp(type, 0, id),
+                                  "wan");
+        };
+        EXPECT_THAT(echo(8), SizeIs(1));
+        EXPECT_THAT(echo(0), SizeIs(0)) << id;
+        EXPECT_THAT(echo(8), SizeIs(1));
+    }
+    EXPECT_EQ(box_->count(Verdict::drop_icmp_ignored), 2);
+}
+
 }  // namespace
 }  // namespace fwd::test
