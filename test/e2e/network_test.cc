@@ -181,17 +181,34 @@ TEST_F(NetworkTest, PingIsAnsweredWhereTheLinkSaysSo) {
     }
 }
 
+class TheWayTest : public NetworkTest, public ::testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(, TheWayTest, ::testing::Values("one-arm", "two-arm"), [](const auto& test) {
+    return test.param == std::string{"one-arm"} ? "OneArm" : "TwoArm";
+});
+
 /// I5, I10
-TEST_F(NetworkTest, TracerouteShowsFwdAndTheExternalAddressAlone) {
-    ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
+TEST_P(TheWayTest, GoesByFwdToTheExternalAddressAlone) {
+    const bool is_two_arm = GetParam() == std::string{"two-arm"};
+    ASSERT_NO_FATAL_FAILURE(up({.topology = GetParam()}));
     ASSERT_NO_FATAL_FAILURE(start_web_server());
-    add_rule("tcp 192.0.2.3:80 10.0.0.4:8080");
-    add_rule("udp 192.0.2.3:53 10.0.0.4:5353");  // where nobody listens: the end of the way by UDP
+    add_rule(fmt::format("tcp {}:80 10.0.0.4:8080", nobody()));
+    // Where nobody listens: the end of the way by UDP.
+    add_rule(fmt::format("udp {}:53 10.0.0.4:5353", nobody()));
+    add_rule(fmt::format("udp {0}:44444-44463 10.0.0.4:44444-44463", nobody()));
     Capture wire = capture("client", "ip");
-    const Hops expected{"192.0.2.1", "192.0.2.3"};
+    const Hops expected{is_two_arm ? "192.0.2.1" : "10.0.0.2", nobody()};
     EXPECT_EQ(traceroute("-T -p 80"), expected);
     EXPECT_EQ(traceroute("-U -p 53"), expected);
-    expect_nothing_of_the_inside(wire.stop());
+    const std::string found = exec("client", "tracepath -n -m 4 " + nobody()).output;
+    EXPECT_NE(found.find(expected[0]), std::string::npos) << found;
+    EXPECT_NE(found.find("reached"), std::string::npos) << found;
+    EXPECT_NE(found.find("Resume: pmtu 1500 hops 2 "), std::string::npos) << found;
+    const Wire seen = wire.stop();
+    if (is_two_arm) expect_nothing_of_the_inside(seen);
+    for (const WirePacket& packet : seen.packets) {
+        EXPECT_NE(packet.source, "10.0.0.4") << packet;
+        EXPECT_NE(packet.destination, "10.0.0.4") << packet;
+    }
     expect_every_packet_accounted_for();
 }
 

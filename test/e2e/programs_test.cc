@@ -38,10 +38,6 @@ INSTANTIATE_TEST_SUITE_P(, ProgramsTest, ::testing::Values("one-arm", "two-arm")
     return test.param == std::string{"one-arm"} ? "OneArm" : "TwoArm";
 });
 
-/// What takes seconds of waiting.
-class LongProgramsTest : public ProgramsTest {};
-INSTANTIATE_TEST_SUITE_P(TwoArm, LongProgramsTest, ::testing::Values("two-arm"));
-
 TEST_P(ProgramsTest, TlsWebServerServesHttp1AndHttp2) {
     ASSERT_NO_FATAL_FAILURE(start_network());
     std::filesystem::create_directories(files() / "www");
@@ -133,8 +129,8 @@ TEST_P(ProgramsTest, DnsAnswersByUdpAndLongOnesByTcp) {
 
 /// T5: nobody types for longer than a session lives, and the keepalives of ssh are what it lives by. An hour
 /// of idleness at the scale of the timeout.
-TEST_P(LongProgramsTest, SshStaysConnectedWhileNobodyTypes) {
-    ASSERT_NO_FATAL_FAILURE(start_network("timeouts = { tcp_established = 10; };\n"));
+TEST_P(ProgramsTest, SshStaysConnectedWhileNobodyTypes) {
+    ASSERT_NO_FATAL_FAILURE(start_network("timeouts = { tcp_established = 4; };\n"));
     exec("server", fmt::format("mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N '' -f {0}; ssh-keygen -q -t "
                                "ed25519 -N '' -f {1}",
                                file("host"), file("user")));
@@ -150,7 +146,7 @@ TEST_P(LongProgramsTest, SshStaysConnectedWhileNobodyTypes) {
             "timeout 60 ssh -F none -i {} -o BatchMode=yes -o StrictHostKeyChecking=no "
             "-o UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ServerAliveCountMax=60 -o "
             "ServerAliveInterval={} root@{} "
-            "'echo begin; sleep 25; echo end'",
+            "'echo begin; sleep 10; echo end'",
             file("user"), keepalive, nobody());
     };
     // Without keepalives it does not: what the test shows is not a timeout that is too long.

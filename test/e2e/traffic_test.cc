@@ -129,12 +129,13 @@ TEST_P(WindowCheckTest, DropsWhatIsMadeUpAndNothingElse) {
     expect_every_packet_accounted_for();
 }
 
+/// Topology, device and number of workers.
 class IperfTest : public TrafficTest,
-                  public ::testing::WithParamInterface<std::tuple<const char*, unsigned>> {};
+                  public ::testing::WithParamInterface<std::tuple<const char*, const char*, unsigned>> {};
 
 TEST_P(IperfTest, LosesNothing) {
-    const auto& [device, workers] = GetParam();
-    ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm", .device = device, .workers = workers}));
+    const auto& [topology, device, workers] = GetParam();
+    ASSERT_NO_FATAL_FAILURE(up({.topology = topology, .device = device, .workers = workers}));
     ASSERT_NO_FATAL_FAILURE(start_iperf());
 
     for (const char* direction : {"", "--reverse"}) {
@@ -146,10 +147,15 @@ TEST_P(IperfTest, LosesNothing) {
     expect_every_packet_accounted_for();
 }
 
+// Each device has been through both, and each topology met both numbers of workers.
 INSTANTIATE_TEST_SUITE_P(
-    , IperfTest, ::testing::Combine(::testing::Values("af_packet", "af_xdp"), ::testing::Values(1U, 2U)),
+    , IperfTest,
+    ::testing::Values(std::tuple{"two-arm", "af_packet", 1U}, std::tuple{"one-arm", "af_packet", 2U},
+                      std::tuple{"one-arm", "af_xdp", 1U}, std::tuple{"two-arm", "af_xdp", 2U}),
     [](const auto& test) {
-        return fmt::format("{}_{}_workers", std::get<0>(test.param), std::get<1>(test.param));
+        return fmt::format("{}_{}_{}_workers",
+                           std::get<0>(test.param) == std::string{"one-arm"} ? "OneArm" : "TwoArm",
+                           std::get<1>(test.param), std::get<2>(test.param));
     });
 
 }  // namespace
