@@ -799,6 +799,11 @@ void Differential::perform(const Action& action, const std::string& where) {
     std::array<Bytes, kNats> translated;
     ++packets_;
     const Packet& sent = action.packets[fwd_nat];
+    // With another port, if the old one has not been given back yet.
+    const auto kernel_begins_anew = [&](std::size_t nat) {
+        return nat == kernel_nat && sent.protocol == kTcp && is_opening(sent.flags) &&
+               (c.has_ended || c.kernel_has_deleted);
+    };
     for (std::size_t nat = 0; nat < kNats; ++nat) {
         const Packet& packet = action.packets[nat];
         if (nat == fwd_nat) {
@@ -818,7 +823,8 @@ void Differential::perform(const Action& action, const std::string& where) {
                     continue;
                 }
                 const bool is_translated = ip.at(9) != kIcmp && link != action.link;
-                if (is_translated && link == server_link(way_) && !c.seen_as[nat])
+                if (is_translated && link == server_link(way_) &&
+                    (!c.seen_as[nat] || kernel_begins_anew(nat)))
                     c.seen_as[nat] = look_into(frame).source.v4();
                 if (is_translated) translated[nat] = ip;
                 outcome.out[nat].push_back(
