@@ -400,6 +400,39 @@ TEST_F(MasqueradeTest, OutOfMappingsLiveSessionsGoOn) {
     EXPECT_TRUE(udp(2029, endpoint(kPeer, 53)));
 }
 
+/// I8, R11: a host whose link says so is told that there is no room for it, in ports as in mappings.
+TEST_F(MasqueradeTest, OutOfRoomHostIsToldByOption) {
+    for (const auto& [room, verdict] :
+         {std::pair{"outbound_ports = \"40000-40003\";", Verdict::drop_ports_used_up},
+          {"mappings = 16;", Verdict::drop_mappings_full}}) {
+        for (const bool is_told : {false, true}) {
+            std::string config = masqueraded(kHome, room);
+            if (is_told) config.insert(config.find("name = \"lan\";"), "refuse = \"icmp\"; ");
+            box_.emplace(config);
+            out_.emplace(*box_);
+            const auto packet = [&](std::uint16_t port) {
+                return box_->to("lan").from(kHostMac).ipv4(kHost, kPeer).udp(port, 53).payload("out");
+            };
+            std::uint16_t port = 1;
+            while (box_->exchange("lan", packet(port), "wan").size() == 1) ++port;
+            const auto told = box_->take("lan");
+            if (!is_told) {
+                EXPECT_THAT(told, SizeIs(0));
+            } else {
+                EXPECT_THAT(told, ElementsAre(from_fwd(*box_, "lan", kHostMac)
+                                                  .ipv4(kLanAddress, kHost)
+                                                  .identification(0)
+                                                  .dont_fragment()
+                                                  .icmp(3, 13)
+                                                  .payload(packet(port).ip_bytes())
+                                                  .frame()));
+            }
+            EXPECT_EQ(box_->count(verdict), 1);
+            EXPECT_THAT(box_->exchange("lan", packet(1), "wan"), SizeIs(1)) << "it goes on";
+        }
+    }
+}
+
 /// U11: with thousands of mappings and a full session table an endpoint is treated as without them.
 TEST_F(MasqueradeTest, LoadChangesNoBehaviour) {
     use(kHome, "mappings = 4096;");
