@@ -24,8 +24,12 @@ class TrafficTest : public LabTest {
         add_rule(fmt::format("tcp+udp {0}:5201 10.0.0.4:5201 --name iperf", nobody()));
     }
     Json iperf(const std::string& options) {
-        const Finished done =
-            exec("client", fmt::format("timeout 60 iperf3 --json --client {} {}", nobody(), options));
+        // After a test the server listens anew, and nobody is there for a moment.
+        Finished done;
+        EXPECT_TRUE(eventually([&] {
+            done = exec("client", fmt::format("timeout 60 iperf3 --json --client {} {}", nobody(), options));
+            return done.output.find("Connection refused") == std::string::npos;
+        }));
         EXPECT_EQ(done.status, 0) << done.output;
         Json report = Json::parse(done.output, nullptr, false);
         EXPECT_TRUE(report.is_object() && !report.contains("error")) << done.output;
