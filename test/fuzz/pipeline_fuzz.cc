@@ -39,6 +39,8 @@ struct Network {
     std::string config;
     std::array<std::string, 2> links;
     std::string rules, fewer_rules;
+    /// Whoever is refused gets back what he has sent, whatever he knows.
+    bool quotes_the_refused = false;
     std::unique_ptr<Box> box = {};
 
     Box& get() {
@@ -63,9 +65,34 @@ const std::string kBothFamilies = R"(rules = (
     { protocol = "all"; external = "2001:db8:2::5"; target = "fd00::5"; } );
     masquerades = ( { inside = "lan"; max_ports_per_host = 8; } );)";
 
+/// IPv4's: a whole address, masquerade behind a pool that lets everybody answer, and a hairpin to either.
+const std::string kWholeAddressAndPool = R"(rules = (
+    { protocol = "all"; external = "192.0.2.5"; target = "10.0.0.5"; },
+    { protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:8080"; source = "masquerade"; },
+    { protocol = "udp"; external = "192.0.2.3:53"; target = "10.0.0.4:5353"; max_sessions = 4; } );
+    masquerades = ( { inside = "lan"; pool = [ "192.0.2.7", "203.0.113.9" ]; filtering = "endpoint-independent";
+                      max_ports_per_host = 8; } );)";
+/// The same of IPv6.
+const std::string kWholeAddressAndPool6 = R"(rules = (
+    { protocol = "all"; external = "2001:db8:2::5"; target = "fd00::5"; },
+    { protocol = "tcp+udp"; external = "[2001:db8:2::3]:80"; target = "[fd00::4]:8080"; },
+    { protocol = "tcp+udp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; } );
+    masquerades = ( { inside = "lan"; pool = [ "2001:db8:2::7" ]; filtering = "endpoint-independent"; } );)";
+
+/// Links that tell whom they refuse, keep segments short and hide the hop; and TCP's windows are looked at.
+std::string strict(std::string networks) {
+    const auto put = [&networks](const std::string& link, const std::string& more) {
+        const std::string name = "name = \"" + link + "\";";
+        networks.insert(networks.find(name) + name.size(), more);
+    };
+    put("wan", R"( refuse = "icmp"; mss_clamp = 1300; ping = true;)");
+    put("lan", R"( mss_clamp = "mtu"; mtu = 1400;)");
+    return "tcp_window_check = true; ttl = \"hide\";\n" + networks;
+}
+
 /// Few source ports, so that an input can name the one that fwd has chosen.
-std::array<Network, 5>& networks() {
-    static std::array<Network, 5> all{{
+std::array<Network, 9>& networks() {
+    static std::array<Network, 9> all{{
         {"masquerade_ports = \"5000-5001\";\n" + kOneArm,
          {"lan", "lan"},
          R"(rules = ( { protocol = "tcp"; external = "10.0.0.3:80"; target = "10.0.0.4:8080"; },
@@ -89,6 +116,25 @@ std::array<Network, 5>& networks() {
          {"wan", "lan"},
          kBothFamilies,
          "rules = ();"},
+        {strict("masquerade_ports = \"5000-5001\";\n" + kTwoArm),
+         {"wan", "lan"},
+         kEveryKindOfRule,
+         "rules = ();",
+         true},
+        {"masquerade_ports = \"5000-5001\"; outbound_ports = \"6000-6001\";\n" + kTwoArm,
+         {"wan", "lan"},
+         kWholeAddressAndPool,
+         "rules = (); masquerades = ();"},
+        {strict("masquerade_ports = \"5000-5001\"; outbound_ports = \"6000-6001\";\n" + kTwoArm6),
+         {"wan", "lan"},
+         kWholeAddressAndPool6,
+         "rules = (); masquerades = ();",
+         true},
+        {strict(kTwoArm6) + R"(prefixes = ( { inside = "fd00::/64"; external = "2001:db8:aa:1::/64"; } );)",
+         {"wan", "lan"},
+         kWholeAddressAndPool,
+         kBothFamilies,
+         true},
     }};
     return all;
 }
@@ -213,7 +259,8 @@ bool repair(Bytes& frame, net::MacAddress own) {
     return true;
 }
 
-void expect_well_formed_ipv6(std::span<std::uint8_t> packet, bool outside, bool checksums_came_right) {
+void expect_well_formed_ipv6(std::span<std::uint8_t> packet, bool outside, bool checksums_came_right,
+                             bool quotes_the_refused) {
     const Ip6 ip = Ip6::of(packet);
     ASSERT_FALSE(ip.header.empty());
     ASSERT_EQ(word(packet, 4), packet.size() - 40);
@@ -225,15 +272,18 @@ void expect_well_formed_ipv6(std::span<std::uint8_t> packet, bool outside, bool 
         EXPECT_EQ(slow_checksum(ip.with_pseudo_header()), 0);
     }
     constexpr std::uint8_t kFirstThatIsNoError = 128;
-    if (outside && ip.protocol == 58 && ip.l4[0] < kFirstThatIsNoError) {
+    const bool is_refusal = quotes_the_refused && ip.l4[0] == 1;
+    if (outside && ip.protocol == 58 && ip.l4[0] < kFirstThatIsNoError && !is_refusal) {
         const Ip6 quoted = Ip6::of(ip.l4.subspan(8));
         EXPECT_FALSE(!quoted.header.empty() && quoted.shows_inside()) << "an inside address quoted";
     }
 }
 
-void expect_well_formed(Bytes bytes, const std::string& link, bool checksums_came_right) {
+void expect_well_formed(Bytes bytes, const std::string& link, bool checksums_came_right,
+                        bool quotes_the_refused) {
     if (const std::size_t ipv6 = ipv6_offset(bytes); ipv6 != bytes.size())
-        return expect_well_formed_ipv6(std::span{bytes}.subspan(ipv6), link == "wan", checksums_came_right);
+        return expect_well_formed_ipv6(std::span{bytes}.subspan(ipv6), link == "wan", checksums_came_right,
+                                       quotes_the_refused);
     const std::size_t l3 = ipv4_offset(bytes);
     if (l3 == bytes.size()) {
         EXPECT_GE(bytes.size(), 42U) << "ARP";
@@ -255,7 +305,8 @@ void expect_well_formed(Bytes bytes, const std::string& link, bool checksums_cam
         EXPECT_EQ(slow_checksum(ip.l4), 0);
         const Ip quoted = Ip::of(ip.l4.subspan(8));
         constexpr std::array<std::uint8_t, 5> kErrors{3, 4, 5, 11, 12};
-        if (link == "wan" && std::ranges::find(kErrors, ip.l4[0]) != kErrors.end() &&
+        const bool is_refusal = quotes_the_refused && ip.l4[0] == 3;
+        if (link == "wan" && std::ranges::find(kErrors, ip.l4[0]) != kErrors.end() && !is_refusal &&
             !quoted.header.empty()) {
             EXPECT_FALSE(is_inside(quoted, 12) || is_inside(quoted, 16)) << "an inside address quoted";
         }
@@ -274,7 +325,8 @@ void run(std::span<const std::uint8_t> input) {
     bool checksums_right = true, has_passed = false;
     const auto look = [&] {
         for (const std::string& link : network.links) {
-            for (const Frame& frame : box.take(link)) expect_well_formed(frame.bytes, link, checksums_right);
+            for (const Frame& frame : box.take(link))
+                expect_well_formed(frame.bytes, link, checksums_right, network.quotes_the_refused);
         }
     };
     for (std::size_t steps = 0; input.size() >= 2 && steps < kMostSteps; ++steps) {
