@@ -359,6 +359,8 @@ struct Conversation {
     bool has_ended = false;
     /// What the kernel keeps: whether the server has answered, and whether it has deleted all of it.
     bool kernel_has_seen_answer = false, kernel_has_deleted = false;
+    /// Types of ICMP's questions.
+    std::set<unsigned> kernel_has_asked{};
     /// fwd alone has taken the first packet.
     bool began_with_wrong_checksum = false;
 };
@@ -556,8 +558,10 @@ const Difference kDifferences[] = {
      {Way::outbound},
      [](const Outcome& o) {
          const std::uint8_t type = o.sent().icmp_type;
-         return o.only_kernel_sends() && o.is_to_server() && o.sent().protocol == kIcmp &&
-                (type == 13 || type == 15 || type == 17);
+         if (!o.only_kernel_sends() || o.sent().protocol != kIcmp) return false;
+         const bool asks = type == 13 || type == 15 || type == 17;
+         return o.is_to_server() ? asks
+                                 : type != 0 && o.action->conversation->kernel_has_asked.contains(type - 1U);
      }},
 };
 
@@ -782,6 +786,8 @@ void Differential::note_state(Conversation& c, const Outcome& outcome, bool kern
     const Packet& sent = outcome.sent();
     if (!c.seen_as[kernel_nat] && c.seen_as[fwd_nat] && sent.lie == Packet::Lie::l4_checksum)
         c.began_with_wrong_checksum = true;
+    if (sent.protocol == kIcmp && outcome.is_to_server() && !outcome.out[kernel_nat].empty())
+        c.kernel_has_asked.insert(sent.icmp_type);
     if (sent.protocol != kTcp) return;
     if ((sent.flags & kRst) != 0 && !c.kernel_has_seen_answer) c.kernel_has_deleted = true;
     if (is_opening(sent.flags) && c.has_ended) c.kernel_has_deleted = true;
