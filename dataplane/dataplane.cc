@@ -89,13 +89,6 @@ bool has_ipv6(const DataplaneConfig::LinkConfig& link) noexcept {
     return std::ranges::any_of(link.addresses, [](const auto& own) { return !own.address.is_v4(); });
 }
 
-/// fe80::/64 with a modified EUI-64.
-net::Ipv6Address link_local_of(const net::MacAddress& mac) noexcept {
-    const auto& m = mac.bytes;
-    return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(m[0] ^ 2U), m[1], m[2], 0xff, 0xfe, m[3],
-             m[4], m[5]}};
-}
-
 }  // namespace
 
 std::size_t Dataplane::memory_bytes(std::uint32_t sessions, std::uint32_t mappings, unsigned ports,
@@ -212,7 +205,7 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
                 link.ipv6_networks.push_back(own.prefix());
             }
         }
-        link.link_local = link_local_of(link.mac);
+        link.link_local = net::link_local_of(link.mac);
         if (link.has_ipv6()) (*port)->addressing.ipv6_links |= std::uint32_t{1} << i;
         std::ranges::sort(link.networks);
         // Not std::ranges::unique(): clang 14 does not take libstdc++'s.

@@ -219,6 +219,13 @@ struct MacAddress {
 };
 inline constexpr MacAddress kBroadcastMac{{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
+/// fe80::/64 with a modified EUI-64 (RFC 4291, appendix A).
+constexpr Ipv6Address link_local_of(const MacAddress& mac) noexcept {
+    const auto& m = mac.bytes;
+    return {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, static_cast<std::uint8_t>(m[0] ^ 2U), m[1], m[2], 0xff, 0xfe, m[3],
+             m[4], m[5]}};
+}
+
 static_assert(sizeof(Ipv4Address) == 4 && std::is_trivially_copyable_v<Ipv4Address>);
 
 }  // namespace fwd::net
