@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "control/error.h"
+#include "control/netlink.h"
+#include "dataplane/net/address.h"
+
+struct nlmsghdr;
+
+namespace fwd::control {
+
+/// What the kernel has on some of its interfaces, whoever gave it: a DHCP client, a routing daemon, an
+/// operator. The kernel tells of what changes (rtnetlink); where it tells too little or too much, everything
+/// is asked for again.
+class KernelWatch {
+ public:
+    struct Route {
+        net::IpPrefix prefix;
+        std::optional<net::IpAddress>
+            via;  ///< of the other family too (RFC 8950); none: all of it is on the link
+        unsigned interface = 0;
+        friend bool operator==(const Route&, const Route&) = default;
+    };
+    /// One that does not age, and is not asked for: `ip neighbour add ... nud permanent`.
+    struct Neighbour {
+        net::IpAddress address;
+        net::MacAddress mac;
+        unsigned interface = 0;
+        friend bool operator==(const Neighbour&, const Neighbour&) = default;
+    };
+
+    /// Of the interfaces with these indices in the network namespace of the caller. Needs no capability.
+    static Result<std::unique_ptr<KernelWatch>> create(std::vector<unsigned> interfaces);
+
+    /// Readable when the kernel has told something: it is time to poll().
+    int descriptor() const;
+    /// Takes in what has been told, without waiting; true when something is different now. Under a flood it
+    /// returns before the end: the descriptor stays readable.
+    bool poll();
+
+    /// The usable ones, of both families: none that is a link-local IPv6 one, tentative, or somebody else's
+    /// as duplicate detection found.
+    std::vector<net::IpInterfaceAddress> addresses(unsigned interface) const;
+    /// Unicast ones of the main table that leave by one of the interfaces, but for fwd's own (kRouteProtocol)
+    /// and those that go with an address. For each prefix one: of the least metric among them, and of several
+    /// next hops the first.
+    std::vector<Route> routes() const;
+    std::vector<Neighbour> neighbours() const { return state_.neighbours; }
+
+ private:
+    enum class Effect { none, changed, ask_again };
+
+    struct Hop {
+        std::uint32_t metric = 0;
+        std::uint32_t object = 0;  ///< the number that `ip nexthop` gives it; 0: it is the route's alone
+        std::optional<net::IpAddress> via;
+        unsigned interface = 0;
+        friend bool operator==(const Hop&, const Hop&) = default;
+    };
+    struct OwnAddress {
+        unsigned interface = 0;
+        net::IpInterfaceAddress address;
+        friend bool operator==(const OwnAddress&, const OwnAddress&) = default;
+    };
+    struct State {
+        std::vector<OwnAddress> addresses;
+        std::vector<Neighbour> neighbours;
+        /// None is empty; those of less metric come first, then as the kernel has them.
+        std::map<net::IpPrefix, std::vector<Hop>> routes;
+        friend bool operator==(const State&, const State&) = default;
+    };
+    struct RouteMessage;
+
+    KernelWatch() = default;
+    bool watches(unsigned interface) const;
+    /// All that there is, by a socket of its own.
+    Result<State> ask() const;
+    Effect take(const nlmsghdr& message, State& state) const;
+    Effect take_address(const nlmsghdr& message, State& state) const;
+    Effect take_neighbour(const nlmsghdr& message, State& state) const;
+    Effect take_route(const nlmsghdr& message, State& state) const;
+    std::optional<RouteMessage> parse_route(const nlmsghdr& message) const;
+
+    std::vector<unsigned> interfaces_;
+    NetlinkSocket events_;
+    State state_;
+    bool is_stale_ = false;  ///< `state_` lacks something that was told
+};
+
+}  // namespace fwd::control
