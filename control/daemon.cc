@@ -46,7 +46,8 @@ std::string changed_for_good(const Settings& a, const Settings& b) {
     const auto same_link = [](const LinkSettings& x, const LinkSettings& y) {
         return x.name == y.name && x.device == y.device && x.addresses == y.addresses && x.vlan == y.vlan &&
                x.mtu == y.mtu && x.queues == y.queues && x.rx_checksum == y.rx_checksum && x.ping == y.ping &&
-               x.greatest_mss() == y.greatest_mss() && x.refuse == y.refuse;
+               x.greatest_mss() == y.greatest_mss() && x.refuse == y.refuse && x.host == y.host &&
+               x.host_interface == y.host_interface && x.floating == y.floating;
     };
     const auto same_route = [](const RouteSettings& x, const RouteSettings& y) {
         return x.prefix == y.prefix && x.via == y.via && x.link == y.link;
@@ -122,6 +123,10 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& conf
     if (auto ok = daemon->commit(); !ok) return tl::unexpected(ok.error());
     if (auto ok = daemon->dataplane_->start(); !ok) return tl::unexpected(to_error(ok.error()));
     daemon->server_->wake_by(daemon->dataplane_->control_bell().descriptor());
+    if (daemon->host_) {
+        daemon->follow_kernel();
+        for (const int descriptor : daemon->host_->descriptors()) daemon->server_->wake_by(descriptor);
+    }
     daemon->log_links();
     return daemon;
 }
@@ -143,7 +148,9 @@ Result<void> Daemon::create_dataplane() {
                                 .ping = link.ping,
                                 .mss_clamp = link.greatest_mss(),
                                 .refuses_by_icmp = link.refuse == Refusal::icmp,
-                                .addresses = link.addresses});
+                                .addresses = link.addresses,
+                                .has_host = !link.host.empty(),
+                                .host = link.host});
     }
     config.sessions = settings_.sessions;
     config.mappings = settings_.mappings;
@@ -163,7 +170,13 @@ Result<void> Daemon::create_dataplane() {
     if (!made) return tl::unexpected(to_error(made.error()));
     dataplane_ = std::move(*made);
     neighbours_ = std::make_unique<Neighbours>(*dataplane_, settings_.links);
-    punts_ = std::make_unique<Punts>(*dataplane_, *neighbours_);
+    const auto has_host = [](const LinkSettings& link) { return !link.host.empty(); };
+    if (std::ranges::any_of(settings_.links, has_host)) {
+        auto host = HostLinks::create(*dataplane_, settings_);
+        if (!host) return tl::unexpected(host.error());
+        host_ = std::move(*host);
+    }
+    punts_ = std::make_unique<Punts>(*dataplane_, *neighbours_, host_.get());
     live_sessions_ = std::make_unique<LiveSessions>(*dataplane_, [this] { serve_network(); });
     rule_totals_ = std::make_unique<RuleTotaller>(*dataplane_, *live_sessions_);
     reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_,
@@ -231,6 +244,12 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
             dataplane_->has_punts() ? 0ms : std::clamp<std::chrono::milliseconds>(until_tick, 0ms, longest));
         dataplane_->control_bell().get_up();
         serve_network();
+        // Not at once, since daemons change much within moments, and only here, where no request is under
+        // way.
+        if (const auto now = Neighbours::Clock::now(); host_ && now >= next_follow_) {
+            next_follow_ = now + kTickTime;
+            if (host_->has_learnt()) follow_kernel();
+        }
         if (reload_wanted.exchange(false)) {
             auto done = reload(Json::object());  // sessions go on
             if (done) {
@@ -246,6 +265,7 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
 void Daemon::serve_network() {
     const auto now = Neighbours::Clock::now();
     punts_->poll(now);
+    if (host_) host_->poll(now);
     translation_log_->drain();
     if (now < next_tick_) return;
     next_tick_ = now + kTickTime;
@@ -257,6 +277,49 @@ void Daemon::serve_network() {
         policies_.renew_next_hops(*dataplane_);
         neighbours_->release_removed();
     }
+}
+
+void Daemon::follow_kernel() {
+    std::vector<std::vector<net::IpInterfaceAddress>> addresses;
+    std::vector<net::IpAddress> lost;
+    bool any_changed = false;
+    for (std::size_t i = 0; i < settings_.links.size(); ++i) {
+        const dataplane::LinkId link{static_cast<std::uint8_t>(i)};
+        const dataplane::Link& before = dataplane_->links()[i];
+        addresses.push_back(host_->addresses(link));
+        const auto owns = [](const auto& own) {
+            return [&own](const auto& a) { return a.address == own.address; };
+        };
+        std::vector<net::IpInterfaceAddress> had = before.ipv6_addresses;
+        had.insert(had.end(), before.addresses.begin(), before.addresses.end());
+        bool changed = false;
+        for (const net::IpInterfaceAddress& own : addresses.back()) {
+            if (std::ranges::any_of(had, owns(own))) continue;
+            spdlog::info("link {} has the address {} by the kernel", settings_.links[i].name, to_text(own));
+            changed = true;
+        }
+        for (const net::IpInterfaceAddress& own : had) {
+            if (std::ranges::any_of(addresses.back(), owns(own))) continue;
+            spdlog::info("link {} no longer has the address {}", settings_.links[i].name, to_text(own));
+            lost.push_back(own.address);
+            changed = true;
+        }
+        if (changed) dataplane_->set_addresses(link, addresses.back());
+        any_changed = any_changed || changed;
+    }
+    for (const HostLinks::Neighbour& neighbour : host_->neighbours())
+        neighbours_->add_static(neighbour.link, neighbour.address, neighbour.mac);
+    if (auto ok = policies_.publish_network(*dataplane_, std::move(addresses), host_->routes()); !ok)
+        spdlog::error("routes of the kernel: {}; the ones before stay", ok.error().text());
+    const auto follows = [](const auto& entry) { return entry.second.external_link.has_value(); };
+    if (any_changed && std::ranges::any_of(book_.rules(), follows)) {
+        if (auto ok = policies_.prepare_rules(*dataplane_, book_.rules(), book_.masquerades()); ok) {
+            policies_.publish_rules(*dataplane_);
+        } else {
+            spdlog::error("rules of links' addresses: {}; the ones before stay", ok.error().text());
+        }
+    }
+    reports_->clear_sessions_at(lost);
 }
 
 Result<void> Daemon::commit() {
@@ -344,6 +407,10 @@ void Daemon::apply(NewSettings settings) {
 Json Daemon::rule_row(const Rule& rule, const RuleTotals& totals) const {
     Json row = rule_to_json(rule);
     row["state"] = rule.disabled ? "disabled" : "enabled";
+    if (rule.external_link) {
+        const auto address = policies_.external_address(rule);
+        row["external_address"] = address ? Json(to_text(*address)) : Json();
+    }
     row["source_effective"] = topology_.effective_source(rule);
     row["packets"] = totals.packets;
     row["bytes"] = totals.bytes;

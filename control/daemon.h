@@ -92,6 +92,8 @@ class Daemon : public Operations {
     void tell_alive(Neighbours::Clock::time_point now);
     /// ARP and the like, which must not wait: packets for control, and what is due.
     void serve_network();
+    /// Takes over what the kernel has on its interfaces.
+    void follow_kernel();
     Pause network_turns() {
         return Pause{[this] { serve_network(); }};
     }
@@ -111,6 +113,7 @@ class Daemon : public Operations {
     RuleBook book_;
     Policies policies_;
     std::unique_ptr<dataplane::Dataplane> dataplane_;
+    std::unique_ptr<HostLinks> host_;  ///< nullptr: no link has any
     std::unique_ptr<Neighbours> neighbours_;
     std::unique_ptr<Punts> punts_;
     std::unique_ptr<LiveSessions> live_sessions_;
@@ -118,6 +121,7 @@ class Daemon : public Operations {
     std::unique_ptr<Reports> reports_;
     std::unique_ptr<RpcServer> server_;
     Neighbours::Clock::time_point next_tick_{};
+    Neighbours::Clock::time_point next_follow_{};  ///< the kernel
     std::unique_ptr<CounterWatch> watch_;
     std::unique_ptr<TranslationLog> translation_log_;
     ServiceManager service_manager_;

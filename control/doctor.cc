@@ -217,6 +217,7 @@ void check_addresses(const Settings& settings, const Machine& machine, Findings&
         if (std::ranges::binary_search(kernels, address)) clashes.emplace(address, what);
     };
     for (const LinkSettings& link : settings.links) {
+        if (!link.host.empty()) continue;  // the kernel is to have them
         for (const auto& own : link.addresses)
             look(to_text(own.address), "an own address of link " + link.name);
     }

@@ -32,7 +32,7 @@ constexpr std::array kAddRuleParams{
     Param{.name = "external",
           .required = true,
           .help = "where clients connect to: ADDRESS:PORT or ADDRESS:FIRST-LAST; ADDRESS alone with all; "
-                  "IPv6 as [ADDRESS]:PORT"},
+                  "IPv6 as [ADDRESS]:PORT; link:LINK:PORT for the IPv4 address that a link has at the time"},
     Param{.name = "target",
           .required = true,
           .help = "where they are sent: ADDRESS:PORT or ADDRESS:FIRST-LAST; several with commas, each with "

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <rte_errno.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 
@@ -103,6 +104,10 @@ Result<std::shared_ptr<const dataplane::Routes>> Policies::make_routes() const {
             return invalid("routes", fmt::format("the gateway {} is on no link", to_text(route.via)));
         routes.push_back({route.prefix, *link_id(link->name), route.via});
     }
+    for (const dataplane::Route& route : learnt_routes_) {
+        if (std::ranges::find(routes, route.prefix, &dataplane::Route::prefix) == routes.end())
+            routes.push_back(route);
+    }
     auto made = dataplane::Routes::create(routes);
     if (!made) return tl::unexpected(to_error(made.error()));
     return std::shared_ptr<const dataplane::Routes>{std::move(*made)};
@@ -118,11 +123,25 @@ Result<std::unique_ptr<const dataplane::Policy>> Policies::initial(const datapla
     return std::make_unique<const dataplane::Policy>(current_);
 }
 
+std::optional<net::IpAddress> Policies::external_address(const Rule& rule) const {
+    if (!rule.external_link) return rule.external.address;
+    const auto link = std::ranges::find(links_, *rule.external_link, &LinkSettings::name);
+    if (link == links_.end()) return std::nullopt;
+    for (const net::IpInterfaceAddress& own : link->addresses) {
+        if (own.address.is_v4() && std::ranges::find(link->floating, own.address) == link->floating.end())
+            return own.address;
+    }
+    return std::nullopt;
+}
+
 void Policies::append(std::vector<dataplane::ForwardingRule>& to, const Rule& rule,
                       dataplane::RuleId id) const {
     dataplane::ForwardingRule forwarding;
     forwarding.id = id;
+    const std::optional<net::IpAddress> external = external_address(rule);
+    if (!external) return;
     forwarding.external = rule.external;
+    forwarding.external.address = *external;
     forwarding.source = to_translation(rule.source);
     forwarding.crosses = rule.external.address.is_v4() != rule.targets.front().endpoint.address.is_v4();
     forwarding.allowed_sources = net::allowed_sources(rule.from, rule.not_from, everybody(rule));
@@ -195,12 +214,36 @@ Result<void> Policies::prepare_rules(dataplane::Dataplane& dataplane, const Rule
         prepared.ids.emplace(id, *known);
         return *known;
     };
+    std::vector<std::pair<const Rule*, dataplane::RuleId>> followers;
     for (const auto& [id, rule] : rules) {
         const auto known = slot_for(id);
         if (!known) return tl::unexpected(known.error());
+        if (rule.external_link && !rule.disabled) {
+            followers.emplace_back(&rule, *known);
+            continue;
+        }
         // A disabled rule keeps its slot: its counters, and its sessions if they live on.
         if (!rule.disabled) append(forwarding, rule, *known);
         pause.step();
+    }
+    // Rules that name a link's address themselves come before those that follow it.
+    for (const auto& [rule, id] : followers) {
+        std::vector<dataplane::ForwardingRule> following;
+        append(following, *rule, id);
+        for (dataplane::ForwardingRule& one : following) {
+            const auto overlaps = [&](const dataplane::ForwardingRule& other) {
+                return other.external.address == one.external.address && other.ingress == one.ingress &&
+                       other.protocol == one.protocol &&
+                       other.external.first.host() <= one.external.last.host() &&
+                       one.external.first.host() <= other.external.last.host() &&
+                       other.external.is_single() == one.external.is_single();
+            };
+            if (std::ranges::none_of(forwarding, overlaps)) {
+                forwarding.push_back(std::move(one));
+            } else {
+                spdlog::warn("rule {} waits: another one has {} now", rule->name, to_text(one.external));
+            }
+        }
     }
     std::vector<dataplane::Masquerade> outbound;
     for (const auto& [id, masquerade] : masquerades) {
@@ -249,10 +292,27 @@ void Policies::publish_window_check(dataplane::Dataplane& dataplane, bool on) {
     publish(dataplane);
 }
 
-void Policies::renew_next_hops(dataplane::Dataplane& dataplane) {
+void Policies::renew_routes() {
     // 0 is what a flow has that never looked.
     if (++current_.route_generation == 0) current_.route_generation = 1;
+}
+
+void Policies::renew_next_hops(dataplane::Dataplane& dataplane) {
+    renew_routes();
     publish(dataplane);
+}
+
+Result<void> Policies::publish_network(dataplane::Dataplane& dataplane,
+                                       std::vector<std::vector<net::IpInterfaceAddress>> addresses,
+                                       std::vector<dataplane::Route> learnt) {
+    for (std::size_t i = 0; i < links_.size(); ++i) links_[i].addresses = std::move(addresses[i]);
+    learnt_routes_ = std::move(learnt);
+    auto routes = make_routes();
+    if (!routes) return tl::unexpected(routes.error());
+    current_.routes = *routes;
+    renew_routes();
+    publish(dataplane);
+    return {};
 }
 
 void Policies::publish(dataplane::Dataplane& dataplane) {
@@ -275,9 +335,12 @@ std::set<std::pair<LinkId, net::IpAddress>> Policies::external_addresses(
     const Rules& rules, const Masquerades& masquerades) const {
     std::set<std::pair<LinkId, net::IpAddress>> addresses;
     for (const auto& [id, rule] : rules) {
-        if (rule.disabled) continue;
+        if (rule.disabled || rule.external_link) continue;  // a link's own address anyway
         for (std::size_t i = 0; i < links_.size(); ++i) {
             if (rule.link && *rule.link != links_[i].name) continue;
+            // While the kernel has it, it is one of the link's own.
+            if (std::ranges::find(links_[i].floating, rule.external.address) != links_[i].floating.end())
+                continue;
             addresses.emplace(LinkId{static_cast<std::uint8_t>(i)}, rule.external.address);
         }
     }

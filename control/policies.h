@@ -37,9 +37,16 @@ class Policies {
     void publish_rules(dataplane::Dataplane& dataplane);
     void publish_timeouts(dataplane::Dataplane& dataplane, const TimeoutSettings& timeouts);
     void publish_window_check(dataplane::Dataplane& dataplane, bool on);
+    /// What the kernel has on the links: all of their addresses, and routes beside the configuration's, which
+    /// come first.
+    Result<void> publish_network(dataplane::Dataplane& dataplane,
+                                 std::vector<std::vector<net::IpInterfaceAddress>> addresses,
+                                 std::vector<dataplane::Route> learnt);
     /// Lets every flow look up its next hop again.
     void renew_next_hops(dataplane::Dataplane& dataplane);
 
+    /// Where clients connect to now: nullopt of a rule that waits for a link's address.
+    std::optional<net::IpAddress> external_address(const Rule& rule) const;
     /// What the data plane calls a rule that is in force.
     std::optional<dataplane::RuleId> dataplane_id(RuleId id) const;
     /// The inverse; nullopt when the rule is gone.
@@ -63,9 +70,11 @@ class Policies {
     dataplane::Masquerade to_dataplane(const Masquerade& masquerade, dataplane::RuleId id) const;
     std::optional<dataplane::LinkId> link_id(const std::string& name) const;
     void publish(dataplane::Dataplane& dataplane);
+    void renew_routes();
 
     std::vector<LinkSettings> links_;
     std::vector<RouteSettings> routes_;
+    std::vector<dataplane::Route> learnt_routes_;
     std::uint32_t rule_slots_;
     std::vector<std::uint32_t> free_slots_;
     std::map<RuleId, dataplane::RuleId> ids_;

@@ -32,6 +32,19 @@ bool is_ipv6(rte_mbuf* packet) {
     return *rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, l3) >> 4U == 6;
 }
 
+/// Questions are for fwd to answer.
+bool is_arp_answer(rte_mbuf& packet) {
+    const auto* arp =
+        rte_pktmbuf_mtod_offset(&packet, const std::uint8_t*, dataplane::punt_note(packet).l3_offset);
+    return !dataplane::is_arp_request(arp);
+}
+
+bool is_advertisement(rte_mbuf& packet) {
+    const dataplane::PuntNote& note = dataplane::punt_note(packet);
+    return *rte_pktmbuf_mtod_offset(&packet, const std::uint8_t*, note.l3_offset + note.l4_offset) ==
+           dataplane::kNeighbourAdvertisement;
+}
+
 net::MacAddress source_mac(const rte_mbuf* packet) {
     net::MacAddress mac;
     std::memcpy(mac.bytes.data(), rte_pktmbuf_mtod_offset(packet, const std::uint8_t*, 6), 6);
@@ -55,10 +68,19 @@ unsigned Punts::poll(Neighbours::Clock::time_point now) {
     for (rte_mbuf* packet : std::span{packets}.first(count)) {
         const dataplane::PuntNote& note = dataplane::punt_note(*packet);
         switch (note.why) {
+            case Verdict::punt_host:
+                if (host_ != nullptr) {
+                    host_->deliver(packet);
+                } else {
+                    rte_pktmbuf_free(packet);
+                }
+                break;
             case Verdict::punt_arp:
+                if (host_ != nullptr && is_arp_answer(*packet)) host_->show(*packet);
                 neighbours_.handle_arp(packet, now);
                 break;
             case Verdict::punt_nd:
+                if (host_ != nullptr && is_advertisement(*packet)) host_->show(*packet);
                 neighbours_.handle_nd(packet, now);
                 break;
             case Verdict::hold_neighbour:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #pragma once
 
+#include "control/host_links.h"
 #include "control/neighbours.h"
 #include "control/refused_syns.h"
 #include "dataplane/dataplane.h"
@@ -12,8 +13,9 @@ namespace fwd::control {
 /// link are answered here (RFC 792, RFC 1191).
 class Punts {
  public:
-    Punts(dataplane::Dataplane& dataplane, Neighbours& neighbours)
-        : dataplane_{dataplane}, neighbours_{neighbours} {}
+    /// @param host nullptr: the kernel has no part in any link
+    Punts(dataplane::Dataplane& dataplane, Neighbours& neighbours, HostLinks* host = nullptr)
+        : dataplane_{dataplane}, neighbours_{neighbours}, host_{host} {}
 
     /// Handles what is there, at most a few hundred packets; returns how many.
     unsigned poll(Neighbours::Clock::time_point now);
@@ -41,6 +43,7 @@ class Punts {
 
     dataplane::Dataplane& dataplane_;
     Neighbours& neighbours_;
+    HostLinks* host_;
     RefusedSyns syns_;
 };
 

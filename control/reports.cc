@@ -251,6 +251,21 @@ std::uint64_t Reports::clear_sessions(std::optional<dataplane::RuleId> rule) {
     return cleared;
 }
 
+std::uint64_t Reports::clear_sessions_at(std::span<const net::IpAddress> own) {
+    if (own.empty()) return 0;
+    dataplane::FlowTable& flows = dataplane_.flows();
+    std::uint64_t cleared = 0;
+    sessions_.visit(0, flows.position_count(), [&](FlowPosition id, StateWord word) {
+        // Each way's packets come to an address that is fwd's, or leave as they came.
+        const bool uses =
+            std::ranges::find(own, flows.key_of(id).destination) != own.end() ||
+            std::ranges::find(own, flows.key_of(flows.session(id).reverse).destination) != own.end();
+        if (uses && flows.condemn(id, word)) ++cleared;
+        return true;
+    });
+    return cleared;
+}
+
 std::uint64_t Reports::clear_sessions_of(std::span<const dataplane::RuleId> rules) {
     if (rules.empty()) return 0;
     std::unordered_map<std::uint32_t, std::uint32_t> generation_of_slot;

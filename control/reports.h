@@ -34,6 +34,9 @@ class Reports {
     Json sessions(std::optional<dataplane::RuleId> rule, std::uint64_t cursor, std::size_t limit) const;
     /// Condemns the sessions (of one rule); returns how many.
     std::uint64_t clear_sessions(std::optional<dataplane::RuleId> rule);
+    /// The same for those that use one of these addresses of fwd's, as what clients ask for or as the source
+    /// that targets see.
+    std::uint64_t clear_sessions_at(std::span<const net::IpAddress> own);
     /// The same for many rules, in one walk over the table.
     std::uint64_t clear_sessions_of(std::span<const dataplane::RuleId> rules);
 

@@ -61,7 +61,9 @@ struct Rule {
     bool all = false;                 ///< ... "all": every protocol and port of an address
     std::optional<std::string> link;  ///< packets that came in by this link only; any link when absent
     net::EndpointRange external;      ///< where clients connect to: a port, a range, or the whole address
-    std::vector<Target> targets;      ///< where they are sent; at least one
+    /// The address is the first IPv4 one that this link has at the time; in `external` stands 0.0.0.0.
+    std::optional<std::string> external_link;
+    std::vector<Target> targets;  ///< where they are sent; at least one
     Balance balance = Balance::round_robin;
     SourceMode source = SourceMode::automatic;
     std::vector<net::IpPrefix> from;      ///< allowed sources; all when empty

@@ -34,12 +34,12 @@ Result<void> check_families(const Rule& rule) {
         return refused("target",
                        fmt::format("got {}, {}, for the whole of {}; want {}, or tcp, udp or tcp+udp "
                                    "with ports: nothing else goes from one family to the other",
-                                   to_text(target), family(target.address), to_text(rule.external),
+                                   to_text(target), family(target.address), external_text(rule),
                                    family(rule.external.address)));
     }
     const auto wanted = [&](std::string got, const net::IpAddress& address) {
         return fmt::format("got {}, {}, for the external {}; want {}", got, family(address),
-                           to_text(rule.external), family(rule.external.address));
+                           external_text(rule), family(rule.external.address));
     };
     const net::EndpointRange& first = rule.targets.front().endpoint;
     for (const Target& target : rule.targets) {
@@ -53,7 +53,7 @@ Result<void> check_families(const Rule& rule) {
         return refused("source",
                        fmt::format("got 'preserve' from {} to {}; want 'masquerade' or 'auto': an {} "
                                    "client's address means nothing to an {} target",
-                                   to_text(rule.external), to_text(first), family(rule.external.address),
+                                   external_text(rule), to_text(first), family(rule.external.address),
                                    family(first.address)));
     }
     for (const auto& [field, list] : {std::pair{"from", &rule.from}, {"not_from", &rule.not_from}}) {
@@ -73,11 +73,10 @@ Result<void> check_external_family(const Rule& rule, const Topology& topology) {
             if (!own.address.is_v4()) return {};
         }
     }
-    return refused("external",
-                   fmt::format("got {}, but {} has {}IPv6 address; want an IPv4 address, or give "
-                               "the link an IPv6 one",
-                               to_text(rule.external), rule.link ? "link " + *rule.link : "no link",
-                               rule.link ? "no " : "an "));
+    return refused("external", fmt::format("got {}, but {} has {}IPv6 address; want an IPv4 address, or give "
+                                           "the link an IPv6 one",
+                                           external_text(rule), rule.link ? "link " + *rule.link : "no link",
+                                           rule.link ? "no " : "an "));
 }
 
 Result<void> check_target(const Rule& rule, const net::EndpointRange& endpoint, const Topology& topology) {
@@ -129,7 +128,7 @@ Result<void> check_target(const Rule& rule, const net::EndpointRange& endpoint, 
         }
         return refused("target",
                        fmt::format("got {}, {} port(s) for the {} of {}; want as many{}", target,
-                                   endpoint.size(), rule.external.size(), to_text(rule.external), right));
+                                   endpoint.size(), rule.external.size(), external_text(rule), right));
     }
     return {};
 }
@@ -140,8 +139,16 @@ Result<void> check_rule(const Rule& rule, const Topology& topology) {
     if (const Result<void> known = rule.link ? topology.check_link(*rule.link) : Result<void>{}; !known) {
         return not_found("link", known.error().message);
     }
-    const std::string external = to_text(rule.external);
-    if (const std::string why = topology.not_a_host(rule.external.address); !why.empty()) {
+    const std::string external = external_text(rule);
+    if (rule.external_link) {
+        if (const Result<void> known = topology.check_link(*rule.external_link); !known)
+            return not_found("external", known.error().message);
+        if (rule.link != rule.external_link) {
+            return refused(
+                "link", fmt::format("got {} for the external {}; want {}, or no link", in_quotes(*rule.link),
+                                    external, in_quotes(*rule.external_link)));
+        }
+    } else if (const std::string why = topology.not_a_host(rule.external.address); !why.empty()) {
         return refused("external",
                        fmt::format("got {}, {}; want an address that clients can connect to", external, why));
     }
@@ -173,7 +180,7 @@ Result<void> RuleClaims::check_hosts(const Rule& rule, const Topology& topology)
                 "external",
                 fmt::format("got {}, the host that {} forwards to, for which fwd would answer ARP "
                             "on link {}; want an address that no other host has",
-                            to_text(rule.external), reference(*target->second.begin()), segment->name));
+                            external_text(rule), reference(*target->second.begin()), segment->name));
         }
     }
     for (const Target& target : rule.targets) {
@@ -212,7 +219,7 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
         return refused("external",
                        fmt::format("got {} {} on {} for rule {}, but {} has {}; want another address, port, "
                                    "protocol or link",
-                                   to_text(key.protocol), to_text(rule.external),
+                                   to_text(key.protocol), external_text(rule),
                                    key.link ? "link " + *key.link : "any link", in_quotes(rule.name),
                                    reference(taken->name), theirs == rule.external ? "it" : to_text(theirs)));
     }

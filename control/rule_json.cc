@@ -39,10 +39,11 @@ class RuleReader {
         if (const auto found = params_.find(name); found != params_.end())
             value = found->get<std::uint32_t>();
     }
-    void read_protocol(Rule& rule) {
-        if (auto ok = parse_protocols(params_.at("protocol").get_ref<const std::string&>(), rule); !ok) {
-            fail("protocol", std::move(ok.error()));
-        }
+    /// One that is there in any case, and says more than one member.
+    void read_into(const char* name, Result<void> (*parse)(std::string_view, Rule&), Rule& rule) {
+        if (error_) return;
+        if (auto ok = parse(params_.at(name).get_ref<const std::string&>(), rule); !ok)
+            fail(name, std::move(ok.error()));
     }
     const std::optional<Error>& error() const { return error_; }
 
@@ -73,8 +74,8 @@ RuleOrigin wanted_origin(const Json& params) {
 Result<Rule> rule_from_json(const Json& params) {
     Rule rule;
     RuleReader reader{params};
-    reader.read_protocol(rule);
-    reader.read("external", parse_rule_endpoint, rule.external);
+    reader.read_into("protocol", parse_protocols, rule);
+    reader.read_into("external", parse_external, rule);
     reader.read("target", parse_targets, rule.targets);
     reader.read("balance", parse_balance, rule.balance);
     reader.read("name", parse_name, rule.name);
@@ -128,7 +129,7 @@ Json rule_to_json(const Rule& rule) {
     };
     Json json{{"name", rule.name},
               {"protocol", protocols_text(rule)},
-              {"external", to_text(rule.external)},
+              {"external", external_text(rule)},
               {"target", to_text(rule.targets)},
               {"balance", to_text(rule.balance)},
               {"source", to_text(rule.source)},

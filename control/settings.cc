@@ -8,6 +8,7 @@
 #include <functional>
 #include <libconfig.h++>
 
+#include "control/host_services.h"
 #include "control/settings_check.h"
 #include "control/settings_reader.h"
 #include "control/text.h"
@@ -169,8 +170,98 @@ Result<void> read_addresses(const Value& value, LinkSettings& link) {
         !read) {
         return read;
     }
-    if (link.addresses.empty()) return value.bad("got an empty list, want at least one address");
     return {};
+}
+
+/// Of a group: what it names, or a service of the operator's own.
+struct HostEntry {
+    std::string service;
+    std::optional<net::Protocol> protocol;
+    std::optional<PortRange> ports;
+    std::vector<net::IpPrefix> from;
+};
+
+constexpr std::pair<std::string_view, net::Protocol> kHostProtocols[] = {
+    {"tcp", net::Protocol::tcp},
+    {"udp", net::Protocol::udp},
+};
+
+constexpr Field<HostEntry> kHostFields[] = {
+    {"service", R"("ssh")", "one of those that have names",
+     [](auto& v, auto& entry) { return assign(v.string(), entry.service); }},
+    {"protocol", R"("tcp")", "of a service that has none: tcp or udp",
+     [](auto& v, auto& entry) { return assign(read_choice(v, kHostProtocols), entry.protocol); }},
+    {"port", R"("9100" or "9100-9110")", "and the ports that its packets go to",
+     [](auto& v, auto& entry) {
+         const auto read_port = [](std::string_view text) {
+             const Result<std::uint16_t> one = parse_port(text);
+             return one ? Result<PortRange>{PortRange{*one, *one}} : parse_port_range(text);
+         };
+         return assign(read_text(v, read_port), entry.ports);
+     }},
+    {"from", R"([ "10.0.0.0/24" ])", "sources that may use it (default: all)",
+     [](auto& v, auto& entry) { return read_source_prefixes(v, entry.from); }},
+};
+
+Result<void> read_host_entry(const Value& value, LinkSettings& link) {
+    HostEntry entry;
+    if (value.is_group()) {
+        if (auto ok = read_group(value, kHostFields, entry); !ok) return ok;
+    } else {
+        auto name = value.string();
+        if (!name) return value.wrong_type("the name of a service, or a group { ... }");
+        entry.service = std::move(*name);
+    }
+    std::vector<dataplane::HostService> services;
+    if (!entry.service.empty()) {
+        const Value here = value.is_group() ? value.member("service") : value;
+        if (entry.protocol || entry.ports)
+            return here.bad("got a protocol or port as well, want either of them");
+        auto known = host_service(entry.service);
+        if (!known) return here.error(known.error().kind, known.error().message);
+        services = std::move(*known);
+        link.waits_for_address = link.waits_for_address || finds_addresses(entry.service);
+    } else {
+        if (!entry.protocol) return value.missing_key("service", kHostFields[0].example);
+        if (!entry.ports) return value.missing_key("port", kHostFields[2].example);
+        services.push_back({.protocol = *entry.protocol,
+                            .first_port = entry.ports->first,
+                            .last_port = entry.ports->last,
+                            .from = {}});
+    }
+    for (dataplane::HostService& service : services) {
+        service.from = entry.from;
+        link.host.push_back(std::move(service));
+    }
+    return {};
+}
+
+Result<void> read_host(const Value& value, LinkSettings& link) {
+    constexpr std::size_t kMostServices = 64;
+    if (!value.is_list()) return value.wrong_type("a list of services");
+    if (value.size() == 0) return value.bad("got an empty list, want at least one service, or no such key");
+    if (value.size() > kMostServices)
+        return value.bad(fmt::format("got {} services, want at most {}", value.size(), kMostServices));
+    for (std::size_t i = 0; i < value.size(); ++i) {
+        if (auto ok = read_host_entry(value.element(i), link); !ok) return ok;
+    }
+    return {};
+}
+
+Result<std::string> parse_interface_name(std::string_view text) {
+    constexpr std::size_t kLongest = 15;
+    const bool good =
+        !text.empty() && text.size() <= kLongest && text != "." && text != ".." &&
+        std::ranges::all_of(text, [](char c) {
+            return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-' || c == '_' || c == '.';
+        });
+    if (!good) {
+        return invalid({},
+                       fmt::format("got {}, want the name of an interface: 1 to {} of letters, digits, '-', "
+                                   "'_' and '.'",
+                                   in_quotes(text), kLongest));
+    }
+    return std::string{text};
 }
 
 constexpr std::pair<std::string_view, RxChecksum> kRxChecksums[] = {
@@ -221,6 +312,20 @@ constexpr Field<LinkSettings> kLinkFields[] = {
      "TCP connections through it agree on segments of at most so many bytes; mtu: what fits into its "
      "packets (default: as the ends like)",
      read_mss_clamp},
+    {"host", R"([ "ssh", "ping" ])",
+     "services of this machine's kernel that are reached by the link's addresses: ping, ssh, dhcp-client, "
+     "dhcp-server, dns, bgp, bfd, ospf, vrrp, snmp, or groups such as "
+     R"({ service = "ssh"; from = [ "10.0.0.0/8" ]; } or { protocol = "tcp"; port = "9100"; } (default: none))",
+     read_host},
+    {"host_interface", R"("fwd-lan")",
+     "what the kernel calls its interface for them (default: fwd- and the link's name)",
+     [](auto& v, auto& link) { return assign(read_text(v, parse_interface_name), link.host_interface); }},
+    {"floating", R"([ "10.0.0.9" ])",
+     "addresses of rules that fwd answers for only while that interface has them: VRRP's (default: none)",
+     [](auto& v, auto& link) {
+         const auto read_address = [](const Value& address) { return read_text(address, parse_address); };
+         return read_list(v, {kMostAddressesPerLink, "addresses"}, read_address, link.floating);
+     }},
     {"refuse", R"("silent")",
      "what becomes of packets that no rule lets in: silent, or icmp: their senders are told (default: "
      "silent)",
@@ -272,7 +377,9 @@ constexpr Field<Rule> kRuleFields[] = {
      [](auto& v, auto& rule) { return assign(read_text(v, parse_name), rule.name); }},
     {"protocol", R"("tcp")", kAsInRequests, read_protocols, Presence::required},
     {"external", R"("10.0.0.3:80")", kAsInRequests,
-     [](auto& v, auto& rule) { return assign(read_text(v, parse_rule_endpoint), rule.external); },
+     [](auto& v, auto& rule) {
+         return read_text(v, [&](std::string_view text) { return parse_external(text, rule); });
+     },
      Presence::required},
     {"target", R"("10.0.0.4:8080")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_targets), rule.targets); },
@@ -580,7 +687,7 @@ std::string format_rules(const std::vector<Rule>& rules) {
     for (const Rule& rule : rules) {
         std::string group =
             fmt::format(R"({{ name = "{}"; protocol = "{}"; external = "{}"; target = "{}";)", rule.name,
-                        protocols_text(rule), to_text(rule.external), to_text(rule.targets));
+                        protocols_text(rule), external_text(rule), to_text(rule.targets));
         if (rule.source != SourceMode::automatic)
             group += fmt::format(R"( source = "{}";)", to_text(rule.source));
         if (rule.balance != Balance::round_robin)

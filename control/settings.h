@@ -15,6 +15,7 @@
 #include "control/log_sink.h"
 #include "control/masquerade.h"
 #include "control/rule.h"
+#include "dataplane/host_path.h"
 #include "dataplane/net/address.h"
 
 namespace fwd::control {
@@ -41,13 +42,19 @@ enum class IdleMode { poll, adaptive };
 struct LinkSettings {
     std::string name;    ///< 1 to 31 of [A-Za-z0-9._-]
     std::string device;  ///< PCI address or DPDK vdev string; may be shared by VLAN links
-    std::vector<net::IpInterfaceAddress> addresses;  ///< own addresses; at least one
+    std::vector<net::IpInterfaceAddress> addresses;  ///< own addresses; none only if it waits for one
     std::optional<std::uint16_t> vlan;               ///< 802.1Q tag, 1 to 4094; untagged when absent
     std::uint16_t mtu = 1500;                        ///< of IP packets, bytes; 68 to 9600
     std::uint16_t queues = 0;  ///< rx and tx queues; 0: one for each worker if the device can
     RxChecksum rx_checksum = RxChecksum::trusted;
     bool ping = false;  ///< answer ICMP echo requests to own addresses
     Refusal refuse = Refusal::silent;
+    /// What the kernel gets of the traffic for own addresses, by an interface of its own.
+    std::vector<dataplane::HostService> host;
+    std::string host_interface;      ///< its name; set if there are such services
+    bool waits_for_address = false;  ///< one of them finds the link's addresses
+    /// Addresses that fwd answers for only while the kernel has them there (VRRP).
+    std::vector<net::IpAddress> floating;
     std::uint16_t mss_clamp = 0;  ///< no TCP segments beyond this through the link; 0: as the ends like
     bool mss_clamp_to_mtu = false;
     /// The same for the data plane.

@@ -86,8 +86,59 @@ Result<void> check_addresses(const Value& list, const std::vector<LinkSettings>&
     return {};
 }
 
-Result<void> check_links(const Value& list, const std::vector<LinkSettings>& links) {
+/// What the kernel has of a link.
+Result<void> check_host(const Value& here, LinkSettings& link) {
+    if (link.addresses.empty() && !link.waits_for_address) {
+        return here.member("addresses")
+            .bad("got an empty list, want at least one address, or \"dhcp-client\" in `host`");
+    }
+    if (link.host.empty()) {
+        for (const char* key : {"host_interface", "floating"}) {
+            if (here.has(key)) return here.member(key).bad("got one without `host`; want `host` as well");
+        }
+        return {};
+    }
+    constexpr std::size_t kLongest = 15;
+    if (link.host_interface.empty()) link.host_interface = "fwd-" + link.name;
+    if (link.host_interface.size() > kLongest) {
+        return here.member("name").bad(
+            fmt::format("got {}, too long for an interface {}; want `host_interface`, of at most {} letters",
+                        in_quotes(link.name), in_quotes(link.host_interface), kLongest));
+    }
+    for (std::size_t i = 0; i < link.floating.size(); ++i) {
+        const net::IpAddress& address = link.floating[i];
+        const auto has = [&](const auto& own) { return own.prefix().contains(address); };
+        const auto is = [&](const auto& own) { return own.address == address; };
+        const Value element = here.member("floating").element(i);
+        if (std::ranges::any_of(link.addresses, is))
+            return element.bad(
+                fmt::format("got {}, an address that fwd always has; want another", to_text(address)));
+        if (!link.addresses.empty() && std::ranges::none_of(link.addresses, has)) {
+            return element.bad(fmt::format(
+                "got {}, which is in none of the link's networks; want one that is", to_text(address)));
+        }
+    }
+    return {};
+}
+
+Result<void> check_hosts(const Value& list, std::vector<LinkSettings>& links) {
+    std::map<std::string, std::size_t> names;
+    for (std::size_t i = 0; i < links.size(); ++i) {
+        if (auto ok = check_host(list.element(i), links[i]); !ok) return ok;
+        if (links[i].host_interface.empty()) continue;
+        if (const auto [taken, is_new] = names.emplace(links[i].host_interface, i); !is_new) {
+            return list.element(i)
+                .member("host_interface")
+                .bad(fmt::format("got {}, as {} has; want each interface once",
+                                 in_quotes(links[i].host_interface), reference(list, taken->second)));
+        }
+    }
+    return {};
+}
+
+Result<void> check_links(const Value& list, std::vector<LinkSettings>& links) {
     if (links.empty()) return list.bad("got an empty list, want at least one link");
+    if (auto ok = check_hosts(list, links); !ok) return ok;
     for (std::size_t i = 0; i < links.size(); ++i) {
         for (std::size_t j = 0; j < i; ++j) {
             if (Result<void> checked = check_link_pair(list, links, i, j); !checked) return checked;

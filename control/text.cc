@@ -148,6 +148,38 @@ Result<net::EndpointRange> parse_rule_endpoint(std::string_view text) {
     return parse_endpoint_range(text);
 }
 
+Result<void> parse_external(std::string_view text, Rule& rule) {
+    constexpr std::string_view kLink = "link:";
+    if (!text.starts_with(kLink)) {
+        return parse_rule_endpoint(text).map([&](const net::EndpointRange& external) {
+            rule.external_link.reset();
+            rule.external = external;
+        });
+    }
+    const std::string_view rest = text.substr(kLink.size());
+    const std::size_t colon = std::min(rest.find(':'), rest.size());
+    auto link = parse_link_name(rest.substr(0, colon));
+    net::EndpointRange external{net::Ipv4Address{}, {}, {}};
+    if (colon != rest.size()) {
+        const auto ports = parse_endpoint_range("0.0.0.0" + std::string{rest.substr(colon)});
+        if (!ports) link = tl::unexpected(ports.error());
+        if (ports) external = *ports;
+    }
+    if (!link) return bad(text, "a link and a port or ports, such as link:wan:80");
+    rule.external = external;
+    if (!rule.link) rule.link = *link;
+    rule.external_link = std::move(*link);
+    return {};
+}
+
+std::string external_text(const Rule& rule) {
+    if (!rule.external_link) return to_text(rule.external);
+    std::string text = "link:" + *rule.external_link;
+    if (!rule.external.is_whole_address()) text += fmt::format(":{}", rule.external.first.host());
+    if (!rule.external.is_single()) text += fmt::format("-{}", rule.external.last.host());
+    return text;
+}
+
 Result<std::vector<Target>> parse_targets(std::string_view text) {
     std::vector<Target> targets;
     for (std::string_view rest = text;;) {
@@ -350,7 +382,7 @@ std::string default_name(const Rule& rule) {
     std::string name = rule.tcp && rule.udp ? "tcp-udp" : protocols_text(rule);  // no '+' in a name
     std::string address = to_text(rule.external.address);
     std::ranges::replace(address, ':', '.');  // nor a ':'
-    name += "-" + address;
+    if (!rule.external_link) name += "-" + address;
     if (!rule.external.is_whole_address()) name += fmt::format("-{}", rule.external.first.host());
     if (!rule.external.is_single()) name += fmt::format("-{}", rule.external.last.host());
     if (rule.link) name += "-" + *rule.link;

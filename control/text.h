@@ -19,6 +19,10 @@ Result<net::IpEndpoint> parse_endpoint(std::string_view text);  ///< "10.0.0.3:8
 Result<net::EndpointRange> parse_endpoint_range(std::string_view text);
 /// The same, or an address alone, which is all of it: see check_ports().
 Result<net::EndpointRange> parse_rule_endpoint(std::string_view text);
+/// The same or "link:wan:80": a link's address, whatever it is, which also says the link if nothing else has.
+Result<void> parse_external(std::string_view text, Rule& rule);
+/// What parse_external() has read.
+std::string external_text(const Rule& rule);
 /// "10.0.0.4:8080", or several with their weights: "10.0.0.4:8080*3,10.0.0.5:8080". A target may be an
 /// address alone as well.
 Result<std::vector<Target>> parse_targets(std::string_view text);

@@ -147,11 +147,12 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
                                          .neighbours = *self->neighbours_,
                                          .rule_counters = *self->rule_counters_,
                                          .evictions = *self->evictions_,
-                                         .links = self->links_,
+                                         .links = *self->links_,
                                          .ports = self->ports_,
                                          .policy = self->policy_,
                                          .punts = self->punts_,
                                          .control_bell = self->control_bell_,
+                                         .host_flows = self->host_flows_,
                                          .masquerade_ports = config.masquerade_ports,
                                          .outbound_ports = config.outbound_ports,
                                          .worker_count = workers});
@@ -161,6 +162,7 @@ Setup<std::unique_ptr<Dataplane>> Dataplane::create(const DataplaneConfig& confi
 
 Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
     const auto workers = static_cast<unsigned>(config.worker_lcores.size());
+    std::vector<Link> links;
     for (std::size_t i = 0; i < config.links.size(); ++i) {
         const auto& wanted = config.links[i];
         auto port = std::ranges::find_if(ports_, [&](const auto& p) { return p->ethdev() == wanted.ethdev; });
@@ -176,7 +178,7 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
                 // A tagged frame of that size must fit as well.
                 settings.max_mtu = std::max(settings.max_mtu, other.mtu);
                 settings.queues = std::max(settings.queues, other.queues);
-                settings.multicast = settings.multicast || has_ipv6(other);
+                settings.multicast = settings.multicast || has_ipv6(other) || other.has_host;
             }
             auto opened = Port::open(settings);
             if (!opened) return tl::unexpected(opened.error());
@@ -184,7 +186,7 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
             port = std::prev(ports_.end());
         }
         (*port)->addressing.link_of_vlan[wanted.vlan] = static_cast<std::uint8_t>(i);
-        Link& link = links_.emplace_back();
+        Link& link = links.emplace_back();
         link.port = PortIndex{static_cast<std::uint8_t>(port - ports_.begin())};
         link.vlan = wanted.vlan;
         if (link.vlan != 0) link.l2_bytes += kVlanTagBytes;
@@ -196,21 +198,13 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         link.refuses_by_icmp = wanted.refuses_by_icmp;
         link.hides_hop = config.hide_hop;
         link.translates_with_care = link.rx_checksum_partial || link.hides_hop;
-        for (const auto& own : wanted.addresses) {
-            if (own.address.is_v4()) {
-                link.addresses.push_back(own.v4());
-                link.networks.push_back(own.v4().prefix());
-            } else {
-                link.ipv6_addresses.push_back(own);
-                link.ipv6_networks.push_back(own.prefix());
-            }
-        }
+        link.set_addresses(wanted.addresses);
+        link.has_host = wanted.has_host;
+        link.host = wanted.host;
         link.link_local = net::link_local_of(link.mac);
         if (link.has_ipv6()) (*port)->addressing.ipv6_links |= std::uint32_t{1} << i;
-        std::ranges::sort(link.networks);
-        // Not std::ranges::unique(): clang 14 does not take libstdc++'s.
-        link.networks.erase(std::unique(link.networks.begin(), link.networks.end()), link.networks.end());
     }
+    links_ = std::make_unique<Links>(std::move(links));
     return {};
 }
 
@@ -304,6 +298,13 @@ void Dataplane::publish(std::unique_ptr<const Policy> policy) noexcept {
     policy_.store(policy.get(), std::memory_order_release);
     wait_grace_period();
     policy_owner_ = std::move(policy);
+}
+
+void Dataplane::set_addresses(LinkId link, std::span<const net::IpInterfaceAddress> addresses) {
+    std::vector<Link> links = this->links();
+    links[link.value].set_addresses(addresses);
+    const auto before = links_->replace(std::move(links));
+    wait_grace_period();
 }
 
 void Dataplane::wait_grace_period() noexcept {

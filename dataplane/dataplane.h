@@ -27,6 +27,8 @@ struct DataplaneConfig {
         std::uint16_t mss_clamp = 0;
         bool refuses_by_icmp = false;
         std::vector<net::IpInterfaceAddress> addresses;
+        bool has_host = false;  ///< the kernel uses the link as well
+        std::vector<HostService> host;
     };
     std::vector<LinkConfig> links;
     std::uint32_t sessions = 65536;
@@ -67,9 +69,12 @@ class Dataplane {
     MappingTable& mappings() noexcept { return *mappings_; }
     NeighbourTable& neighbours() noexcept { return *neighbours_; }
     RuleCounters& rule_counters() noexcept { return *rule_counters_; }
-    const std::vector<Link>& links() const noexcept { return links_; }
-    const Port& port_of(LinkId link) const noexcept { return *ports_[links_[link.value].port.value]; }
+    const std::vector<Link>& links() const noexcept { return links_->now(); }
+    /// Gives a link other own addresses. When this returns, no worker sees those before.
+    void set_addresses(LinkId link, std::span<const net::IpInterfaceAddress> addresses);
+    const Port& port_of(LinkId link) const noexcept { return *ports_[links()[link.value].port.value]; }
     std::span<const std::unique_ptr<Worker>> workers() const noexcept { return workers_; }
+    HostFlows& host_flows() noexcept { return host_flows_; }
     const SharedTables& shared() const noexcept { return *shared_; }
 
     /// Rings when there are packets for control.
@@ -113,7 +118,8 @@ class Dataplane {
     std::unique_ptr<FlowTable> flows_;
     std::unique_ptr<MappingTable> mappings_;
     std::unique_ptr<NeighbourTable> neighbours_;
-    std::vector<Link> links_;
+    std::unique_ptr<Links> links_;
+    HostFlows host_flows_;
     std::vector<std::unique_ptr<Port>> ports_;
     std::unique_ptr<const Policy> policy_owner_;
     std::atomic<const Policy*> policy_{nullptr};

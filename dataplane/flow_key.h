@@ -133,6 +133,10 @@ class FlowHash {
         digest.zero = 1;
         return digest;
     }
+    /// As much of it as a number has, never 0: for sets of keys in which a stranger must not find himself.
+    std::uint64_t tag(const WideKey& key) const noexcept {
+        return static_cast<std::uint64_t>(_mm_cvtsi128_si64(chain(key))) | 1U;
+    }
     /// What a client is counted as: its address; of IPv6, where a host has as many addresses as it likes, its
     /// network of 64 bits, drawn together to 32.
     net::Ipv4Address counted_as(const net::IpAddress& client) const noexcept {

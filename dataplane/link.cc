@@ -26,6 +26,25 @@ bool Link::owns(const net::IpAddress& address) const noexcept {
             std::ranges::any_of(ipv6_addresses, [&](const auto& own) { return own.address == address; }));
 }
 
+void Link::set_addresses(std::span<const net::IpInterfaceAddress> own) {
+    addresses.clear();
+    networks.clear();
+    ipv6_addresses.clear();
+    ipv6_networks.clear();
+    for (const net::IpInterfaceAddress& one : own) {
+        if (one.address.is_v4()) {
+            addresses.push_back(one.v4());
+            networks.push_back(one.v4().prefix());
+        } else {
+            ipv6_addresses.push_back(one);
+            ipv6_networks.push_back(one.prefix());
+        }
+    }
+    std::ranges::sort(networks);
+    // Not std::ranges::unique(): clang 14 does not take libstdc++'s.
+    networks.erase(std::unique(networks.begin(), networks.end()), networks.end());
+}
+
 Setup<std::unique_ptr<Port>> Port::open(const Config& config) {
     std::unique_ptr<Port> port{new Port};
     port->ethdev_ = config.ethdev;

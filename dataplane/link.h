@@ -5,15 +5,18 @@
 #include <rte_ring.h>
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "dataplane/bell.h"
 #include "dataplane/counter.h"
 #include "dataplane/flow_key.h"
+#include "dataplane/host_path.h"
 #include "dataplane/net/address.h"
 #include "dataplane/net/ipv4.h"
 #include "dataplane/packet.h"
@@ -47,15 +50,42 @@ struct Link {
     std::vector<net::Ipv4Prefix> networks;  ///< of the addresses, each once
     std::vector<net::IpInterfaceAddress> ipv6_addresses;
     std::vector<net::IpPrefix> ipv6_networks;
-    net::Ipv6Address link_local;  ///< from the MAC address (RFC 4291, appendix A)
+    net::Ipv6Address link_local;    ///< from the MAC address (RFC 4291, appendix A)
+    std::vector<HostService> host;  ///< what the kernel gets
+    bool has_host = false;          ///< or answers to what it has sent
 
     bool has_ipv6() const noexcept { return !ipv6_addresses.empty(); }
     /// Whether fwd itself has the address there.
     bool owns(const net::IpAddress& address) const noexcept;
 
+    /// Replaces all of its addresses.
+    void set_addresses(std::span<const net::IpInterfaceAddress> own);
+
     /// Whether a packet from here has no hop left for fwd.
     bool ends_ttl(const std::uint8_t* ip) const noexcept { return ends_hops(ip[net::kTtlOffset]); }
     bool ends_hops(std::uint8_t left) const noexcept { return left <= (hides_hop ? 0 : 1); }
+};
+
+/// All links, by LinkId. Control may replace them while workers run: each look sees them as they were or as
+/// they are, and what it has seen lives on until the worker reports quiescent.
+class Links {
+ public:
+    explicit Links(std::vector<Link> links)
+        : owned_{std::make_unique<const std::vector<Link>>(std::move(links))}, now_{owned_.get()} {}
+
+    const std::vector<Link>& now() const noexcept { return *now_.load(std::memory_order_acquire); }
+    const Link& operator[](std::size_t index) const noexcept { return now()[index]; }
+
+    /// @return those before, for whom a grace period has to pass
+    [[nodiscard]] std::unique_ptr<const std::vector<Link>> replace(std::vector<Link> links) {
+        auto before = std::exchange(owned_, std::make_unique<const std::vector<Link>>(std::move(links)));
+        now_.store(owned_.get(), std::memory_order_release);
+        return before;
+    }
+
+ private:
+    std::unique_ptr<const std::vector<Link>> owned_;
+    std::atomic<const std::vector<Link>*> now_;
 };
 
 /// A DPDK device with its queues.

@@ -83,7 +83,7 @@ MappingTable::Inside Masquerader::inside_of(const WideKey& key, const Mapped& ma
 }
 
 bool Masquerader::is_own(const net::IpAddress& address) const noexcept {
-    return std::ranges::any_of(shared_.links, [&](const Link& link) { return link.owns(address); });
+    return std::ranges::any_of(shared_.links.now(), [&](const Link& link) { return link.owns(address); });
 }
 
 Verdict Masquerader::map_client(const Policy& policy, const WideKey& key, const MasqueradeSet::Host& client,

@@ -132,6 +132,7 @@ bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& 
     if (count == 0) {
         for (const auto& address : own) candidates[count++] = address.address;
     }
+    if (count == 0) return false;  // just taken away
     const std::uint64_t random = shared_.flows.hash().random(random_counter_++);
     const std::uint64_t low = random & 0xffffffffU;
     const PortRange& range = shared_.masquerade_ports;
@@ -149,7 +150,8 @@ bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& 
 
 SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key,
                                         const std::uint8_t* ip) noexcept {
-    if (const Verdict refused = check_addresses(shared_.links, key.ingress, key.source, key.destination);
+    if (const Verdict refused =
+            check_addresses(shared_.links.now(), key.ingress, key.source, key.destination);
         refused != Verdict::forward) {
         return {refused};
     }

@@ -43,6 +43,7 @@ bool SessionOpener::draw_source(const Policy& policy, const WideKey& key, WidePl
     std::array<net::IpAddress, kMaxOwnAddresses> candidates;
     const std::uint32_t count = own_addresses(shared_.links[plan.next_hop.egress.value],
                                               plan.next_hop.address, plan.target.address.is_v4(), candidates);
+    if (count == 0) return false;  // just taken away
     const std::uint64_t random = shared_.flows.hash().random(random_counter_++);
     const std::uint64_t low = random & 0xffffffffU;
     const PortRange& range = shared_.masquerade_ports;
@@ -58,7 +59,7 @@ bool SessionOpener::draw_source(const Policy& policy, const WideKey& key, WidePl
 
 SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey& key, TcpFlags flags,
                                             std::uint8_t hop_limit) noexcept {
-    if (const Verdict refused = check_source(shared_.links, key); refused != Verdict::forward)
+    if (const Verdict refused = check_source(shared_.links.now(), key); refused != Verdict::forward)
         return {.verdict = refused};
     const PrefixTranslations& prefixes = *policy.prefixes;
     // From the wrong side: whoever sends this hopes to be taken for a host inside (requirement P5), or for
@@ -136,7 +137,7 @@ SessionOpener::WidePlan SessionOpener::plan_by_prefix(const Policy& policy, cons
     };
     const bool known = target != nullptr ? target->is_inside(next_hop->egress) : is_world();
     const auto is_own = [&](const Link& link) { return link.owns(*destination); };
-    if (!known || std::ranges::any_of(shared_.links, is_own)) return {.verdict = Verdict::drop_no_rule};
+    if (!known || std::ranges::any_of(shared_.links.now(), is_own)) return {.verdict = Verdict::drop_no_rule};
     if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};
     if (shared_.links[key.ingress.value].ends_hops(hop_limit)) return {.verdict = Verdict::punt_ttl_expired};
     static constexpr ForwardingRule::Limits kNone{};

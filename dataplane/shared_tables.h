@@ -30,7 +30,9 @@ struct PuntNote {
     std::uint16_t l3_bytes = 0;
     std::uint16_t l4_offset = 0;  ///< of IPv6: from the IP header on
     std::uint16_t mtu = 0;  ///< punt_too_big, where it is not the egress link's: the packet's family changes
-    net::IpAddress next_hop{};  ///< hold_neighbour
+    net::IpAddress next_hop{};         ///< hold_neighbour
+    bool answers_host = false;         ///< punt_host: the kernel waits for it
+    bool checksum_is_partial = false;  ///< punt_host: so the device says
 };
 
 inline PuntNote& punt_note(rte_mbuf& packet) noexcept {
@@ -52,11 +54,12 @@ struct SharedTables {
     NeighbourTable& neighbours;
     RuleCounters& rule_counters;
     EvictionBoard& evictions;
-    const std::vector<Link>& links;
+    const Links& links;
     const std::vector<std::unique_ptr<Port>>& ports;
     const std::atomic<const Policy*>& policy;
     rte_ring* punts = nullptr;  ///< workers to control, which they then ring for
     Bell& control_bell;
+    const HostFlows& host_flows;
     PortRange masquerade_ports;  ///< of full NAT
     PortRange outbound_ports;    ///< of masquerades with links' own addresses
     unsigned worker_count = 1;

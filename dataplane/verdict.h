@@ -20,6 +20,7 @@ enum class Verdict : std::uint8_t {
     punt_refused,      ///< copy of a refused packet; control answers with ICMP administratively prohibited
     punt_syn_refused,  ///< copy of a SYN that is nobody's; 6 s later control answers with ICMP port
                        ///< unreachable
+    punt_host,         ///< for a service of the kernel's: see host_path.h
     hold_neighbour,    ///< waits in control until its next hop's MAC address is known
 
     drop_truncated,
@@ -98,6 +99,7 @@ inline constexpr std::array<VerdictName, kVerdictCount> kVerdictNames{{
      "copy of a packet that was dropped, for ICMP administratively prohibited"},
     {Verdict::punt_syn_refused, "punt-syn-refused",
      "copy of a SYN that was dropped, for ICMP port unreachable after 6 s"},
+    {Verdict::punt_host, "punt-host", "for a service of the kernel's that the link's `host` lists"},
     {Verdict::hold_neighbour, "hold-neighbour", "held until the next hop's MAC address is known"},
     {Verdict::drop_truncated, "truncated", "shorter than its own headers say"},
     {Verdict::drop_multi_segment, "multi-segment", "longer than a packet buffer: raise the link's mtu"},
@@ -192,6 +194,21 @@ constexpr bool is_refusal(Verdict verdict) noexcept {
         case Verdict::drop_sessions_full:
         case Verdict::drop_ports_used_up:
         case Verdict::drop_tuple_in_use:
+            return true;
+        default:
+            return false;
+    }
+}
+
+/// A packet that nothing of fwd's own explains, but the kernel may: see host_path.h.
+constexpr bool may_be_for_host(Verdict verdict) noexcept {
+    switch (verdict) {
+        case Verdict::drop_multicast:
+        case Verdict::drop_unsupported_protocol:
+        case Verdict::drop_icmp_no_session:
+        case Verdict::drop_icmp_ignored:
+        case Verdict::drop_martian:
+        case Verdict::drop_no_rule:
             return true;
         default:
             return false;

@@ -32,7 +32,7 @@ constexpr unsigned kGroup = 32;
 
 // What control can take without falling behind, per worker and link.
 constexpr std::uint64_t kArpPerSecond = 2000, kIcmpPerSecond = 1000, kHeldPerSecond = 5000,
-                        kRefusalsPerSecond = 100;
+                        kRefusalsPerSecond = 100, kHostPerSecond = 10000;
 
 // An idle worker first polls on for a while (25 to 50 us on virtual devices).
 constexpr unsigned kRoundsBeforeSleep = 1000;
@@ -71,7 +71,9 @@ struct Worker::Burst {
 Worker::Worker(const SharedTables& shared, const Config& config)
     : shared_{shared},
       config_{config},
-      clamps_mss_{std::ranges::any_of(shared.links, [](const Link& link) { return link.mss_clamp != 0; })},
+      clamps_mss_{
+          std::ranges::any_of(shared.links.now(), [](const Link& link) { return link.mss_clamp != 0; })},
+      has_host_{std::ranges::any_of(shared.links.now(), [](const Link& link) { return link.has_host; })},
       burst_{std::make_unique<Burst>()},
       wide_burst_{shared.flows.has_ipv6() ? std::make_unique<WideBurst>() : nullptr},
       reclaimer_{shared.flows, kBuriedPositions},
@@ -81,10 +83,10 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       mapping_sweeper_{shared, mapping_reclaimer_, config.index},
       fragments_{shared.flows.hash(), counters_} {
     const auto limiter = [](std::uint64_t per_second) { return PuntLimiter{per_second, per_second / 4}; };
-    for (std::size_t link = 0; link < shared.links.size(); ++link)
+    for (std::size_t link = 0; link < shared.links.now().size(); ++link)
         limiters_.push_back({limiter(kArpPerSecond), limiter(kArpPerSecond), limiter(kArpPerSecond),
                              limiter(kArpPerSecond), limiter(kIcmpPerSecond), limiter(kHeldPerSecond),
-                             limiter(kRefusalsPerSecond)});
+                             limiter(kRefusalsPerSecond), limiter(kHostPerSecond), limiter(kHostPerSecond)});
     for (std::size_t port = 0; port < shared.ports.size(); ++port) {
         tx_.emplace_back(*shared.ports[port], config.tx_queues[port]);
     }
@@ -356,7 +358,7 @@ SessionOpener::Result Worker::find(FlowPosition position) noexcept {
 }
 
 inline Worker::ForwardContext Worker::forward_context(Tsc now) noexcept {
-    return {.links = shared_.links.data(),
+    return {.links = shared_.links.now().data(),
             .neighbours = shared_.neighbours.view(),
             .tx = tx_.data(),
             .route_generation = policy_->route_generation,
@@ -605,7 +607,7 @@ Verdict Worker::check_echo(const Parsed& parsed) const noexcept {
     const net::Ipv4Address source{net::be32::from_wire(net::load32(parsed.ip + net::kAddressesOffset))};
     const net::Ipv4Address destination{
         net::be32::from_wire(net::load32(parsed.ip + net::kDestinationOffset))};
-    if (const Verdict refused = check_addresses(shared_.links, parsed.ingress, source, destination);
+    if (const Verdict refused = check_addresses(shared_.links.now(), parsed.ingress, source, destination);
         refused != Verdict::forward) {
         return refused;
     }
@@ -628,7 +630,7 @@ void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     }
     const net::Ipv4Address source{net::be32::from_wire(net::load32(ip + net::kAddressesOffset))};
     const net::Ipv4Address destination{net::be32::from_wire(net::load32(ip + net::kDestinationOffset))};
-    if (const Verdict refused = check_addresses(shared_.links, parsed.ingress, source, destination);
+    if (const Verdict refused = check_addresses(shared_.links.now(), parsed.ingress, source, destination);
         refused != Verdict::forward) {
         return refuse(refused);
     }
@@ -660,12 +662,34 @@ void Worker::flush() noexcept {
 }
 
 void Worker::drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept {
+    if (has_host_ && hand_to_host(packet, verdict, link)) return;
     counters_.count(verdict);
     if (link.value != kNoLink) counters_.links[link.value].dropped.add(1);
     rte_pktmbuf_free(packet);
 }
 
+bool Worker::hand_to_host(rte_mbuf* packet, Verdict verdict, LinkId ingress) noexcept {
+    if (!may_be_for_host(verdict) || ingress.value == kNoLink || !shared_.links[ingress.value].has_host)
+        return false;
+    const auto found =
+        parse_for_host(rte_pktmbuf_mtod(packet, const std::uint8_t*), packet->data_len, ingress);
+    if (!found) return false;
+    const HostShare share = host_share(*found, shared_.links.now(), shared_.flows.hash(), shared_.host_flows);
+    if (share == HostShare::none) return false;
+    punt(packet,
+         {.why = Verdict::punt_host,
+          .ingress = ingress,
+          .l3_offset = found->l3_offset,
+          .l3_bytes = found->ip_bytes,
+          .l4_offset = found->l4_offset,
+          .answers_host = share == HostShare::answer,
+          .checksum_is_partial = is_marked_partial(*packet)},
+         Tsc::read());
+    return true;
+}
+
 void Worker::refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept {
+    if (has_host_ && hand_to_host(parsed.packet, verdict, parsed.ingress)) return;
     if (tells_about(parsed, verdict)) {
         const bool tcp = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::tcp);
         const std::size_t flags = net::header_bytes(parsed.ip) + net::kTcpFlagsOffset - net::kIpv4Bytes;
@@ -710,6 +734,10 @@ void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {
         case Verdict::hold_neighbour:
             limiter = &limiters.hold;
             refused = Verdict::drop_hold_limited;
+            break;
+        case Verdict::punt_host:
+            // A flood at a service must not drown what the kernel waits for.
+            limiter = note.answers_host ? &limiters.host_answers : &limiters.host_services;
             break;
         case Verdict::punt_ttl_expired:
             refused = Verdict::drop_ttl_expired;

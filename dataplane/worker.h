@@ -193,6 +193,9 @@ class Worker {
     PuntNote note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept;
     PuntNote note_about(const WideParsed& parsed, Verdict why, LinkId egress) const noexcept;
     void drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept;
+    /// Punts a packet that would be dropped if the kernel has a use for it.
+    /// @return false when it has none
+    bool hand_to_host(rte_mbuf* packet, Verdict verdict, LinkId ingress) noexcept;
     /// The same for a packet that no session explains; its sender may be told.
     void refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept;
     void refuse(const WideParsed& parsed, Verdict verdict, Tsc now) noexcept;
@@ -216,6 +219,7 @@ class Worker {
     const Config config_;
     const Policy* policy_ = nullptr;  // of this round
     const bool clamps_mss_;           // some link does
+    const bool has_host_;             // some link has
     std::unique_ptr<Burst> burst_;  // kept between rounds, since clearing it would cost more than filling it
     std::unique_ptr<WideBurst> wide_burst_;  // nullptr: no link has IPv6
     Bell bell_;
@@ -229,7 +233,8 @@ class Worker {
     std::vector<TxBuffer> tx_;  // by PortIndex
     /// By link, so that a flood at one takes nothing from the others.
     struct LinkLimiters {
-        PuntLimiter arp_requests, arp_replies, nd_questions, nd_answers, icmp, hold, refusals;
+        PuntLimiter arp_requests, arp_replies, nd_questions, nd_answers, icmp, hold, refusals, host_services,
+            host_answers;
     };
     LinkLimiters& limiters_of(LinkId link) noexcept { return limiters_[link.value]; }
     std::vector<LinkLimiters> limiters_;

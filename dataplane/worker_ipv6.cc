@@ -83,6 +83,7 @@ void Worker::forward_ipv6_burst(Tsc now) noexcept {
 }
 
 void Worker::refuse(const WideParsed& parsed, Verdict verdict, Tsc now) noexcept {
+    if (has_host_ && hand_to_host(parsed.packet, verdict, parsed.ingress)) return;
     if (tells_about(parsed, verdict)) {
         PuntNote note = note_about(parsed, Verdict::punt_refused, parsed.ingress);
         // As much of it as an error may have that fits everywhere (RFC 4443, section 2.4).
@@ -332,10 +333,10 @@ Verdict Worker::check_ipv6_echo(const WideParsed& parsed) const noexcept {
     if (!link.ping || !link.owns(net::load_ipv6(parsed.ip + net::kIpv6DestinationOffset)))
         return Verdict::drop_icmp_ignored;
     // Neighbours may ask from their link-local addresses.
-    const Verdict refused =
-        asks.is_link_local()
-            ? Verdict::forward
-            : check_addresses(shared_.links, parsed.ingress, net::IpAddress{asks}, net::IpAddress{asks});
+    const Verdict refused = asks.is_link_local()
+                                ? Verdict::forward
+                                : check_addresses(shared_.links.now(), parsed.ingress, net::IpAddress{asks},
+                                                  net::IpAddress{asks});
     return refused != Verdict::forward || link.owns(asks) ? Verdict::drop_martian : Verdict::punt_echo;
 }
 
@@ -379,7 +380,7 @@ void Worker::forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) n
     }
     if (is_icmpv6_echo(type)) return forward_ipv6_portless(parsed, Verdict::drop_icmp_ignored, now);
     if (!is_icmpv6_error(type)) return refuse(Verdict::drop_icmp_ignored);
-    if (const Verdict refused = check_addresses(shared_.links, parsed.ingress, source, destination);
+    if (const Verdict refused = check_addresses(shared_.links.now(), parsed.ingress, source, destination);
         refused != Verdict::forward) {
         return refuse(refused);
     }

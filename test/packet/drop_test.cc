@@ -467,9 +467,7 @@ TEST(Drop, MorePacketsForANextHopThanAWorkerMayHandOver) {
 /// The configuration insists on an address for each link; the data plane does not count on it.
 TEST(Drop, MasqueradeBehindALinkWithoutAnAddress) {
     Box box{kOneArm};
-    auto& links = const_cast<std::vector<dataplane::Link>&>(box.dataplane().links());
-    links.front().addresses.clear();
-    links.front().networks.clear();
+    box.dataplane().set_addresses(dataplane::LinkId{0}, {});
     EXPECT_THAT(box.exchange("lan", request(box).udp(1, 53), "lan"), IsEmpty());
     EXPECT_EQ(box.count(Verdict::drop_no_own_address), 1);
     EXPECT_EQ(box.sessions(), 0);
