@@ -39,10 +39,9 @@ std::optional<HostPacket> parse_ipv4_for_host(const std::uint8_t* ip, std::size_
     packet.destination = packet.key.destination;
     if (protocol == net::Protocol::tcp || protocol == net::Protocol::udp) {
         packet.key = WideKey{FlowKey::from_packet(link, ip)};
-        packet.opens = protocol == net::Protocol::udp || TcpFlags{ip[net::kTcpFlagsOffset]}.opens();
     } else if (protocol == net::Protocol::icmp) {
         const std::uint8_t type = ip[net::kIpv4Bytes];
-        packet.opens = type == kIcmpEchoRequest;
+        packet.is_echo_reply = type == kIcmpEchoReply;
         if (is_icmp_echo(type)) {
             packet.key = WideKey{echo_key(link, ip)};
         } else if (is_icmp_error(type)) {
@@ -75,11 +74,9 @@ std::optional<HostPacket> parse_ipv6_for_host(const std::uint8_t* ip, std::size_
                       .destination = net::load_ipv6(ip + net::kIpv6DestinationOffset),
                       .l4_offset = headers.l4_offset,
                       .ip_bytes = headers.ip_bytes};
-    if (headers.protocol == net::Protocol::tcp) {
-        packet.opens = TcpFlags{ip[headers.l4_offset + net::kTcpFlagsOffset - net::kIpv4Bytes]}.opens();
-    } else if (headers.protocol == net::Protocol::icmpv6) {
+    if (headers.protocol == net::Protocol::icmpv6) {
         const std::uint8_t type = ip[headers.l4_offset];
-        packet.opens = type == kIcmpv6EchoRequest;
+        packet.is_echo_reply = type == kIcmpv6EchoReply;
         if (is_icmpv6_error(type)) {
             const auto about = parse_icmpv6_error(ip, headers, link);
             if (!about) return std::nullopt;
@@ -170,6 +167,7 @@ HostShare host_share(const HostPacket& packet, const std::vector<Link>& links, c
     // An error has to come to the address that the packet inside was sent from.
     const bool error = packet.destination != packet.key.destination;
     if (own && !error && flows.knows(hash.tag(packet.key))) return HostShare::answer;
+    if (packet.is_echo_reply) return HostShare::none;
     for (const HostService& service : link.host) {
         const bool here =
             own || (service.to == To::any) || (service.to == To::group && is_local_group(packet.destination));

@@ -66,7 +66,7 @@ struct HostPacket {
     std::uint16_t l3_offset = 0;  ///< from the start of the frame
     std::uint16_t l4_offset = 0;  ///< from the IP header
     std::uint16_t ip_bytes = 0;
-    bool opens = true;  ///< it may be the first of a conversation; ICMP: an echo request
+    bool is_echo_reply = false;
 };
 /// Checks a frame, be it one that another check has refused; nullopt for what no service has: fragments, IP
 /// options, malformed packets, other protocols than IP.

@@ -84,7 +84,9 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
                             .ping = link.ping,
                             .mss_clamp = link.greatest_mss(),
                             .refuses_by_icmp = link.refuse == control::Refusal::icmp,
-                            .addresses = link.addresses});
+                            .addresses = link.addresses,
+                            .has_host = !link.host.empty(),
+                            .host = link.host});
     }
     dp.sessions = settings_.sessions;
     dp.rule_slots = rule_slots;
