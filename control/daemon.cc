@@ -642,6 +642,19 @@ Result<Json> Daemon::stats(const Json&) {
     for (const auto& [id, rule] : book_.rules()) add(id, rule.name);
     for (const auto& [id, masquerade] : book_.masquerades()) add(id, masquerade.name);
     stats["rules"] = std::move(rows);
+    if (host_) {
+        stats["host"] = Json::array();
+        for (std::size_t i = 0; i < settings_.links.size(); ++i) {
+            const HostLinks::Counts* counts = host_->counts(dataplane::LinkId{static_cast<std::uint8_t>(i)});
+            if (counts == nullptr) continue;
+            stats["host"].push_back({{"link", settings_.links[i].name},
+                                     {"interface", settings_.links[i].host_interface},
+                                     {"to_kernel", counts->to_kernel},
+                                     {"lost", counts->lost},
+                                     {"from_kernel", counts->from_kernel},
+                                     {"refused", counts->refused}});
+        }
+    }
     if (translation_log_->is_on() || translation_log_->written() + translation_log_->lost() != 0)
         stats["translation_log"] = {{"written", translation_log_->written()},
                                     {"lost", translation_log_->lost()}};

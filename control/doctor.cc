@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdio>
 #include <set>
 
 #include "control/text.h"
@@ -209,6 +210,44 @@ void check_socket(const Settings& settings, const Machine& machine, Findings& fi
     findings.push_back(std::move(finding));
 }
 
+/// What the kernel needs for its part of a link.
+void check_host(const Settings& settings, const Machine& machine, Findings& findings) {
+    const auto has_host = [](const LinkSettings& link) { return !link.host.empty(); };
+    if (std::ranges::none_of(settings.links, has_host)) return;
+    const bool tun = machine.exists("/dev/net/tun");
+    findings.push_back({"host-interface", "/dev/net/tun", tun ? Health::ok : Health::error,
+                        tun ? "there" : "missing: the kernel can have no interface on a link",
+                        tun ? std::string{} : "modprobe tun"});
+    const std::string range = machine.line("/proc/sys/net/ipv4/ip_local_port_range");
+    unsigned first = 0;
+    unsigned last = 0;
+    if (std::sscanf(range.c_str(), "%u %u", &first, &last) == 2) {
+        const bool apart = last < settings.outbound_port_first || first > settings.outbound_port_last;
+        const bool below = settings.outbound_port_first > 16384;
+        findings.push_back(
+            {"host-ports",
+             {},
+             apart ? Health::ok : Health::warning,
+             fmt::format("the kernel opens connections from {} to {}, masquerades from {} to {}", first, last,
+                         settings.outbound_port_first, settings.outbound_port_last),
+             apart ? std::string{}
+                   : fmt::format("sysctl -w net.ipv4.ip_local_port_range='{} {}'",
+                                 below ? 10240 : settings.outbound_port_last + 1,
+                                 below ? settings.outbound_port_first - 1 : 65535)});
+    }
+    for (const LinkSettings& link : settings.links) {
+        const auto interface = kernel_interface(link.device);
+        if (!has_host(link) || !link.device.starts_with("net_af_packet") || !interface) continue;
+        findings.push_back(
+            {"host-device", *interface, Health::warning,
+             fmt::format("the kernel takes what comes for link {} there as well, listed or not", link.name),
+             fmt::format(
+                 "nft add table netdev fwd && nft 'add chain netdev fwd {0} {{ type filter hook ingress "
+                 "device {0} priority 0; policy drop; }}', if nothing does it yet",
+                 *interface)});
+    }
+}
+
 /// An address that the kernel has as well is answered twice: by fwd and by the kernel.
 void check_addresses(const Settings& settings, const Machine& machine, Findings& findings) {
     const std::vector<std::string> kernels = machine.own_addresses();
@@ -244,6 +283,7 @@ std::vector<Finding> examine(const Settings& settings, const Needs& needs, const
     check_cores(needs, machine, findings);
     check_socket(settings, machine, findings);
     check_addresses(settings, machine, findings);
+    check_host(settings, machine, findings);
     return findings;
 }
 

@@ -209,6 +209,7 @@ constexpr bool may_be_for_host(Verdict verdict) noexcept {
         case Verdict::drop_icmp_ignored:
         case Verdict::drop_martian:
         case Verdict::drop_no_rule:
+        case Verdict::drop_filtered:  // the kernel may have the port of a mapping as well, with other peers
             return true;
         default:
             return false;

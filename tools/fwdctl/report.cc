@@ -280,6 +280,12 @@ class StatsReport {
                       {"DROPPED", "dropped"},
                       {"MISSED", "missed"}},
                      {});
+        text += list("host", "interface", {{"INTERFACE", "interface"}, {"OF LINK", "link"}},
+                     {{"TO-KERNEL", "to_kernel"},
+                      {"LOST", "lost"},
+                      {"FROM-KERNEL", "from_kernel"},
+                      {"REFUSED", "refused"}},
+                     {});
         text += list("rules", "name", {{"RULE", "name"}}, {{"PACKETS", "packets"}, {"BYTES", "bytes"}},
                      {{"SESSIONS", "sessions", Align::right}});
         text += list("workers", "worker",

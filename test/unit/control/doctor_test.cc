@@ -189,6 +189,24 @@ TEST_F(DoctorTest, AddressThatTheKernelHasTooIsAnError) {
     EXPECT_EQ(finding("addresses").health, Health::ok);
 }
 
+TEST_F(DoctorTest, KernelsPartOfALinkNeedsTunAndPortsOfItsOwn) {
+    LinkSettings& lan = settings_.links.front();
+    lan.host.push_back({.from = {}});
+    write("proc/net/fib_trie", "Local:\n     |-- 10.0.0.2\n        /32 host LOCAL\n");
+    write("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
+    expect("addresses", Health::ok, "none is the kernel's", "");
+    expect("host-interface", Health::error, "missing", "modprobe tun");
+    expect("host-ports", Health::warning,
+           "the kernel opens connections from 32768 to 60999, masquerades from 32768 to 65535",
+           "sysctl -w net.ipv4.ip_local_port_range='10240 32767'");
+    write("dev/net/tun", "");
+    write("proc/sys/net/ipv4/ip_local_port_range", "10240\t32767\n");
+    expect("host-interface", Health::ok, "there", "");
+    expect("host-ports", Health::ok, "from 10240 to 32767", "");
+    lan.device = "net_af_packet0,iface=eth1";
+    expect("host-device", Health::warning, "the kernel takes what comes for link lan there", "nft");
+}
+
 TEST_F(DoctorTest, FindingsAreTextAndJson) {
     const std::vector<Finding> two{{"hugepages", {}, Health::ok, "4 MB are free, 2 MB wanted", {}},
                                    {"driver", kCard, Health::error, "none", "bind it"}};

@@ -51,6 +51,32 @@ class RuleCheck : public testing::Test {
     }
 };
 
+TEST_F(RuleCheck, ExternalOfALinkIsOfThatLink) {
+    const auto on = [&](const std::string& external, std::optional<std::string> link) {
+        Rule checked = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
+        checked.link = std::move(link);
+        EXPECT_TRUE(parse_external(external, checked));
+        return outcome(check_rule(checked, topology_));
+    };
+    EXPECT_EQ(on("link:wan:80", {}), "good");
+    EXPECT_EQ(on("link:wan:80", "wan"), "good");
+    EXPECT_EQ(on("link:wan:80", "lan"),
+              "link: got 'lan' for the external link:wan:80; want 'wan', or no link");
+    EXPECT_EQ(on("link:dmz:80", {}), "link: got 'dmz', which is no link; there is wan, lan");
+    Rule first = rule("tcp", "10.0.0.3:80", "10.0.0.4:8080");
+    EXPECT_TRUE(parse_external("link:wan:80", first));
+    first.name = default_name(first);
+    EXPECT_EQ(first.name, "tcp-80-wan");
+    Rule second = first;
+    second.name = "other";
+    RuleClaims claims;
+    EXPECT_EQ(outcome(claims.add(first, topology_)), "good");
+    EXPECT_EQ(outcome(claims.add(second, topology_)),
+              "external: got tcp link:wan:80 on link wan for rule 'other', but rule 'tcp-80-wan' has it; "
+              "want another "
+              "address, port, protocol or link");
+}
+
 TEST_F(RuleCheck, UsualRulesAreGood) {
     EXPECT_EQ(check("10.0.0.3:80", "10.0.0.4:8080"), "good");
     EXPECT_EQ(check("10.0.0.3:80", "10.0.0.4:80", "lan"), "good");

@@ -210,6 +210,9 @@ TEST(Settings, ExampleOfEveryKeyIsAccepted) {
                 continue;
             const std::string_view example = key.example.substr(0, key.example.find(" or "));
             std::string text = key.key == "prefixes" ? kIpv6Links + "@" : beside.at(group.name);
+            // These two are about what the kernel has.
+            if (key.key == "host_interface" || key.key == "floating")
+                text.insert(text.find('@'), "host = [ \"vrrp\" ]; ");
             text.replace(text.find('@'), 1, fmt::format("{} = {};", key.key, example));
             const test::TemporaryDirectory directory;
             const Result<Settings> settings = load(directory, text);
@@ -283,7 +286,7 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},
         {lan_with("colour = \"red\";"),
          "fwd.conf:2: links[0].colour: unknown key, want one of name, device, addresses, vlan, mtu, queues, "
-         "rx_checksum, ping, mss_clamp, refuse"},
+         "rx_checksum, ping, mss_clamp, host, host_interface, floating, refuse"},
         {kLan + "routes = ( { prefx = \"0.0.0.0/0\"; } );\n",
          "fwd.conf:2: routes[0].prefx: unknown key, did you mean 'prefix'?"},
         {kLan + "neighbours = ( { adress = \"10.0.0.4\"; } );\n",
@@ -444,11 +447,42 @@ TEST(Settings, BadTextsAreRefused) {
         {"links = ( { device = \"net_tap0 iface=x\"; } );",
          "fwd.conf:1: links[0].device: got 'net_tap0 iface=x', " + device},
         {"links = ( { addresses = [ ]; } );",
-         "fwd.conf:1: links[0].addresses: got an empty list, want at least one address"},
+         "fwd.conf:1: links[0].addresses: got an empty list, want at least one address, or \"dhcp-client\" "
+         "in `host`"},
         {"links = ( { addresses = [ \"10.0.0.2\" ]; } );",
          "fwd.conf:1: links[0].addresses[0]: got '10.0.0.2', want an address with its prefix length such "
          "as 10.0.0.2/24 or 2001:db8::2/64"},
         {kLan + "ttl = \"keep\";", "fwd.conf:2: ttl: got 'keep', want 'decrement' or 'hide'"},
+        {lan_with("host = [ ];"),
+         "fwd.conf:2: links[0].host: got an empty list, want at least one service, or no such key"},
+        {lan_with("host = [ \"shh\" ];"),
+         "fwd.conf:2: links[0].host[0]: got 'shh', want ping, ssh, dhcp-client, dhcp-server, dns, bgp, bfd, "
+         "ospf, "
+         "vrrp, snmp, or a group with protocol and port"},
+        {lan_with("host = ( { service = \"ssh\"; port = \"23\"; } );"),
+         "fwd.conf:2: links[0].host[0].service: got a protocol or port as well, want either of them"},
+        {lan_with("host = ( { port = \"23\"; } );"),
+         "fwd.conf:2: links[0].host[0].service: missing, want for example service = \"ssh\";"},
+        {lan_with("host = ( { protocol = \"tcp\"; } );"),
+         "fwd.conf:2: links[0].host[0].port: missing, want for example port = \"9100\" or \"9100-9110\";"},
+        {lan_with("host = ( { protocol = \"icmp\"; port = \"1\"; } );"),
+         "fwd.conf:2: links[0].host[0].protocol: got 'icmp', want 'tcp' or 'udp'"},
+        {lan_with("host = ( { service = \"ssh\"; from = [ \"10.0.0.1/8\" ]; } );"),
+         "fwd.conf:2: links[0].host[0].from[0]: got '10.0.0.1/8', want no bits set behind the prefix length: "
+         "10.0.0.0/8"},
+        {lan_with("host_interface = \"x\";"),
+         "fwd.conf:2: links[0].host_interface: got one without `host`; want `host` as well"},
+        {lan_with("host = [ \"ssh\" ]; host_interface = \"longer-than-fifteen\";"),
+         "fwd.conf:2: links[0].host_interface: got 'longer-than-fifteen', want the name of an interface: 1 "
+         "to 15 of "
+         "letters, digits, '-', '_' and '.'"},
+        {lan_with("floating = [ \"10.0.0.9\" ];"),
+         "fwd.conf:2: links[0].floating: got one without `host`; want `host` as well"},
+        {lan_with("host = [ \"vrrp\" ]; floating = [ \"10.0.0.2\" ];"),
+         "fwd.conf:2: links[0].floating[0]: got 10.0.0.2, an address that fwd always has; want another"},
+        {lan_with("host = [ \"vrrp\" ]; floating = [ \"10.9.0.2\" ];"),
+         "fwd.conf:2: links[0].floating[0]: got 10.9.0.2, which is in none of the link's networks; want one "
+         "that is"},
         {lan_with("refuse = \"tell\";"), "fwd.conf:2: links[0].refuse: got 'tell', want 'silent' or 'icmp'"},
         {lan_with("mss_clamp = 87;"), "fwd.conf:2: links[0].mss_clamp: got 87, want 88 to 9560"},
         {lan_with("mss_clamp = \"mut\";"), "fwd.conf:2: links[0].mss_clamp: got 'mut', want bytes or 'mtu'"},

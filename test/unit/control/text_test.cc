@@ -119,6 +119,25 @@ TEST(Text, EndpointMayBeARangeOfPorts) {
                     });
 }
 
+TEST(Text, ExternalMayBeALinksAddress) {
+    const auto outcome = [](std::string_view text, std::optional<std::string> link = {}) {
+        Rule rule;
+        rule.link = std::move(link);
+        const auto parsed = parse_external(text, rule);
+        return parsed ? external_text(rule) + " on " + rule.link.value_or("any") : parsed.error().text();
+    };
+    const std::string wanted = "want a link and a port or ports, such as link:wan:80";
+    EXPECT_EQ(outcome("link:wan:80"), "link:wan:80 on wan");
+    EXPECT_EQ(outcome("link:wan:8000-8100"), "link:wan:8000-8100 on wan");
+    EXPECT_EQ(outcome("link:wan"), "link:wan on wan");
+    EXPECT_EQ(outcome("link:wan:80", "lan"), "link:wan:80 on lan") << "check_rule() refuses that";
+    EXPECT_EQ(outcome("10.0.0.3:80"), "10.0.0.3:80 on any");
+    for (const std::string text : {"link:", "link::80", "link:wan:", "link:wan:0", "link:wan:80-79",
+                                   "link:w n:80", "link:wan:65536", "link:wan:80:90"})
+        EXPECT_EQ(outcome(text), fmt::format("got '{}', {}", text, wanted)) << text;
+    EXPECT_EQ(outcome("LINK:wan:80").substr(0, 17), "got 'LINK:wan:80'");
+}
+
 /// L2
 TEST(Text, TargetsMayBeSeveralWithWeights) {
     expect_outcomes(
