@@ -117,6 +117,7 @@ void LabTest::up(const LabOptions& options) {
                     "--mtu",
                     std::to_string(options.mtu)};
     if (options.ipv6) command.emplace_back("--ipv6");
+    for (const std::string& setting : options.settings) command.insert(command.end(), {"--set", setting});
     if (!options.config.empty()) {
         write_file(files_ / "lab.conf", options.config);
         command.insert(command.end(), {"--config", files_ / "lab.conf"});

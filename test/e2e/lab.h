@@ -27,6 +27,8 @@ struct LabOptions {
     unsigned mtu = 1500;
     bool ipv6 = false;
     std::string config = {};  ///< rules and the like, in the configuration's syntax
+    /// Of links, as "wan.host=(\"ssh\")".
+    std::vector<std::string> settings = {};
 };
 
 /// All that a host saw, until stop().

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// The kernel beside fwd: what a link's `host` lets it have, and nothing else.
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <set>
+
+#include "test/e2e/lab.h"
+
+namespace fwd::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+class HostTest : public LabTest, public ::testing::WithParamInterface<const char*> {
+ protected:
+    void start_network(const std::string& services) {
+        topology_ = GetParam();
+        ASSERT_NO_FATAL_FAILURE(up({.topology = topology_,
+                                    .settings = {fmt::format("{}.host=({})", link(), services),
+                                                 fmt::format("{}.ping=false", link())}}));
+    }
+    bool is_one_arm() const { return topology_ == "one-arm"; }
+    std::string link() const { return is_one_arm() ? "lan" : "wan"; }
+    /// fwd's own address where the client is.
+    std::string own() const { return is_one_arm() ? "10.0.0.2" : "192.0.2.1"; }
+    std::string client_address() const { return is_one_arm() ? "10.0.0.1" : "192.0.2.10"; }
+    std::string file(const std::string& name) const { return (files() / name).string(); }
+
+    void start_sshd() {
+        exec("fwd", fmt::format("mkdir -p /run/sshd; ssh-keygen -q -t ed25519 -N '' -f {}; ssh-keygen -q -t "
+                                "ed25519 -N '' -f {}",
+                                file("host"), file("user")));
+        sshd_.push_back(start(
+            "fwd", fmt::format("/usr/sbin/sshd -D -e -p 22 -f /dev/null -h {} -o AuthorizedKeysFile={} -o "
+                               "StrictModes=no -o UsePAM=no -o PidFile=none -o PermitRootLogin=yes "
+                               "-o UseDNS=no",
+                               file("host"), file("user.pub"))));
+        ASSERT_TRUE(sshd_.back().says("listening on 0.0.0.0")) << sshd_.back().output();
+    }
+    std::string ssh(const std::string& command) const {
+        return fmt::format(
+            "timeout 60 ssh -F none -i {} -o BatchMode=yes -o StrictHostKeyChecking=no -o "
+            "UserKnownHostsFile=/dev/null -o LogLevel=ERROR -o ConnectTimeout=10 root@{} '{}'",
+            file("user"), own(), command);
+    }
+    std::string sum(const std::string& name) {
+        return exec("client", fmt::format("sha256sum < {}", file(name))).output;
+    }
+
+ private:
+    std::string topology_;
+    std::vector<Process> sshd_;
+};
+
+INSTANTIATE_TEST_SUITE_P(, HostTest, ::testing::Values("one-arm", "two-arm"), [](const auto& test) {
+    return test.param == std::string{"one-arm"} ? "OneArm" : "TwoArm";
+});
+
+/// By the link that forwards, and by an address whose other ports have a rule.
+TEST_P(HostTest, SshCarriesBulkDataWhileARuleForwardsAnotherPort) {
+    ASSERT_NO_FATAL_FAILURE(start_network(R"("ssh", "ping")"));
+    ASSERT_NO_FATAL_FAILURE(start_web_server());
+    ASSERT_NO_FATAL_FAILURE(start_sshd());
+    add_rule(fmt::format("tcp link:{}:80 10.0.0.4:8080", link()));
+    exec("client", fmt::format("head -c 4000000 /dev/urandom > {}", file("there")));
+    std::filesystem::create_directories(files() / "www");
+    exec("server", fmt::format("head -c 20000000 /dev/urandom > {}", file("www/big")));
+    Process download =
+        start("client", fmt::format("curl -sS --max-time 60 -o {} http://{}/big", file("big"), own()));
+    EXPECT_EQ(exec("client", fmt::format("{} < {}", ssh("cat > " + file("up")), file("there"))).output, "");
+    EXPECT_EQ(exec("client", fmt::format("{} > {}", ssh("cat " + file("up")), file("down"))).output, "");
+    EXPECT_EQ(sum("up"), sum("there"));
+    EXPECT_EQ(sum("down"), sum("there"));
+    EXPECT_EQ(download.wait().output, "");
+    EXPECT_EQ(sum("big"), sum("www/big"));
+    EXPECT_EQ(exec("client", "ping -c 3 -i 0.1 -W 5 " + own()).status, 0);
+    // And the kernel asks by the same address.
+    EXPECT_EQ(exec("fwd", "ping -c 1 -W 5 " + client_address()).status, 0);
+    Process listener = start("client", "socat -u TCP4-LISTEN:4000,reuseaddr STDOUT");
+    ASSERT_TRUE(
+        eventually([&] { return exec("client", "ss -Htln").output.find(":4000 ") != std::string::npos; }));
+    EXPECT_EQ(exec("fwd", fmt::format("echo hello | socat -u STDIN TCP4:{}:4000", client_address())).output,
+              "");
+    EXPECT_EQ(listener.wait().output, "hello\n");
+    expect_every_packet_accounted_for();
+}
+
+TEST_P(HostTest, ServiceIsThereForTheSourcesThatItsFromNames) {
+    ASSERT_NO_FATAL_FAILURE(
+        start_network(fmt::format(R"("ping", {{ service = "ssh"; from = [ "{}/32" ]; }})",
+                                  GetParam() == std::string{"one-arm"} ? "10.0.0.1" : "192.0.2.10")));
+    ASSERT_NO_FATAL_FAILURE(start_sshd());
+    exec("client", fmt::format("ip address add {}/24 dev eth0", is_one_arm() ? "10.0.0.77" : "192.0.2.77"));
+    Socket other = tcp("client");
+    ASSERT_TRUE(other.bind({is_one_arm() ? "10.0.0.77" : "192.0.2.77", 0}));
+    EXPECT_FALSE(other.connect({own(), 22}, 1500ms));
+    EXPECT_EQ(other.error(), EINPROGRESS) << "nobody says anything";
+    EXPECT_EQ(exec("client", ssh("echo in")).output, "in\n");
+    EXPECT_GT(dropped("no-rule"), 0);
+    expect_every_packet_accounted_for();
+}
+
+/// T4: whatever is not listed looks as if nobody were there.
+class ScanTest : public HostTest {};
+INSTANTIATE_TEST_SUITE_P(, ScanTest, ::testing::Values("two-arm"), [](const auto&) { return "TwoArm"; });
+
+TEST_P(ScanTest, ShowsWhatIsListedAlone) {
+    // Nobody listens at 9100: the kernel says so, for it is listed. At 3000 somebody does, and it is not.
+    ASSERT_NO_FATAL_FAILURE(start_network(R"("ssh", { protocol = "tcp"; port = "9100"; })"));
+    ASSERT_NO_FATAL_FAILURE(start_sshd());
+    ASSERT_NO_FATAL_FAILURE(start_web_server());
+    add_rule("tcp link:wan:80 10.0.0.4:8080");
+    Process hidden_tcp = start("fwd", "socat TCP4-LISTEN:3000,fork,reuseaddr PIPE");
+    Process hidden_udp = start("fwd", "socat UDP4-RECVFROM:161,fork PIPE");
+    ASSERT_TRUE(eventually([&] {
+        const std::string sockets = exec("fwd", "ss -Htuln").output;
+        return sockets.find(":3000 ") != std::string::npos && sockets.find(":161 ") != std::string::npos;
+    }));
+    Capture seen = capture("client", "src host 192.0.2.1");
+    const auto scan = [&](const std::string& words) {
+        // Greppable output: "22/open/tcp//ssh///", and of the many filtered ones their number.
+        const Finished done =
+            exec("client", fmt::format("nmap -n -Pn -T5 --max-retries 1 --max-rtt-timeout 200ms "
+                                       "--min-rate 2000 -oG - {} 192.0.2.1",
+                                       words));
+        EXPECT_EQ(done.status, 0) << done.output;
+        std::set<std::string> states;
+        for (const char* state : {"open", "closed", "unfiltered"}) {
+            for (std::size_t at = 0;
+                 (at = done.output.find(fmt::format("/{}/", state), at)) != std::string::npos; ++at) {
+                const std::size_t begin = done.output.find_last_of(" \t", at) + 1;
+                states.insert(done.output.substr(begin, at - begin) + ' ' + state);
+            }
+        }
+        return states;
+    };
+    using States = std::set<std::string>;
+    const std::string ports = "-p 1-100,170-190,3000,4000,8080,9090-9110,32768-32800";
+    EXPECT_EQ(scan("-sS " + ports), (States{"22 open", "80 open", "9100 closed"}));
+    EXPECT_EQ(scan("-sS -g 22 " + ports), (States{"22 open", "80 open", "9100 closed"}));
+    EXPECT_EQ(scan("-sS -g 179 -p 23,179,3000"), States{});
+    // The rule's port is silent: no session explains an ACK.
+    EXPECT_EQ(scan("-sA " + ports), (States{"22 unfiltered", "9100 unfiltered"}));
+    EXPECT_EQ(scan("-sF -p 21,23,3000"), States{});
+    EXPECT_EQ(scan("-sU -p 53,67,68,123,161,500,546,3784,33434"), States{});
+    EXPECT_NE(exec("client", "ping -c 1 -W 1 192.0.2.1").status, 0);
+
+    std::set<std::string> speakers;
+    for (const WirePacket& packet : seen.stop().packets)
+        speakers.insert(fmt::format("{}/{}", packet.protocol, packet.source_port));
+    EXPECT_EQ(speakers, (std::set<std::string>{"6/22", "6/80", "6/9100"})) << "nothing else has left fwd";
+    expect_every_packet_accounted_for();
+}
+
+/// P5
+TEST_P(ScanTest, FloodAtAServiceIsLimitedAndForwardedTrafficGoesOn) {
+    ASSERT_NO_FATAL_FAILURE(start_network(R"("ssh")"));
+    ASSERT_NO_FATAL_FAILURE(start_sshd());
+    ASSERT_NO_FATAL_FAILURE(start_web_server());
+    add_rule("tcp 192.0.2.1:80 10.0.0.4:8080");
+    exec("server", fmt::format("head -c 10000000 /dev/urandom > {}", file("www/big")));
+    // So that the kernel has somewhere to answer to.
+    exec("fwd", "ip route add 172.16.0.0/12 via 192.0.2.10 dev fwd-wan");
+    const std::string mac = fwdctl("list-links")["links"][0]["mac"];
+    Process flood = start("client", fmt::format("python3 {} eth0 {} tcp 192.0.2.1 22 60 30000",
+                                                source_file("test/e2e/flood.py").string(), mac));
+    ASSERT_TRUE(flood.says("flooding")) << flood.output();
+    ASSERT_TRUE(eventually([&] { return dropped("punt-limited") > 1000; })) << fwdctl("stats");
+    EXPECT_EQ(get("http://192.0.2.1/big", "-o " + file("big")).output, "");
+    EXPECT_EQ(sum("big"), sum("www/big"));
+    // What the kernel begins itself does not share the flood's limit.
+    EXPECT_EQ(exec("fwd", "ping -c 3 -i 0.2 -W 5 192.0.2.10").status, 0);
+    EXPECT_TRUE(flood.is_running()) << "it was to last as long as that";
+    flood.stop();
+    EXPECT_EQ(exec("client", ssh("echo in")).output, "in\n");
+    expect_every_packet_accounted_for();
+}
+
+}  // namespace
+}  // namespace fwd::test
