@@ -165,7 +165,10 @@ Json Reports::links() const {
         rte_eth_link state{};
         const bool known = rte_eth_link_get_nowait(port.ethdev(), &state) == 0;
         Json addresses = Json::array();
-        for (const auto& address : links_[i].addresses) addresses.push_back(to_text(address));
+        // Those of now, the kernel's among them.
+        for (const auto& own : link.addresses)
+            addresses.push_back(to_text(net::IpInterfaceAddress{own.address, own.length}));
+        for (const auto& own : link.ipv6_addresses) addresses.push_back(to_text(own));
         if (link.has_ipv6()) addresses.push_back(to_text(net::IpInterfaceAddress{link.link_local, 64}));
         Json row = link_row(i, totals);
         row["device"] = links_[i].device;
