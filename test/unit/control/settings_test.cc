@@ -446,7 +446,7 @@ TEST(Settings, BadTextsAreRefused) {
         {"links = ( { device = \"\"; } );", "fwd.conf:1: links[0].device: got '', " + device},
         {"links = ( { device = \"net_tap0 iface=x\"; } );",
          "fwd.conf:1: links[0].device: got 'net_tap0 iface=x', " + device},
-        {"links = ( { addresses = [ ]; } );",
+        {"links = ( { name = \"lan\"; device = \"net_tap0\"; addresses = [ ]; } );",
          "fwd.conf:1: links[0].addresses: got an empty list, want at least one address, or \"dhcp-client\" "
          "in `host`"},
         {"links = ( { addresses = [ \"10.0.0.2\" ]; } );",
