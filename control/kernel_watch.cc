@@ -261,6 +261,9 @@ KernelWatch::Effect KernelWatch::take_address(const nlmsghdr& message, State& st
     if (!attributes.is_valid()) return Effect::none;
     const auto& body = body_of<ifaddrmsg>(message);
     if (!watches(body.ifa_index)) return Effect::none;
+    // Routes that are sent from it are gone as well. It stays in `state` until the answer comes, which would
+    // otherwise hold nothing new.
+    if (message.nlmsg_type == RTM_DELADDR) return Effect::ask_again;
     // IFA_ADDRESS is the other end's where there is one, and IFA_LOCAL then says which one is here.
     const auto there = address_of(body.ifa_family, attributes.find(IFA_ADDRESS));
     const auto local = address_of(body.ifa_family, attributes.find(IFA_LOCAL));
@@ -273,12 +276,9 @@ KernelWatch::Effect KernelWatch::take_address(const nlmsghdr& message, State& st
     const auto at = std::ranges::find(state.addresses, own);
     const bool was_there = at != state.addresses.end();
     const std::uint32_t flags = attributes.number(IFA_FLAGS, body.ifa_flags);
-    const bool is_there =
-        message.nlmsg_type == RTM_NEWADDR && (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0;
+    const bool is_there = (flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)) == 0;
     if (is_there && !was_there) state.addresses.push_back(own);
     if (!is_there && was_there) state.addresses.erase(at);
-    // Routes that are sent from it are gone as well.
-    if (message.nlmsg_type == RTM_DELADDR) return Effect::ask_again;
     return is_there != was_there ? Effect::changed : Effect::none;
 }
 

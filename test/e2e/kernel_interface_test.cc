@@ -323,6 +323,13 @@ TEST_F(KernelWatchTest, AddressesComeAndGo) {
     EXPECT_TRUE(has_changed());
     EXPECT_THAT(addresses(*wan_), ElementsAre("10.2.0.1/24"));
 
+    // One that VRRP takes away: no route goes with it.
+    ip("address add 10.2.0.9/24 dev wan");
+    EXPECT_TRUE(has_changed());
+    ip("address delete 10.2.0.9/24 dev wan");
+    EXPECT_TRUE(has_changed());
+    EXPECT_THAT(addresses(*wan_), ElementsAre("10.2.0.1/24"));
+
     // A DHCP client says it again, with another time to live.
     ip("address replace 10.2.0.1/24 dev wan valid_lft 100 preferred_lft 100");
     EXPECT_FALSE(has_changed());
