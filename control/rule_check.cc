@@ -96,23 +96,24 @@ Result<void> check_target(const Rule& rule, const net::EndpointRange& endpoint, 
                                    target));
     }
     const LinkSettings* egress = topology.egress(endpoint.address);
-    if (egress == nullptr) {
+    // Routes that the kernel learns come and go.
+    if (egress == nullptr && !topology.follows_kernel()) {
         return refused("target", fmt::format("got {}, to which there is no route; want an address in a "
                                              "link's network, or a route to it in the configuration",
                                              target));
     }
     // fwd answers ARP for the external address: on the target's own link it would cut itself off from the
     // target.
-    if (rule.external.address == endpoint.address && (!rule.link || *rule.link == egress->name)) {
+    if (egress != nullptr && rule.external.address == endpoint.address &&
+        (!rule.link || *rule.link == egress->name)) {
         return refused("target",
                        fmt::format("got {}, the external address itself, reached through link {}; want "
                                    "another host, or a rule for another link",
                                    target, egress->name));
     }
     const bool crosses = endpoint.address.is_v4() != rule.external.address.is_v4();
-    const bool has_source = std::ranges::any_of(
-        egress->addresses, [&](const auto& own) { return own.address.is_v4() == endpoint.address.is_v4(); });
-    if (crosses && !has_source) {
+    const auto is_source = [&](const auto& own) { return own.address.is_v4() == endpoint.address.is_v4(); };
+    if (crosses && egress != nullptr && std::ranges::none_of(egress->addresses, is_source)) {
         return refused("target",
                        fmt::format("got {}, reached by link {}, which has no {} address to masquerade "
                                    "with; want another target, or an address for the link",

@@ -131,6 +131,10 @@ bool Topology::has_ipv6() const {
     });
 }
 
+bool Topology::follows_kernel() const {
+    return std::ranges::any_of(links_, [](const LinkSettings& link) { return !link.host.empty(); });
+}
+
 bool Topology::has_default_route(std::string_view link) const {
     return std::ranges::any_of(routes_, [&](const RouteSettings& route) {
         if (route.prefix.length != 0) return false;

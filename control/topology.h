@@ -33,6 +33,8 @@ class Topology {
     /// The link that has this very address as its own; nullptr when none has.
     const LinkSettings* owner(net::IpAddress address) const;
     bool has_ipv6() const;
+    /// Whether there are addresses and routes that the kernel learns beside those of the configuration.
+    bool follows_kernel() const;
     /// Whether a default route, of either family, leaves by a link.
     bool has_default_route(std::string_view link) const;
     /// Why no single host can have the address ("a multicast address"), connected prefixes considered; empty

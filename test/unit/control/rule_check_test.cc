@@ -186,6 +186,16 @@ TEST_F(RuleCheck, TargetMustBeAHostThatFwdReaches) {
         "to it in the configuration");
 }
 
+TEST(RuleCheckBesideTheKernel, TargetMayWaitForARoute) {
+    LinkSettings wan = link("wan", "203.0.113.2/24");
+    wan.host.push_back({.protocol = net::Protocol::tcp, .first_port = 179, .last_port = 179, .from = {}});
+    const Topology topology{{wan, link("lan", "10.0.0.2/24")}, {}};
+    EXPECT_EQ(outcome(check_rule(rule("tcp", "10.0.0.3:80", "8.8.8.8:80"), topology)), "good");
+    EXPECT_EQ(
+        outcome(check_rule(rule("tcp", "10.0.0.3:80", "8.8.8.8:80-81"), topology)),
+        "target: got 8.8.8.8:80-81, 2 port(s) for the 1 of 10.0.0.3:80; want as many, such as 8.8.8.8:80");
+}
+
 TEST_F(RuleCheck, TargetMayNotBeFwdItself) {
     EXPECT_EQ(check("10.0.0.3:80", "203.0.113.2:80"),
               "target: got 203.0.113.2:80, fwd's own address on link wan; want the address of another host");
