@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-3-Clause
+// Two fwdds serve one address at once: each announces it by BGP, a router spreads connections over both
+// (ECMP), and BFD tells it when one is gone.
+#include <fmt/format.h>
+
+#include <iostream>
+
+#include "test/e2e/box.h"
+
+namespace fwd::test {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr const char* kTimes = "connect delay time 1; connect retry time 1; error wait time 1,1; bfd on;";
+constexpr const char* kBfd = R"(protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; })";
+
+class ScaleOutTest : public LabTest {
+ protected:
+    void start_network() {
+        // The client is the router as well; each fwdd asks the server by its own address.
+        ASSERT_NO_FATAL_FAILURE(up({.config = R"(
+            rules = ( { name = "echo"; protocol = "tcp"; external = "198.51.100.80:7"; target = "10.0.0.4:7000"; } );
+        )",
+                                    .settings = {R"(lan.host=["bgp", "bfd"])"}}));
+        ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));
+        second_ = std::make_unique<Box>("second", "10.0.0.5");
+        exec("client", "sysctl -qw net.ipv4.fib_multipath_hash_policy=1");
+        birds_.push_back(std::make_unique<Bird>(namespace_of("client"), fmt::format(R"(
+            router id 10.0.0.1;
+            {1}
+            protocol kernel {{ merge paths yes; ipv4 {{ import none; export all; }}; }}
+            protocol bgp one {{ {0} local 10.0.0.1 as 65000; neighbor 10.0.0.2 as 65001; ipv4 {{ import all; export none; }}; }}
+            protocol bgp two {{ {0} local 10.0.0.1 as 65000; neighbor 10.0.0.5 as 65001; ipv4 {{ import all; export none; }}; }})",
+                                                                                    kTimes, kBfd)));
+        for (const auto& [host, address] : {std::pair{"fwd", "10.0.0.2"}, {"second", "10.0.0.5"}}) {
+            birds_.push_back(std::make_unique<Bird>(namespace_of(host), fmt::format(R"(
+                router id {2};
+                {1}
+                protocol static {{ ipv4; route 198.51.100.80/32 unreachable; }}
+                protocol bgp upstream {{ {0} local {2} as 65001; neighbor 10.0.0.1 as 65000; ipv4 {{ import none; export all; }}; }})",
+                                                                                    kTimes, kBfd, address)));
+        }
+        ASSERT_TRUE(eventually([&] { return has_next_hop("10.0.0.2") && has_next_hop("10.0.0.5"); }, 20s))
+            << exec("client", "ip route").output;
+    }
+    bool has_next_hop(const std::string& address) {
+        return exec("client", "ip route show 198.51.100.80").output.find("via " + address + " ") !=
+               std::string::npos;
+    }
+    bool connects() {
+        Socket socket = tcp("client");
+        return socket.connect({"198.51.100.80", 7}, 200ms) && socket.send("hello") &&
+               socket.receive(1s) == "hello";
+    }
+    unsigned opened_by_first() { return fwdctl("stats")["sessions"]["opened"]; }
+    unsigned opened_by_second() { return second_->fwdctl("stats")["sessions"]["opened"]; }
+
+    std::unique_ptr<Box> second_;
+    std::vector<std::unique_ptr<Bird>> birds_;
+};
+
+TEST_F(ScaleOutTest, ConnectionsAreSpreadAndGoOnByTheOtherWhenOneFwddIsKilled) {
+    ASSERT_NO_FATAL_FAILURE(start_network());
+    constexpr unsigned kConnections = 200;
+    unsigned served = 0;
+    for (unsigned i = 0; i < kConnections; ++i) served += connects() ? 1 : 0;
+    EXPECT_EQ(served, kConnections);
+    std::cout << opened_by_first() << " by the first, " << opened_by_second() << " by the second\n";
+    EXPECT_EQ(opened_by_first() + opened_by_second(), kConnections);
+    EXPECT_GT(opened_by_first(), kConnections / 4);
+    EXPECT_GT(opened_by_second(), kConnections / 4);
+
+    second_->kill_fwdd();
+    const Outage outage = outage_within(3s, [&] { return connects(); });
+    std::cout << outage.failed << " of " << outage.tried << " connections failed, none worked for "
+              << outage.longest.count() << " s\n";
+    EXPECT_LT(outage.longest, 2s);
+    EXPECT_LT(outage.failed, outage.tried / 10);
+    EXPECT_FALSE(has_next_hop("10.0.0.5"));
+
+    // The routing daemon goes on beside a fwdd that comes back: it gets its share again.
+    second_->start_fwdd();
+    EXPECT_TRUE(eventually([&] { return has_next_hop("10.0.0.2") && has_next_hop("10.0.0.5"); }, 20s))
+        << exec("client", "ip route").output;
+    EXPECT_TRUE(eventually([&] { return connects() && opened_by_second() > 0; }, 10s));
+    expect_every_packet_accounted_for();
+}
+
+}  // namespace
+}  // namespace fwd::test
