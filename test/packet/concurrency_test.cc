@@ -744,7 +744,7 @@ TEST(RunningWorkers, BesideControlsReportsAndNeighbours) {
         const std::size_t before = box.neighbour_count();
         box.run_control();
         removed += before > box.neighbour_count() ? 1 : 0;
-        switch (i % 6) {
+        switch (i % 7) {
             case 0:
                 EXPECT_FALSE(reports.stats().empty());
                 break;
@@ -764,9 +764,17 @@ TEST(RunningWorkers, BesideControlsReportsAndNeighbours) {
             case 4:
                 EXPECT_EQ(reports.links()["links"].size(), 1);
                 break;
+            case 5: {
+                // As a lease in another network comes and goes.
+                std::vector<net::IpInterfaceAddress> own = box.settings().links.front().addresses;
+                if (i % 14 == 5) own.push_back(net::IpInterfaceAddress{"172.16.0.9"_ip, 24});
+                box.dataplane().set_addresses(dataplane::LinkId{0}, own);
+                EXPECT_TRUE(box.policies().publish_network(box.dataplane(), {own}, {}));
+                break;
+            }
             default:
                 cleared += reports.clear_sessions(
-                    i % 12 == 5 ? std::nullopt : box.policies().dataplane_id(book->rules().begin()->first));
+                    i % 14 == 6 ? std::nullopt : box.policies().dataplane_id(book->rules().begin()->first));
                 break;
         }
     }
