@@ -162,16 +162,19 @@ HostShare host_share(const HostPacket& packet, const std::vector<Link>& links, c
     using To = HostService::To;
     const Link& link = links[packet.key.ingress.value];
     if (!packet.destination.is_v4() && !link.has_ipv6()) return HostShare::none;
-    if (!may_have_sent(packet, links)) return HostShare::none;
+    // Who asks for an address by DHCP has none yet.
+    const bool has_source = packet.source != net::IpAddress{net::Ipv4Address{}};
+    if (has_source && !may_have_sent(packet, links)) return HostShare::none;
     const bool own = link.owns(packet.destination);
     // An error has to come to the address that the packet inside was sent from.
     const bool error = packet.destination != packet.key.destination;
-    if (own && !error && flows.knows(hash.tag(packet.key))) return HostShare::answer;
+    if (own && !error && has_source && flows.knows(hash.tag(packet.key))) return HostShare::answer;
     if (packet.is_echo_reply) return HostShare::none;
     for (const HostService& service : link.host) {
         const bool here =
             own || (service.to == To::any) || (service.to == To::group && is_local_group(packet.destination));
-        if (here && service.takes(packet.key)) return HostShare::service;
+        if (here && (has_source || service.to == To::any) && service.takes(packet.key))
+            return HostShare::service;
     }
     return HostShare::none;
 }

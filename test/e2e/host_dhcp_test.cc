@@ -110,5 +110,28 @@ TEST_F(HostDhcpTest, RulesAndMasqueradesFollowTheLease) {
     expect_every_packet_accounted_for();
 }
 
+/// And the other way: fwd's machine gives those inside their addresses, and is asked for names.
+TEST_F(HostDhcpTest, HostsInsideGetAddressesAndNamesFromTheKernelBesideFwd) {
+    ASSERT_NO_FATAL_FAILURE(
+        up({.topology = "two-arm", .settings = {R"(lan.host=["dhcp-server", "dns"])", "lan.ping=false"}}));
+    Process dnsmasq = start(
+        "fwd", fmt::format("dnsmasq --no-daemon --no-resolv --no-hosts --host-record=www.test,198.51.100.80 "
+                           "--conf-file=/dev/null --no-ping --user=root --pid-file= --interface=fwd-lan "
+                           "--bind-interfaces --dhcp-authoritative --dhcp-leasefile={} "
+                           "--dhcp-range=10.0.0.100,10.0.0.100,255.255.255.0,2m",
+                           file("leases")));
+    ASSERT_TRUE(dnsmasq.says("DHCP, sockets bound")) << dnsmasq.output();
+    write_file(files() / "script", "#!/bin/sh\necho $1 $ip $router $dns\n");
+    std::filesystem::permissions(files() / "script", std::filesystem::perms::owner_all);
+    const Finished asked =
+        exec("server", fmt::format("udhcpc -f -q -n -i eth0 -t 10 -T 1 -s {}", file("script")));
+    EXPECT_NE(asked.output.find("bound 10.0.0.100 10.0.0.1 10.0.0.1"), std::string::npos)
+        << asked.output << dnsmasq.output();
+    EXPECT_EQ(exec("server", "dig +short +tries=1 +time=5 @10.0.0.1 www.test").output, "198.51.100.80\n");
+    EXPECT_EQ(exec("server", "dig +tcp +short +tries=1 +time=5 @10.0.0.1 www.test").output,
+              "198.51.100.80\n");
+    expect_every_packet_accounted_for();
+}
+
 }  // namespace
 }  // namespace fwd::test

@@ -126,6 +126,27 @@ TEST_F(Host, GroupsAndBroadcastsOfListedServices) {
     EXPECT_TRUE(reaches(from6(kPeerLinkLocal, box_.links()[0].link_local).udp(547, 546)));
 }
 
+TEST(HostOfALan, DhcpServerHearsThoseWhoHaveNoAddressYet) {
+    Box box{R"(
+        links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ];
+                    host = ( "dhcp-server", "dns" ); } );
+    )"};
+    const auto reaches = [&](const PacketBuilder& frame) {
+        const auto before = box.count(Verdict::punt_host);
+        EXPECT_THAT(box.exchange("lan", frame, "lan"), IsEmpty());
+        return box.count(Verdict::punt_host) != before;
+    };
+    const auto nobodys = [&](net::Ipv4Address to) {
+        return packet().to(net::kBroadcastMac).from(kPeerMac).ipv4("0.0.0.0"_ip, to);
+    };
+    EXPECT_TRUE(reaches(nobodys(kBroadcast).udp(68, 67)));
+    EXPECT_TRUE(reaches(box.to("lan").from(kPeerMac).ipv4(kLanServer, "10.0.0.1"_ip).udp(68, 67)))
+        << "for more time";
+    EXPECT_FALSE(reaches(nobodys(kBroadcast).udp(68, 53)));
+    EXPECT_FALSE(reaches(box.to("lan").from(kPeerMac).ipv4("0.0.0.0"_ip, "10.0.0.1"_ip).udp(68, 53)));
+    box.expect_every_packet_accounted_for();
+}
+
 TEST_F(Host, IPv6HasTheSameServices) {
     EXPECT_TRUE(reaches(from6(kPeer6).tcp(40000, 22, kSyn)));
     EXPECT_TRUE(reaches(from6(kPeer6).icmpv6(128, 0, 7)));
