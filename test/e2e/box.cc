@@ -10,17 +10,17 @@ namespace {
 
 using namespace std::chrono_literals;
 
-std::string replaced(std::string text, const std::string& from, const std::string& to) {
-    for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
-        text.replace(at, from.size(), to);
-    return text;
-}
-
 std::string lab_namespace(const std::string& host) {
     return fmt::format("{}-{}", lab_file("").parent_path().filename().string(), host);
 }
 
 }  // namespace
+
+std::string replaced(std::string text, const std::string& from, const std::string& to) {
+    for (std::size_t at = 0; (at = text.find(from, at)) != std::string::npos; at += to.size())
+        text.replace(at, from.size(), to);
+    return text;
+}
 
 Box::Box(std::string host, std::string address)
     : host_{std::move(host)}, address_{std::move(address)}, namespace_{lab_namespace(host_)} {
@@ -71,7 +71,7 @@ Json Box::fwdctl(const std::string& words) const {
 }
 
 Bird::Bird(const std::string& network_namespace, const std::string& config) {
-    write_file(files_ / "bird.conf", "protocol device { scan time 1; }\n" + config);
+    write_file(files_ / "bird.conf", config);
     bird_ = std::make_unique<Process>(Command{"ip", "netns", "exec", network_namespace, "bird", "-f", "-c",
                                               files_ / "bird.conf", "-s", files_ / "bird.sock"});
     // It opens its socket when it has read its configuration.

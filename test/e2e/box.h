@@ -35,7 +35,10 @@ class Box {
     std::unique_ptr<Process> fwdd_;
 };
 
-/// A BIRD in a host of the lab, with this configuration; it knows interfaces within a second.
+/// With `to` for each `from` in the text.
+std::string replaced(std::string text, const std::string& from, const std::string& to);
+
+/// A BIRD in a host of the lab, with this configuration.
 class Bird {
  public:
     Bird(const std::string& network_namespace, const std::string& config);

@@ -35,18 +35,9 @@ class FailoverTest : public LabTest {
         ASSERT_EQ(second_->fwdctl("stats")["sessions"]["opened"], 0) << "it stands by";
     }
     std::unique_ptr<Process> start_keepalived(const std::string& host, int priority) {
-        write_file(files() / (host + ".conf"), fmt::format(R"(
-            global_defs {{ router_id {0}
-                vrrp_version 3 }}
-            vrrp_instance shared {{
-                state BACKUP
-                interface fwd-lan
-                virtual_router_id 7
-                priority {1}
-                advert_int 0.3
-                virtual_ipaddress {{ 10.0.0.9/24 dev fwd-lan }}
-            }})",
-                                                           host, priority));
+        write_file(files() / (host + ".conf"),
+                   replaced(read_file(source_file("conf/keepalived.conf")), "priority 150",
+                            fmt::format("priority {}", priority)));
         return std::make_unique<Process>(host_command(
             host, fmt::format("exec keepalived -P -n -l -f {0}/{1}.conf -p {0}/{1}.pid -r {0}/{1}-vrrp.pid",
                               files().path().string(), host)));

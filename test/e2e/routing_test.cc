@@ -47,6 +47,7 @@ TEST_F(RoutingTest, RoutesOfBgpAreFollowedAndAnAnnouncedAddressIsReached) {
 
     Bird fwds{namespace_of("fwd"), fmt::format(R"(
         router id 192.0.2.1;
+        protocol device {{ scan time 1; }}
         protocol kernel {{ ipv4 {{ import none; export where source = RTS_BGP; }}; }}
         protocol static {{ ipv4; route 203.0.113.80/32 unreachable; }}
         protocol bgp upstream {{ {} local 192.0.2.1 as 65001; neighbor 192.0.2.10 as 65000;
@@ -54,6 +55,7 @@ TEST_F(RoutingTest, RoutesOfBgpAreFollowedAndAnAnnouncedAddressIsReached) {
                                                kTimes)};
     Bird routers{namespace_of("client"), fmt::format(R"(
         router id 192.0.2.10;
+        protocol device {{ scan time 1; }}
         protocol kernel {{ ipv4 {{ import none; export where source = RTS_BGP; }}; }}
         protocol static {{ ipv4; route 0.0.0.0/0 unreachable; route 198.51.100.0/24 unreachable; }}
         protocol bgp fwd {{ {} local 192.0.2.10 as 65000; neighbor 192.0.2.1 as 65001;

@@ -12,8 +12,23 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr const char* kTimes = "connect delay time 1; connect retry time 1; error wait time 1,1; bfd on;";
-constexpr const char* kBfd = R"(protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; })";
+/// The router's part of what conf/bird.conf is for.
+constexpr const char* kRouter = R"(
+    router id 10.0.0.1;
+    protocol device { scan time 1; }
+    protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; }
+    protocol kernel { merge paths yes; ipv4 { import none; export all; }; }
+    template bgp box {
+        local 10.0.0.1 as 65000;
+        bfd on;
+        connect delay time 1;
+        connect retry time 1;
+        error wait time 1, 1;
+        ipv4 { import all; export none; };
+    }
+    protocol bgp one from box { neighbor 10.0.0.2 as 65001; }
+    protocol bgp two from box { neighbor 10.0.0.5 as 65001; }
+)";
 
 class ScaleOutTest : public LabTest {
  protected:
@@ -26,21 +41,11 @@ class ScaleOutTest : public LabTest {
         ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));
         second_ = std::make_unique<Box>("second", "10.0.0.5");
         exec("client", "sysctl -qw net.ipv4.fib_multipath_hash_policy=1");
-        birds_.push_back(std::make_unique<Bird>(namespace_of("client"), fmt::format(R"(
-            router id 10.0.0.1;
-            {1}
-            protocol kernel {{ merge paths yes; ipv4 {{ import none; export all; }}; }}
-            protocol bgp one {{ {0} local 10.0.0.1 as 65000; neighbor 10.0.0.2 as 65001; ipv4 {{ import all; export none; }}; }}
-            protocol bgp two {{ {0} local 10.0.0.1 as 65000; neighbor 10.0.0.5 as 65001; ipv4 {{ import all; export none; }}; }})",
-                                                                                    kTimes, kBfd)));
-        for (const auto& [host, address] : {std::pair{"fwd", "10.0.0.2"}, {"second", "10.0.0.5"}}) {
-            birds_.push_back(std::make_unique<Bird>(namespace_of(host), fmt::format(R"(
-                router id {2};
-                {1}
-                protocol static {{ ipv4; route 198.51.100.80/32 unreachable; }}
-                protocol bgp upstream {{ {0} local {2} as 65001; neighbor 10.0.0.1 as 65000; ipv4 {{ import none; export all; }}; }})",
-                                                                                    kTimes, kBfd, address)));
-        }
+        const std::string box = read_file(source_file("conf/bird.conf"));
+        birds_.push_back(std::make_unique<Bird>(namespace_of("client"), kRouter));
+        birds_.push_back(std::make_unique<Bird>(namespace_of("fwd"), box));
+        birds_.push_back(
+            std::make_unique<Bird>(namespace_of("second"), replaced(box, "10.0.0.2", second_->address())));
         ASSERT_TRUE(eventually([&] { return has_next_hop("10.0.0.2") && has_next_hop("10.0.0.5"); }, 20s))
             << exec("client", "ip route").output;
     }
