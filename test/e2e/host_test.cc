@@ -101,10 +101,10 @@ TEST_P(HostTest, ServiceIsThereForTheSourcesThatItsFromNames) {
     expect_every_packet_accounted_for();
 }
 
-/// T4: whatever is not listed looks as if nobody were there.
 class ScanTest : public HostTest {};
 INSTANTIATE_TEST_SUITE_P(, ScanTest, ::testing::Values("two-arm"), [](const auto&) { return "TwoArm"; });
 
+/// T4: whatever is not listed looks as if nobody were there.
 TEST_P(ScanTest, ShowsWhatIsListedAlone) {
     // Nobody listens at 9100: the kernel says so, for it is listed. At 3000 somebody does, and it is not.
     ASSERT_NO_FATAL_FAILURE(start_network(R"("ssh", { protocol = "tcp"; port = "9100"; })"));
