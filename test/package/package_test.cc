@@ -78,11 +78,12 @@ class PackageTest : public ::testing::Test {
     /// What systemd was asked to do since the last time.
     std::string asked() { return output_of("cat /run/asked; rm -f /run/asked"); }
 
-    void configure(const std::string& device = "net_null0") {
+    /// @param more settings of the link
+    void configure(const std::string& device = "net_null0", const std::string& more = {}) {
         root_->write("/etc/fwd/fwd.conf",
                      fmt::format("hugepages = false;\nlinks = ( {{ name = \"lan\"; device = "
-                                 "\"{}\"; addresses = [ \"10.0.0.2/24\" ]; }} );",
-                                 device));
+                                 "\"{}\"; addresses = [ \"10.0.0.2/24\" ]; {} }} );",
+                                 device, more));
     }
     /// The unit's command as systemd runs it: with that user, those capabilities and no way to get more, and
     /// its limit of locked memory.
@@ -224,9 +225,11 @@ TEST_F(PackageTest, UnitGivesTheCapabilitiesThatItsDevicesNeedAndNoOther) {
     const std::string given = in_unit("AmbientCapabilities");
     EXPECT_EQ(in_unit("CapabilityBoundingSet"), given);
     EXPECT_EQ(given, "CAP_NET_ADMIN CAP_NET_RAW");
+    const std::string with_kernel = R"(host = [ "ssh" ];)";
     struct {
         std::string device, capabilities;
         bool starts;
+        std::string more{};
     } const rows[] = {
         {"net_af_packet0,iface=veth0", given, true},
         {"net_tap0,iface=fwd-tap", given, true},
@@ -236,9 +239,11 @@ TEST_F(PackageTest, UnitGivesTheCapabilitiesThatItsDevicesNeedAndNoOther) {
         {"net_af_xdp0,iface=veth0", given, false},
         // As a card behind VFIO.
         {"net_null0", "", true},
+        {"net_null0", "CAP_NET_ADMIN", true, with_kernel},
+        {"net_null0", "CAP_NET_RAW", false, with_kernel},
     };
     for (const auto& row : rows) {
-        configure(row.device);
+        configure(row.device, row.more);
         Process daemon = start_service(row.capabilities);
         ASSERT_TRUE(eventually(
             [&] { return daemon.says("ready", std::chrono::milliseconds{1}) || !daemon.is_running(); }));
@@ -253,7 +258,7 @@ TEST_F(PackageTest, UnitGivesTheCapabilitiesThatItsDevicesNeedAndNoOther) {
 TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     install();
     output_of("ip link add veth0 type veth peer name veth1; ip link set veth0 up; ip link set veth1 up");
-    configure("net_af_packet0,iface=veth0");
+    configure("net_af_packet0,iface=veth0", R"(host = [ "ssh" ];)");
     root().write("/etc/systemd/system/fwd.service.d/test.conf",
                  "[Unit]\nDefaultDependencies=no\n[Service]\nWatchdogSec=5\nLimitCORE=0\nStandardError="
                  "append:/run/log-of-fwd");
@@ -273,6 +278,9 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     const std::string log = output_of("cat /run/log-of-fwd");
     EXPECT_NE(log.find("ready with"), std::string::npos) << log;
     EXPECT_EQ(log.find("warning"), std::string::npos) << log;
+
+    EXPECT_NE(output_of("ip -brief address show dev fwd-lan").find("10.0.0.2/24"), std::string::npos)
+        << "the kernel's part of the link";
 
     output_of("fwdctl add-rule tcp 10.0.0.3:80 10.0.0.4:8080 --name web; systemctl reload fwd");
     const std::string good = output_of("cat /etc/fwd/fwd.conf");
