@@ -149,8 +149,8 @@ Result<void> Daemon::create_dataplane() {
                                 .mss_clamp = link.greatest_mss(),
                                 .refuses_by_icmp = link.refuse == Refusal::icmp,
                                 .addresses = link.addresses,
-                                .has_host = !link.host.empty(),
-                                .host = link.host});
+                                .host = link.host,
+                                .floating = link.floating});
     }
     config.sessions = settings_.sessions;
     config.mappings = settings_.mappings;
@@ -233,7 +233,7 @@ void Daemon::tell_alive(Neighbours::Clock::time_point now) {
     service_manager_.tell_alive(now, std::move(cycles), status_line());
 }
 
-void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted) {
+bool Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted) {
     service_manager_.tell_ready(status_line());
     while (!stop.load(std::memory_order_relaxed)) {
         const auto until_tick =
@@ -249,6 +249,11 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
         if (const auto now = Neighbours::Clock::now(); host_ && now >= next_follow_) {
             next_follow_ = now + kTickTime;
             if (host_->has_learnt()) follow_kernel();
+            if (!host_->is_complete()) {
+                spdlog::error(
+                    "an interface that the kernel had on a link has been deleted: ending, to begin anew");
+                return false;
+            }
         }
         if (reload_wanted.exchange(false)) {
             auto done = reload(Json::object());  // sessions go on
@@ -260,6 +265,7 @@ void Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
     }
     spdlog::info("stopping");
     service_manager_.tell_stopping();
+    return true;
 }
 
 void Daemon::serve_network() {
@@ -273,10 +279,32 @@ void Daemon::serve_network() {
     for (const std::string& line : watch_->look(now)) spdlog::warn(line);
     if (const auto complaint = translation_log_->complaint(now)) spdlog::warn(*complaint);
     neighbours_->tick(now);
+    for (std::size_t i = 0; host_ && i < settings_.links.size(); ++i) {
+        const dataplane::LinkId link{static_cast<std::uint8_t>(i)};
+        host_->show_cable(link, neighbours_->is_up(link));
+    }
     if (neighbours_->has_removed()) {
         policies_.renew_next_hops(*dataplane_);
         neighbours_->release_removed();
     }
+}
+
+bool Daemon::is_taken(dataplane::LinkId link, const net::IpInterfaceAddress& learnt,
+                      const std::vector<std::vector<net::IpInterfaceAddress>>& before) {
+    const auto overlaps = [&](const net::IpInterfaceAddress& other) {
+        return other.prefix().contains(learnt.address) || learnt.prefix().contains(other.address);
+    };
+    for (std::size_t i = 0; i < settings_.links.size(); ++i) {
+        if (i == link.value) continue;
+        const auto& others = i < before.size() ? before[i] : settings_.links[i].addresses;
+        if (std::ranges::none_of(others, overlaps)) continue;
+        const std::string warning =
+            fmt::format("the kernel has {} on link {}, in the network of link {}: fwd does not follow it",
+                        to_text(learnt), settings_.links[link.value].name, settings_.links[i].name);
+        if (warned_.insert(warning).second) spdlog::warn(warning);
+        return true;
+    }
+    return false;
 }
 
 void Daemon::follow_kernel() {
@@ -286,40 +314,68 @@ void Daemon::follow_kernel() {
     for (std::size_t i = 0; i < settings_.links.size(); ++i) {
         const dataplane::LinkId link{static_cast<std::uint8_t>(i)};
         const dataplane::Link& before = dataplane_->links()[i];
-        addresses.push_back(host_->addresses(link));
-        const auto owns = [](const auto& own) {
-            return [&own](const auto& a) { return a.address == own.address; };
-        };
+        std::vector<net::IpInterfaceAddress> now = host_->addresses(link);
+        std::erase_if(now, [&](const auto& own) {
+            return std::ranges::find(settings_.links[i].addresses, own) ==
+                       settings_.links[i].addresses.end() &&
+                   is_taken(link, own, addresses);
+        });
         std::vector<net::IpInterfaceAddress> had = before.ipv6_addresses;
         had.insert(had.end(), before.addresses.begin(), before.addresses.end());
         bool changed = false;
-        for (const net::IpInterfaceAddress& own : addresses.back()) {
-            if (std::ranges::any_of(had, owns(own))) continue;
+        for (const net::IpInterfaceAddress& own : now) {
+            if (std::ranges::find(had, own) != had.end()) continue;
             spdlog::info("link {} has the address {} by the kernel", settings_.links[i].name, to_text(own));
             changed = true;
         }
         for (const net::IpInterfaceAddress& own : had) {
-            if (std::ranges::any_of(addresses.back(), owns(own))) continue;
+            if (std::ranges::find(now, own) != now.end()) continue;
             spdlog::info("link {} no longer has the address {}", settings_.links[i].name, to_text(own));
-            lost.push_back(own.address);
             changed = true;
+            // It may have another network now.
+            if (std::ranges::find(now, own.address, &net::IpInterfaceAddress::address) == now.end())
+                lost.push_back(own.address);
         }
-        if (changed) dataplane_->set_addresses(link, addresses.back());
+        if (changed) dataplane_->set_addresses(link, now);
+        addresses.push_back(std::move(now));
         any_changed = any_changed || changed;
     }
-    for (const HostLinks::Neighbour& neighbour : host_->neighbours())
-        neighbours_->add_static(neighbour.link, neighbour.address, neighbour.mac);
+    follow_kernel_neighbours();
     if (auto ok = policies_.publish_network(*dataplane_, std::move(addresses), host_->routes()); !ok)
         spdlog::error("routes of the kernel: {}; the ones before stay", ok.error().text());
+    if (!any_changed) return;
+    // A pool's address is answered for in networks of links alone.
+    neighbours_->set_external_addresses(policies_.external_addresses(book_.rules(), book_.masquerades()));
     const auto follows = [](const auto& entry) { return entry.second.external_link.has_value(); };
-    if (any_changed && std::ranges::any_of(book_.rules(), follows)) {
-        if (auto ok = policies_.prepare_rules(*dataplane_, book_.rules(), book_.masquerades()); ok) {
+    if (std::ranges::any_of(book_.rules(), follows)) {
+        if (auto ok =
+                policies_.prepare_rules(*dataplane_, book_.rules(), book_.masquerades(), network_turns());
+            ok) {
             policies_.publish_rules(*dataplane_);
         } else {
             spdlog::error("rules of links' addresses: {}; the ones before stay", ok.error().text());
         }
     }
     reports_->clear_sessions_at(lost);
+}
+
+void Daemon::follow_kernel_neighbours() {
+    const std::vector<HostLinks::Neighbour> before = std::exchange(kernel_neighbours_, host_->neighbours());
+    const auto is_configured = [this](const HostLinks::Neighbour& neighbour) {
+        return std::ranges::any_of(settings_.neighbours, [&](const NeighbourSettings& one) {
+            return one.address == neighbour.address && one.link == settings_.links[neighbour.link.value].name;
+        });
+    };
+    std::erase_if(kernel_neighbours_, is_configured);
+    for (const HostLinks::Neighbour& gone : before) {
+        if (std::ranges::find(kernel_neighbours_, gone) == kernel_neighbours_.end())
+            neighbours_->remove_static(gone.link, gone.address);
+    }
+    for (const HostLinks::Neighbour& added : kernel_neighbours_) {
+        if (std::ranges::find(before, added) == before.end() &&
+            !neighbours_->add_static(added.link, added.address, added.mac))
+            spdlog::error("neighbours: no room for {}", to_text(added.address));
+    }
 }
 
 Result<void> Daemon::commit() {

@@ -35,8 +35,9 @@ class Daemon : public Operations {
                                                   Eal eal, std::unique_ptr<RuleStore> store);
     ~Daemon() override;
 
-    /// Works until told to stop; reloads when `reload_wanted` is set, and clears it.
-    void run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted);
+    /// Works until told to stop; reloads when `reload_wanted` is set, and clears it. False when it can't go
+    /// on.
+    bool run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted);
 
     Result<Json> add_rule(const Json& params) override;
     Result<Json> add_rules(const Json& params) override;
@@ -94,6 +95,11 @@ class Daemon : public Operations {
     void serve_network();
     /// Takes over what the kernel has on its interfaces.
     void follow_kernel();
+    void follow_kernel_neighbours();
+    /// Whether an address that the kernel has on a link belongs to another link's network.
+    /// @param before of the links before it, what they have now
+    bool is_taken(dataplane::LinkId link, const net::IpInterfaceAddress& learnt,
+                  const std::vector<std::vector<net::IpInterfaceAddress>>& before);
     Pause network_turns() {
         return Pause{[this] { serve_network(); }};
     }
@@ -114,6 +120,8 @@ class Daemon : public Operations {
     Policies policies_;
     std::unique_ptr<dataplane::Dataplane> dataplane_;
     std::unique_ptr<HostLinks> host_;  ///< nullptr: no link has any
+    std::vector<HostLinks::Neighbour> kernel_neighbours_;
+    std::set<std::string> warned_;  ///< of what the kernel has, once each
     std::unique_ptr<Neighbours> neighbours_;
     std::unique_ptr<Punts> punts_;
     std::unique_ptr<LiveSessions> live_sessions_;

@@ -231,9 +231,11 @@ void check_host(const Settings& settings, const Machine& machine, Findings& find
              fmt::format("the kernel opens connections from {} to {}, masquerades from {} to {}", first, last,
                          settings.outbound_port_first, settings.outbound_port_last),
              apart ? std::string{}
-                   : fmt::format("sysctl -w net.ipv4.ip_local_port_range='{} {}'",
-                                 below ? 10240 : settings.outbound_port_last + 1,
-                                 below ? settings.outbound_port_first - 1 : 65535)});
+             : settings.outbound_port_first <= 16384 && settings.outbound_port_last > 60000
+                 ? std::string{"outbound_ports = \"32768-65535\"; in the configuration, and look again"}
+                 : fmt::format("sysctl -w net.ipv4.ip_local_port_range='{} {}'",
+                               below ? 10240 : settings.outbound_port_last + 1,
+                               below ? settings.outbound_port_first - 1 : 65535)});
     }
     for (const LinkSettings& link : settings.links) {
         const auto interface = kernel_interface(link.device);

@@ -75,7 +75,7 @@ std::optional<LinkId> HostLinks::link_of(unsigned interface) const {
 }
 
 std::vector<int> HostLinks::descriptors() const {
-    std::vector<int> descriptors{watch_->descriptor()};
+    std::vector<int> descriptors;
     for (const Entry& entry : entries_) descriptors.push_back(entry.interface->descriptor());
     return descriptors;
 }
@@ -98,11 +98,13 @@ void HostLinks::deliver(rte_mbuf* packet) {
     if (entry != nullptr) {
         auto* ip = rte_pktmbuf_mtod_offset(packet, std::uint8_t*, note.l3_offset);
         if (dataplane_.links()[note.ingress.value].rx_checksum_partial) {
-            if (*ip >> 4U == 4) {
-                dataplane::complete_checksum(ip, note.l3_bytes, note.checksum_is_partial);
-            } else {
-                dataplane::complete_ipv6_checksum(ip, dataplane::parse_ipv6(ip, note.l3_bytes),
-                                                  note.checksum_is_partial);
+            // Of TCP and UDP: nothing else is left to a receiver.
+            if (const auto protocol = static_cast<net::Protocol>(ip[net::kProtocolOffset]); *ip >> 4U == 4) {
+                if (protocol == net::Protocol::tcp || protocol == net::Protocol::udp)
+                    dataplane::complete_checksum(ip, note.l3_bytes, note.checksum_is_partial);
+            } else if (const auto v6 = dataplane::parse_ipv6(ip, note.l3_bytes);
+                       v6.verdict == dataplane::Verdict::forward) {
+                dataplane::complete_ipv6_checksum(ip, v6, note.checksum_is_partial);
             }
         }
         write(*entry, ip, note.l3_bytes, *packet);
@@ -165,8 +167,7 @@ bool HostLinks::send(LinkId link_id, std::span<const std::uint8_t> frame, Clock:
 
 void HostLinks::expect_answers(LinkId link, std::span<const std::uint8_t> frame, Clock::time_point now) {
     const auto packet = dataplane::parse_for_host(frame.data(), frame.size(), link);
-    // An ICMP error is not answered.
-    if (!packet || packet->destination != packet->key.destination) return;
+    if (!packet || packet->is_error) return;  // which is not answered
     const dataplane::WideKey answer = packet->key.turned();
     // What comes for a service is let in by that, from where the operator says.
     if (std::ranges::any_of(dataplane_.links()[link.value].host,
@@ -175,6 +176,17 @@ void HostLinks::expect_answers(LinkId link, std::span<const std::uint8_t> frame,
     const auto patience =
         answer.protocol == net::Protocol::tcp ? settings_.timeouts.tcp_established : settings_.timeouts.udp;
     dataplane_.host_flows().note(dataplane_.hash().tag(answer), now + patience);
+}
+
+bool HostLinks::is_complete() const {
+    return std::ranges::none_of(entries_, [](const Entry& entry) { return entry.interface->is_gone(); });
+}
+
+void HostLinks::show_cable(LinkId link, bool is_in) {
+    Entry* entry = find(link);
+    if (entry == nullptr || entry->cable_is_in == is_in) return;
+    entry->interface->set_carrier(is_in);
+    entry->cable_is_in = is_in;
 }
 
 std::vector<net::IpInterfaceAddress> HostLinks::addresses(LinkId link) const {

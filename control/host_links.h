@@ -27,7 +27,7 @@ class HostLinks {
     HostLinks(const HostLinks&) = delete;
     HostLinks& operator=(const HostLinks&) = delete;
 
-    /// Readable when poll() or has_learnt() has something to do.
+    /// Readable when poll() has something to do.
     std::vector<int> descriptors() const;
     /// Takes a packet for one of the kernel's services (Verdict::punt_host).
     void deliver(rte_mbuf* packet);
@@ -38,6 +38,11 @@ class HostLinks {
     /// Whether the kernel has other addresses, routes or neighbours than at the last call.
     bool has_learnt() { return watch_->poll(); }
 
+    /// Whether no interface has been taken away, after which the kernel is cut off for good.
+    bool is_complete() const;
+    /// Lets the kernel see whether the link's cable is in.
+    void show_cable(dataplane::LinkId link, bool is_in);
+
     /// A link's addresses: those of the configuration, and what else the kernel has there.
     std::vector<net::IpInterfaceAddress> addresses(dataplane::LinkId link) const;
     /// Routes that others than fwd have given the kernel.
@@ -46,6 +51,7 @@ class HostLinks {
         dataplane::LinkId link;
         net::IpAddress address;
         net::MacAddress mac;
+        friend bool operator==(const Neighbour&, const Neighbour&) noexcept = default;
     };
     /// Those that the kernel has for good.
     std::vector<Neighbour> neighbours() const;
@@ -54,7 +60,7 @@ class HostLinks {
         std::uint64_t to_kernel = 0;
         std::uint64_t lost = 0;  ///< which the kernel did not take
         std::uint64_t from_kernel = 0;
-        std::uint64_t refused = 0;  ///< which fwd did not send: too big, or under another MAC address
+        std::uint64_t refused = 0;  ///< which fwd did not send: too big, of another MAC address, or no room
     };
     /// nullptr of a link without an interface.
     const Counts* counts(dataplane::LinkId link) const;
@@ -64,6 +70,7 @@ class HostLinks {
         dataplane::LinkId link;
         std::unique_ptr<KernelInterface> interface;
         Counts counts;
+        bool cable_is_in = true;
     };
 
     HostLinks(dataplane::Dataplane& dataplane, const Settings& settings)

@@ -135,7 +135,13 @@ Result<void> KernelInterface::set_up(const Config& config) {
 
 std::size_t KernelInterface::read(std::span<std::uint8_t> room) {
     const ssize_t bytes = ::read(device_.get(), room.data(), room.size());
+    if (bytes < 0 && errno == EBADFD) gone_ = true;
     return bytes < 0 ? 0 : static_cast<std::size_t>(bytes);
+}
+
+void KernelInterface::set_carrier(bool is_in) {
+    unsigned carrier = is_in ? 1 : 0;
+    ::ioctl(device_.get(), TUNSETCARRIER, &carrier);
 }
 
 bool KernelInterface::write(std::span<const std::uint8_t> frame) {

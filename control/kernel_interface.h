@@ -45,6 +45,10 @@ class KernelInterface {
     /// An Ethernet frame comes in. False when the kernel has not taken it: the interface is down, or no
     /// memory.
     bool write(std::span<const std::uint8_t> frame);
+    /// Somebody has deleted the interface, as the last read() found.
+    bool is_gone() const { return gone_; }
+    /// Whether its cable is in, as the kernel sees it.
+    void set_carrier(bool is_in);
 
     /// It may be used at once: whether somebody else has it is for fwd to find out.
     Result<void> add_address(net::IpInterfaceAddress address);
@@ -59,6 +63,7 @@ class KernelInterface {
     NetlinkSocket netlink_;
     std::string name_;
     unsigned index_ = 0;
+    bool gone_ = false;
 };
 
 }  // namespace fwd::control

@@ -42,13 +42,14 @@ int run(const std::string& config_file, const fwd::control::Settings& settings) 
     if (!store) return fail(store.error());
     auto eal = fwd::control::start_eal(settings);
     if (!eal) return fail(eal.error());
+    int status = EXIT_SUCCESS;
     {
         auto daemon = Daemon::create(config_file, settings, *eal, std::move(*store));
         if (!daemon) return fail(daemon.error());
-        (*daemon)->run(stop_wanted, reload_wanted);
+        status = (*daemon)->run(stop_wanted, reload_wanted) ? EXIT_SUCCESS : EXIT_FAILURE;
     }
     fwd::control::stop_eal();
-    return EXIT_SUCCESS;
+    return status;
 }
 
 int examine(const fwd::control::Options& options) {

@@ -79,7 +79,8 @@ Result<void> check_prefix(const net::IpPrefix& prefix, const Topology& topology)
         return refused("inside", fmt::format("got {}, {}; want a prefix of hosts, such as 10.0.0.0/24",
                                              to_text(prefix), prefix.length == 0 ? "everybody" : why));
     }
-    if (topology.egress(prefix.address) == nullptr) {
+    // Routes that the kernel learns come and go.
+    if (topology.egress(prefix.address) == nullptr && !topology.follows_kernel()) {
         return refused("inside", fmt::format("got {}, to which there is no route; want a prefix in a link's "
                                              "network, or a route to it in the configuration",
                                              to_text(prefix)));

@@ -78,8 +78,17 @@ bool Neighbours::add_static(LinkId link, net::IpAddress address, net::MacAddress
     entry.adjacency = *id;
     entry.fixed = true;
     entry.mac = mac;
+    send_held(next_hop, entry);
     set_state(next_hop, entry, AdjacencyState::reachable, Clock::now());
     return true;
+}
+
+void Neighbours::remove_static(LinkId link, net::IpAddress address) {
+    const auto found = entries_.find({link, address});
+    if (found == entries_.end()) return;
+    found->second.fixed = false;
+    found->second.unanswered = 0;
+    set_state(found->first, found->second, AdjacencyState::incomplete, Clock::now());
 }
 
 void Neighbours::set_state(const NextHop& next_hop, Entry& entry, AdjacencyState state,
@@ -177,7 +186,11 @@ void Neighbours::ask(const NextHop& next_hop, Entry& entry, Clock::time_point no
         return;
     }
     const auto& addresses = dataplane_.links()[next_hop.egress.value].addresses;
-    if (addresses.empty()) return;
+    if (addresses.empty()) {  // nobody to ask as: it counts as not answered
+        ++entry.unanswered;
+        entry.asked = now;
+        return;
+    }
     const auto near = std::ranges::find_if(
         addresses, [&](const auto& a) { return a.prefix().contains(next_hop.address.v4()); });
     const net::Ipv4Address sender = (near != addresses.end() ? near : addresses.begin())->address;
@@ -376,7 +389,10 @@ void Neighbours::probe_own(LinkId link_id, Clock::time_point now) {
     const dataplane::Link& link = dataplane_.links()[link_id.value];
     if (!link.has_ipv6()) return;
     std::vector<net::IpAddress> own{link.link_local};
-    for (const auto& address : link.ipv6_addresses) own.push_back(address.address);
+    // What the kernel has there is for the kernel to look after.
+    for (const auto& address : links_[link_id.value].addresses) {
+        if (!address.address.is_v4()) own.push_back(address.address);
+    }
     for (const net::IpAddress& address : own) {
         tentative_[{link_id, address}] = now + kProbeTime;
         const net::Ipv6Address group = dataplane::solicited_node(address.v6());
@@ -454,6 +470,7 @@ void Neighbours::tick(Clock::time_point now) {
         }
         if (ipv6 && !forget && entry.state != AdjacencyState::reachable) ++unresolved_[next_hop.egress];
         if (forget) {
+            drop_held(entry);
             dataplane_.neighbours().remove(next_hop);
             removed_.push_back(entry.adjacency);
             it = entries_.erase(it);
@@ -469,8 +486,9 @@ void Neighbours::release_removed() {
 }
 
 void Neighbours::announce(LinkId link, net::IpAddress address) {
-    const auto& networks = links_[link.value].addresses;
-    if (std::ranges::any_of(networks, [&](const auto& own) { return own.prefix().contains(address); }))
+    const dataplane::Link& there = dataplane_.links()[link.value];
+    const auto has = [&](const auto& network) { return net::IpPrefix{network}.contains(address); };
+    if (std::ranges::any_of(there.networks, has) || std::ranges::any_of(there.ipv6_networks, has))
         to_announce_.emplace_back(link, address);
 }
 

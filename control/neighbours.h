@@ -41,6 +41,11 @@ class Neighbours {
     /// An entry that never changes. False when the table is full.
     bool add_static(dataplane::LinkId link, net::IpAddress address, net::MacAddress mac);
 
+    /// Lets it be asked for like any other.
+    void remove_static(dataplane::LinkId link, net::IpAddress address);
+    /// Whether a link's cable is in, as last seen.
+    bool is_up(dataplane::LinkId link) const { return is_up_[link.value]; }
+
     /// Takes a packet that waits for its next hop (PuntNote::hold_neighbour) and sends or drops it in the
     /// end.
     void hold(rte_mbuf* packet, Clock::time_point now);

@@ -104,9 +104,10 @@ Result<std::shared_ptr<const dataplane::Routes>> Policies::make_routes() const {
             return invalid("routes", fmt::format("the gateway {} is on no link", to_text(route.via)));
         routes.push_back({route.prefix, *link_id(link->name), route.via});
     }
+    std::set<net::IpPrefix> taken;
+    for (const dataplane::Route& route : routes) taken.insert(route.prefix);
     for (const dataplane::Route& route : learnt_routes_) {
-        if (std::ranges::find(routes, route.prefix, &dataplane::Route::prefix) == routes.end())
-            routes.push_back(route);
+        if (!taken.contains(route.prefix)) routes.push_back(route);
     }
     auto made = dataplane::Routes::create(routes);
     if (!made) return tl::unexpected(to_error(made.error()));
@@ -348,7 +349,9 @@ std::set<std::pair<LinkId, net::IpAddress>> Policies::external_addresses(
     for (const auto& [id, masquerade] : masquerades) {
         for (const net::IpAddress& address : masquerade.pool) {
             // One that is on no segment is led to fwd by somebody's route.
-            if (const LinkSettings* segment = topology.connected(address))
+            const LinkSettings* segment = topology.connected(address);
+            if (segment != nullptr &&
+                std::ranges::find(segment->floating, address) == segment->floating.end())
                 addresses.emplace(*link_id(segment->name), address);
         }
     }

@@ -96,6 +96,8 @@ Result<Rule> rule_from_json(const Json& params) {
 Result<Rule> changed_rule(const Rule& rule, const Json& params) {
     Json all = rule_to_json(rule);
     if (all.at("link").is_null()) all.erase("link");
+    // The link of an external address that follows it goes with that.
+    if (rule.external_link && params.contains("external") && !params.contains("link")) all.erase("link");
     all.update(params);
     return rule_from_json(all).map([&](Rule changed) {
         changed.origin = rule.origin;

@@ -178,7 +178,7 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
                 // A tagged frame of that size must fit as well.
                 settings.max_mtu = std::max(settings.max_mtu, other.mtu);
                 settings.queues = std::max(settings.queues, other.queues);
-                settings.multicast = settings.multicast || has_ipv6(other) || other.has_host;
+                settings.multicast = settings.multicast || has_ipv6(other) || !other.host.empty();
             }
             auto opened = Port::open(settings);
             if (!opened) return tl::unexpected(opened.error());
@@ -198,9 +198,9 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         link.refuses_by_icmp = wanted.refuses_by_icmp;
         link.hides_hop = config.hide_hop;
         link.translates_with_care = link.rx_checksum_partial || link.hides_hop;
-        link.set_addresses(wanted.addresses);
-        link.has_host = wanted.has_host;
         link.host = wanted.host;
+        link.floating = wanted.floating;
+        link.set_addresses(wanted.addresses);
         link.link_local = net::link_local_of(link.mac);
         if (link.has_ipv6()) (*port)->addressing.ipv6_links |= std::uint32_t{1} << i;
     }

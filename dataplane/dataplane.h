@@ -27,8 +27,8 @@ struct DataplaneConfig {
         std::uint16_t mss_clamp = 0;
         bool refuses_by_icmp = false;
         std::vector<net::IpInterfaceAddress> addresses;
-        bool has_host = false;  ///< the kernel uses the link as well
-        std::vector<HostService> host;
+        std::vector<HostService> host{};         ///< what the kernel gets
+        std::vector<net::IpAddress> floating{};  ///< addresses that may come and go, and are no source
     };
     std::vector<LinkConfig> links;
     std::uint32_t sessions = 65536;

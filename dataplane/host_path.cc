@@ -16,6 +16,10 @@ namespace {
 
 constexpr std::uint32_t kLocalGroups = 0xe0000000;  // 224.0.0.0/24
 
+bool is_broadcast(const net::IpAddress& address) noexcept {
+    return address.is_v4() && address.v4().value.host() == 0xffffffffU;
+}
+
 bool is_local_group(const net::IpAddress& address) noexcept {
     if (address.is_v4()) return (address.v4().value.host() & 0xffffff00U) == kLocalGroups;
     return address.v6().bytes[0] == 0xff && (address.v6().bytes[1] & 0xfU) == 2;
@@ -39,6 +43,7 @@ std::optional<HostPacket> parse_ipv4_for_host(const std::uint8_t* ip, std::size_
     packet.destination = packet.key.destination;
     if (protocol == net::Protocol::tcp || protocol == net::Protocol::udp) {
         packet.key = WideKey{FlowKey::from_packet(link, ip)};
+        packet.opens = protocol == net::Protocol::udp || TcpFlags{ip[net::kTcpFlagsOffset]}.opens();
     } else if (protocol == net::Protocol::icmp) {
         const std::uint8_t type = ip[net::kIpv4Bytes];
         packet.is_echo_reply = type == kIcmpEchoReply;
@@ -48,6 +53,7 @@ std::optional<HostPacket> parse_ipv4_for_host(const std::uint8_t* ip, std::size_
             const auto about = parse_icmp_error(ip, packet.ip_bytes, link);
             if (!about) return std::nullopt;
             packet.key = WideKey{*about};
+            packet.is_error = true;
         } else {
             return std::nullopt;
         }
@@ -74,13 +80,16 @@ std::optional<HostPacket> parse_ipv6_for_host(const std::uint8_t* ip, std::size_
                       .destination = net::load_ipv6(ip + net::kIpv6DestinationOffset),
                       .l4_offset = headers.l4_offset,
                       .ip_bytes = headers.ip_bytes};
-    if (headers.protocol == net::Protocol::icmpv6) {
+    if (headers.protocol == net::Protocol::tcp) {
+        packet.opens = TcpFlags{ip[headers.l4_offset + net::kTcpFlagsOffset - net::kIpv4Bytes]}.opens();
+    } else if (headers.protocol == net::Protocol::icmpv6) {
         const std::uint8_t type = ip[headers.l4_offset];
         packet.is_echo_reply = type == kIcmpv6EchoReply;
         if (is_icmpv6_error(type)) {
             const auto about = parse_icmpv6_error(ip, headers, link);
             if (!about) return std::nullopt;
             packet.key = about->key;
+            packet.is_error = true;
         } else if (!is_icmpv6_echo(type)) {
             return std::nullopt;
         }
@@ -110,7 +119,10 @@ bool HostService::takes(const WideKey& key) const noexcept {
     if (!same || port < first_port || port > last_port ||
         (source_port != 0 && key.source_port.host() != source_port))
         return false;
-    return from.empty() || std::ranges::any_of(from, [&](const auto& p) { return p.contains(key.source); });
+    // Who has no address yet asks by DHCP.
+    const bool unknown = to == To::any && key.source == net::IpAddress{net::Ipv4Address{}};
+    return from.empty() || unknown ||
+           std::ranges::any_of(from, [&](const auto& p) { return p.contains(key.source); });
 }
 
 bool HostFlows::knows(std::uint64_t tag) const noexcept {
@@ -157,6 +169,13 @@ std::optional<HostPacket> parse_for_host(const std::uint8_t* frame, std::size_t 
     return packet;
 }
 
+bool is_of_link(const HostPacket& packet) noexcept {
+    const auto only_here = [](const net::IpAddress& source) {
+        return source.is_v4() ? source.v4() == net::Ipv4Address{} : source.v6().is_link_local();
+    };
+    return is_broadcast(packet.destination) || is_local_group(packet.destination) || only_here(packet.source);
+}
+
 HostShare host_share(const HostPacket& packet, const std::vector<Link>& links, const FlowHash& hash,
                      const HostFlows& flows) noexcept {
     using To = HostService::To;
@@ -167,14 +186,15 @@ HostShare host_share(const HostPacket& packet, const std::vector<Link>& links, c
     if (has_source && !may_have_sent(packet, links)) return HostShare::none;
     const bool own = link.owns(packet.destination);
     // An error has to come to the address that the packet inside was sent from.
-    const bool error = packet.destination != packet.key.destination;
-    if (own && !error && has_source && flows.knows(hash.tag(packet.key))) return HostShare::answer;
+    if (packet.is_error && (!own || packet.destination != packet.key.destination)) return HostShare::none;
+    if (own && has_source && flows.knows(hash.tag(packet.key))) return HostShare::answer;
     if (packet.is_echo_reply) return HostShare::none;
     for (const HostService& service : link.host) {
         const bool here =
-            own || (service.to == To::any) || (service.to == To::group && is_local_group(packet.destination));
+            own || (service.to == To::group && is_local_group(packet.destination)) ||
+            (service.to == To::any && (is_broadcast(packet.destination) || link.addresses.empty()));
         if (here && (has_source || service.to == To::any) && service.takes(packet.key))
-            return HostShare::service;
+            return packet.opens ? HostShare::opening : HostShare::established;
     }
     return HostShare::none;
 }

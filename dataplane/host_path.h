@@ -3,7 +3,6 @@
 // answers to what the kernel itself has sent. All else stays as if nobody were there (requirement T4).
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <chrono>
 #include <cstddef>
@@ -16,7 +15,6 @@
 namespace fwd::dataplane {
 
 struct Link;
-class Links;
 
 /// Packets that come by a link for a service of the kernel's.
 struct HostService {
@@ -24,7 +22,7 @@ struct HostService {
     enum class To : std::uint8_t {
         own,    ///< to an own address
         group,  ///< or to one that means the hosts of this link alone: 224.0.0.0/24, ff02::/16
-        any,    ///< or wherever the link's MAC address, or broadcast, has brought them: DHCP's answers
+        any,    ///< or to all, or to whatever address the link, which has none yet, may be given: DHCP
     };
     net::Protocol protocol = net::Protocol::tcp;
     std::uint16_t first_port = 0;  ///< of the destination; 0 to 0 where there are no ports
@@ -52,7 +50,9 @@ class HostFlows {
 
  private:
     static constexpr std::size_t kPlaces = 16384, kWays = 8;
-    static std::size_t first_way(std::uint64_t tag) noexcept { return tag % (kPlaces / kWays) * kWays; }
+    static std::size_t first_way(std::uint64_t tag) noexcept {
+        return (tag >> 1U) % (kPlaces / kWays) * kWays;  // the last bit is always set
+    }
 
     std::vector<std::atomic<std::uint64_t>> tags_ =
         std::vector<std::atomic<std::uint64_t>>(kPlaces);  // 0: none
@@ -66,15 +66,25 @@ struct HostPacket {
     std::uint16_t l3_offset = 0;  ///< from the start of the frame
     std::uint16_t l4_offset = 0;  ///< from the IP header
     std::uint16_t ip_bytes = 0;
+    bool is_error = false;  ///< of ICMP
     bool is_echo_reply = false;
+    bool opens = true;  ///< it may be the first of a conversation: not TCP but for a SYN
 };
-/// Checks a frame, be it one that another check has refused; nullopt for what no service has: fragments, IP
-/// options, malformed packets, other protocols than IP.
+/// Checks a frame, be it one that another check has refused; nullopt for what no service has: fragments,
+/// IP options, malformed packets, other protocols than IP.
 std::optional<HostPacket> parse_for_host(const std::uint8_t* frame, std::size_t frame_bytes,
                                          LinkId link) noexcept;
 
+/// Whether its addresses are such as mean something on one link alone, which to fwd is martian.
+bool is_of_link(const HostPacket& packet) noexcept;
+
 /// Why the kernel gets a packet.
-enum class HostShare : std::uint8_t { none, service, answer };
+enum class HostShare : std::uint8_t {
+    none,
+    opening,      ///< it may begin a conversation with a service
+    established,  ///< or goes on with one, by the look of it
+    answer,       ///< it answers what the kernel has sent
+};
 HostShare host_share(const HostPacket& packet, const std::vector<Link>& links, const FlowHash& hash,
                      const HostFlows& flows) noexcept;
 

@@ -26,12 +26,31 @@ bool Link::owns(const net::IpAddress& address) const noexcept {
             std::ranges::any_of(ipv6_addresses, [&](const auto& own) { return own.address == address; }));
 }
 
+bool Link::serves(net::Protocol protocol, net::be16 of) const noexcept {
+    return std::ranges::any_of(host, [&](const HostService& service) {
+        return service.protocol == protocol && of.host() >= service.first_port &&
+               of.host() <= service.last_port;
+    });
+}
+
 void Link::set_addresses(std::span<const net::IpInterfaceAddress> own) {
+    const auto stays = [&](const net::IpAddress& address) {
+        return std::ranges::find(own, address, &net::IpInterfaceAddress::address) != own.end();
+    };
+    const bool all_stay =
+        std::ranges::all_of(addresses, [&](const auto& a) { return stays(a.address); }) &&
+        std::ranges::all_of(ipv6_addresses, [&](const auto& a) { return stays(a.address); });
+    if (!all_stay) ++address_generation;
+    sources.clear();
+    ipv6_sources.clear();
     addresses.clear();
     networks.clear();
     ipv6_addresses.clear();
     ipv6_networks.clear();
     for (const net::IpInterfaceAddress& one : own) {
+        const bool is_source = std::ranges::find(floating, one.address) == floating.end();
+        if (is_source && one.address.is_v4()) sources.push_back(one.v4());
+        if (is_source && !one.address.is_v4()) ipv6_sources.push_back(one);
         if (one.address.is_v4()) {
             addresses.push_back(one.v4());
             networks.push_back(one.v4().prefix());

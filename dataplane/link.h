@@ -50,11 +50,17 @@ struct Link {
     std::vector<net::Ipv4Prefix> networks;  ///< of the addresses, each once
     std::vector<net::IpInterfaceAddress> ipv6_addresses;
     std::vector<net::IpPrefix> ipv6_networks;
-    net::Ipv6Address link_local;    ///< from the MAC address (RFC 4291, appendix A)
-    std::vector<HostService> host;  ///< what the kernel gets
-    bool has_host = false;          ///< or answers to what it has sent
+    net::Ipv6Address link_local;                 ///< from the MAC address (RFC 4291, appendix A)
+    std::vector<HostService> host;               ///< what the kernel gets, beside answers to what it has sent
+    std::vector<net::IpAddress> floating;        ///< addresses that are the source of nothing of fwd's own
+    std::vector<net::InterfaceAddress> sources;  ///< the others
+    std::vector<net::IpInterfaceAddress> ipv6_sources;
+    std::uint8_t address_generation = 0;  ///< another one when an address has gone
 
     bool has_ipv6() const noexcept { return !ipv6_addresses.empty(); }
+    bool has_host() const noexcept { return !host.empty(); }
+    /// Whether a port of its addresses is for a service of the kernel's.
+    bool serves(net::Protocol protocol, net::be16 of) const noexcept;
     /// Whether fwd itself has the address there.
     bool owns(const net::IpAddress& address) const noexcept;
 

@@ -95,7 +95,8 @@ FlowKey MappingTable::inside_key(const Inside& inside) const noexcept {
     key.protocol = inside.protocol;
     key.source = inside.endpoint.address;
     key.source_port = inside.endpoint.port;
-    key.destination = net::IpAddress::from_number(inside.rule.slot);
+    key.destination =
+        net::IpAddress::from_number(inside.rule.slot | std::uint32_t{inside.address_generation} << 24U);
     key.destination_port = net::be16::from_host(static_cast<std::uint16_t>(inside.rule.generation));
     return short_key(key, kInside);
 }

@@ -73,6 +73,8 @@ class MappingTable {
         RuleId rule{};
         /// Where the external address is one of the link's own: each link has its own mappings.
         LinkId egress{kAnyLink};
+        /// Where such an address has gone, what had it begins anew.
+        std::uint8_t address_generation = 0;
     };
     /// One held back is found as well.
     std::optional<net::IpEndpoint> find_external(const Inside& inside) const noexcept;

@@ -35,10 +35,10 @@ class Masquerader::Draws {
             return;
         }
         const Link& link = owner.shared_.links[egress_.value];
-        if (is_v4 && !link.addresses.empty()) {
-            address_ = link.addresses[pick(link.addresses.size())].address;
-        } else if (!is_v4 && link.has_ipv6()) {
-            address_ = link.ipv6_addresses[pick(link.ipv6_addresses.size())].address;
+        if (is_v4 && !link.sources.empty()) {
+            address_ = link.sources[pick(link.sources.size())].address;
+        } else if (!is_v4 && !link.ipv6_sources.empty()) {
+            address_ = link.ipv6_sources[pick(link.ipv6_sources.size())].address;
         }
     }
     bool has_address() const noexcept { return address_ != net::IpAddress{}; }
@@ -54,7 +54,9 @@ class Masquerader::Draws {
                 static_cast<std::uint16_t>(range_.first + (((random & 0xffffffffU) * range_.size()) >> 32U));
             if (probes_++ < kPortProbes / 2 && port % 2 != inside_port_ % 2) port ^= 1U;
             const net::IpEndpoint endpoint{address_, net::be16::from_host(port)};
-            if (range_.has(endpoint.port) && (!own_ || owner_.shared_.is_outbound(endpoint.port)) &&
+            if (range_.has(endpoint.port) &&
+                (!own_ || (owner_.shared_.is_outbound(endpoint.port) &&
+                           !owner_.shared_.links[egress_.value].serves(protocol_, endpoint.port))) &&
                 rules_.find_by_port(egress_, protocol_, endpoint) == nullptr) {
                 return endpoint;
             }
@@ -79,7 +81,10 @@ MappingTable::Inside Masquerader::inside_of(const WideKey& key, const Mapped& ma
     return {.protocol = key.protocol,
             .endpoint = key.source_endpoint(),
             .rule = mapped.client->id,
-            .egress = !mapped.client->has_pool() ? mapped.outside : LinkId{MappingTable::Inside::kAnyLink}};
+            .egress = !mapped.client->has_pool() ? mapped.outside : LinkId{MappingTable::Inside::kAnyLink},
+            .address_generation = !mapped.client->has_pool()
+                                      ? shared_.links[mapped.outside.value].address_generation
+                                      : std::uint8_t{0}};
 }
 
 bool Masquerader::is_own(const net::IpAddress& address) const noexcept {

@@ -123,7 +123,7 @@ void SessionOpener::set_translation(const FlowKey& key, net::Endpoint source, Pl
 }
 
 bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& plan) noexcept {
-    const auto& own = shared_.links[plan.next_hop.egress.value].addresses;
+    const auto& own = shared_.links[plan.next_hop.egress.value].sources;
     std::array<net::Ipv4Address, kMaxOwnAddresses> candidates;
     std::uint32_t count = 0;
     for (const auto& address : own) {
@@ -145,7 +145,8 @@ bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& 
     if (policy.masquerades->uses_own_addresses() && shared_.is_outbound(source.port)) return false;
     // Rules come first in the port plan: an answer to such a port would look like a request. What a rule for
     // the whole address gets is what is left.
-    return policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
+    return !shared_.links[plan.next_hop.egress.value].serves(key.protocol, source.port) &&
+           policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
 }
 
 SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key,
@@ -202,7 +203,7 @@ SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const Flow
         set_translation(key, key.source_endpoint(), plan);
         return plan;
     }
-    if (shared_.links[next_hop->egress.value].addresses.empty()) return {Verdict::drop_no_own_address};
+    if (shared_.links[next_hop->egress.value].sources.empty()) return {Verdict::drop_no_own_address};
     for (int draw = 0; draw < kPortProbes; ++draw) {
         if (draw_source(policy, key, plan)) return plan;
     }

@@ -22,7 +22,7 @@ std::uint32_t own_addresses(const Link& egress, const net::IpAddress& next_hop, 
         for (const net::IpInterfaceAddress own : addresses) candidates[count++] = own.address;
         return count;
     };
-    return is_v4 ? collect(egress.addresses) : collect(egress.ipv6_addresses);
+    return is_v4 ? collect(egress.sources) : collect(egress.ipv6_sources);
 }
 
 Verdict check_source(const std::vector<Link>& links, const WideKey& key) noexcept {
@@ -54,7 +54,8 @@ bool SessionOpener::draw_source(const Policy& policy, const WideKey& key, WidePl
     set_translation(key, source, plan);
     // As in the IPv4 draw_source().
     if (policy.masquerades->uses_own_addresses() && shared_.is_outbound(source.port)) return false;
-    return policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
+    return !shared_.links[plan.next_hop.egress.value].serves(key.protocol, source.port) &&
+           policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
 }
 
 SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey& key, TcpFlags flags,
@@ -109,7 +110,7 @@ SessionOpener::WidePlan SessionOpener::plan_by_rule(const Policy& policy, const 
         return plan;
     }
     const Link& egress = shared_.links[next_hop->egress.value];
-    if (target.address.is_v4() ? egress.addresses.empty() : !egress.has_ipv6())
+    if (target.address.is_v4() ? egress.sources.empty() : egress.ipv6_sources.empty())
         return {.verdict = Verdict::drop_no_own_address};
     for (int draw = 0; draw < kPortProbes; ++draw) {
         if (draw_source(policy, key, plan)) return plan;

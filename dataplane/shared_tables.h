@@ -31,7 +31,7 @@ struct PuntNote {
     std::uint16_t l4_offset = 0;  ///< of IPv6: from the IP header on
     std::uint16_t mtu = 0;  ///< punt_too_big, where it is not the egress link's: the packet's family changes
     net::IpAddress next_hop{};         ///< hold_neighbour
-    bool answers_host = false;         ///< punt_host: the kernel waits for it
+    HostShare host_share{};            ///< punt_host
     bool checksum_is_partial = false;  ///< punt_host: so the device says
 };
 

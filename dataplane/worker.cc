@@ -73,7 +73,7 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       config_{config},
       clamps_mss_{
           std::ranges::any_of(shared.links.now(), [](const Link& link) { return link.mss_clamp != 0; })},
-      has_host_{std::ranges::any_of(shared.links.now(), [](const Link& link) { return link.has_host; })},
+      has_host_{std::ranges::any_of(shared.links.now(), [](const Link& link) { return link.has_host(); })},
       burst_{std::make_unique<Burst>()},
       wide_burst_{shared.flows.has_ipv6() ? std::make_unique<WideBurst>() : nullptr},
       reclaimer_{shared.flows, kBuriedPositions},
@@ -83,10 +83,12 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       mapping_sweeper_{shared, mapping_reclaimer_, config.index},
       fragments_{shared.flows.hash(), counters_} {
     const auto limiter = [](std::uint64_t per_second) { return PuntLimiter{per_second, per_second / 4}; };
+    // One thread hands them over, however many workers there are.
+    const PuntLimiter host = limiter(std::max<std::uint64_t>(kHostPerSecond / shared.worker_count, 100));
     for (std::size_t link = 0; link < shared.links.now().size(); ++link)
         limiters_.push_back({limiter(kArpPerSecond), limiter(kArpPerSecond), limiter(kArpPerSecond),
                              limiter(kArpPerSecond), limiter(kIcmpPerSecond), limiter(kHeldPerSecond),
-                             limiter(kRefusalsPerSecond), limiter(kHostPerSecond), limiter(kHostPerSecond)});
+                             limiter(kRefusalsPerSecond), host, host, host});
     for (std::size_t port = 0; port < shared.ports.size(); ++port) {
         tx_.emplace_back(*shared.ports[port], config.tx_queues[port]);
     }
@@ -663,17 +665,22 @@ void Worker::flush() noexcept {
 
 void Worker::drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept {
     if (has_host_ && hand_to_host(packet, verdict, link)) return;
+    discard(packet, verdict, link);
+}
+
+void Worker::discard(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept {
     counters_.count(verdict);
     if (link.value != kNoLink) counters_.links[link.value].dropped.add(1);
     rte_pktmbuf_free(packet);
 }
 
 bool Worker::hand_to_host(rte_mbuf* packet, Verdict verdict, LinkId ingress) noexcept {
-    if (!may_be_for_host(verdict) || ingress.value == kNoLink || !shared_.links[ingress.value].has_host)
+    if (!may_be_for_host(verdict) || ingress.value == kNoLink || !shared_.links[ingress.value].has_host())
         return false;
     const auto found =
         parse_for_host(rte_pktmbuf_mtod(packet, const std::uint8_t*), packet->data_len, ingress);
-    if (!found) return false;
+    // What else is martian may be spoofed.
+    if (!found || (verdict == Verdict::drop_martian && !is_of_link(*found))) return false;
     const HostShare share = host_share(*found, shared_.links.now(), shared_.flows.hash(), shared_.host_flows);
     if (share == HostShare::none) return false;
     punt(packet,
@@ -682,7 +689,7 @@ bool Worker::hand_to_host(rte_mbuf* packet, Verdict verdict, LinkId ingress) noe
           .l3_offset = found->l3_offset,
           .l3_bytes = found->ip_bytes,
           .l4_offset = found->l4_offset,
-          .answers_host = share == HostShare::answer,
+          .host_share = share,
           .checksum_is_partial = is_marked_partial(*packet)},
          Tsc::read());
     return true;
@@ -698,7 +705,7 @@ void Worker::refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept {
         note.l3_bytes = std::min(note.l3_bytes, kMostQuoted);
         tell(parsed, verdict, tcp, tcp && TcpFlags{parsed.ip[flags]}.opens(), note, now);
     }
-    drop(parsed.packet, verdict, parsed.ingress);
+    discard(parsed.packet, verdict, parsed.ingress);
 }
 
 void Worker::tell(const Parsed& refused, Verdict verdict, bool tcp, bool opens, PuntNote note,
@@ -736,8 +743,10 @@ void Worker::punt(rte_mbuf* packet, const PuntNote& note, Tsc now) noexcept {
             refused = Verdict::drop_hold_limited;
             break;
         case Verdict::punt_host:
-            // A flood at a service must not drown what the kernel waits for.
-            limiter = note.answers_host ? &limiters.host_answers : &limiters.host_services;
+            // A flood of SYNs must drown neither those who have come before nor what the kernel waits for.
+            limiter = note.host_share == HostShare::answer        ? &limiters.host_answers
+                      : note.host_share == HostShare::established ? &limiters.host_established
+                                                                  : &limiters.host_openings;
             break;
         case Verdict::punt_ttl_expired:
             refused = Verdict::drop_ttl_expired;

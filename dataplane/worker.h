@@ -193,6 +193,8 @@ class Worker {
     PuntNote note_about(const Parsed& parsed, Verdict why, LinkId egress) const noexcept;
     PuntNote note_about(const WideParsed& parsed, Verdict why, LinkId egress) const noexcept;
     void drop(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept;
+    /// The same for one that the kernel has no use for.
+    void discard(rte_mbuf* packet, Verdict verdict, LinkId link) noexcept;
     /// Punts a packet that would be dropped if the kernel has a use for it.
     /// @return false when it has none
     bool hand_to_host(rte_mbuf* packet, Verdict verdict, LinkId ingress) noexcept;
@@ -233,8 +235,8 @@ class Worker {
     std::vector<TxBuffer> tx_;  // by PortIndex
     /// By link, so that a flood at one takes nothing from the others.
     struct LinkLimiters {
-        PuntLimiter arp_requests, arp_replies, nd_questions, nd_answers, icmp, hold, refusals, host_services,
-            host_answers;
+        PuntLimiter arp_requests, arp_replies, nd_questions, nd_answers, icmp, hold, refusals, host_openings,
+            host_established, host_answers;
     };
     LinkLimiters& limiters_of(LinkId link) noexcept { return limiters_[link.value]; }
     std::vector<LinkLimiters> limiters_;

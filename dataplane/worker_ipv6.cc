@@ -92,7 +92,7 @@ void Worker::refuse(const WideParsed& parsed, Verdict verdict, Tsc now) noexcept
         const bool tcp = parsed.ipv6.protocol == net::Protocol::tcp;
         tell(parsed, verdict, tcp, flags_of(parsed.ip, parsed.ipv6).opens(), note, now);
     }
-    drop(parsed.packet, verdict, parsed.ingress);
+    discard(parsed.packet, verdict, parsed.ingress);
 }
 
 SessionOpener::Result Worker::find_or_open(const WideParsed& parsed, const WideKey& key, std::uint32_t hash,

@@ -85,8 +85,8 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
                             .mss_clamp = link.greatest_mss(),
                             .refuses_by_icmp = link.refuse == control::Refusal::icmp,
                             .addresses = link.addresses,
-                            .has_host = !link.host.empty(),
-                            .host = link.host});
+                            .host = link.host,
+                            .floating = link.floating});
     }
     dp.sessions = settings_.sessions;
     dp.rule_slots = rule_slots;

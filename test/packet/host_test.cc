@@ -114,7 +114,8 @@ TEST_F(Host, GroupsAndBroadcastsOfListedServices) {
         return packet().to(net::kBroadcastMac).from(kPeerMac).ipv4(kPeer, kBroadcast).udp(from, to);
     };
     EXPECT_TRUE(reaches(broadcast(67, 68)));
-    EXPECT_TRUE(reaches(from(kPeer, "192.0.2.77"_ip).udp(67, 68))) << "to the address that is offered";
+    EXPECT_FALSE(reaches(from(kPeer, "192.0.2.77"_ip).udp(67, 68))) << "to another host";
+    EXPECT_FALSE(reaches(from(kPeer, kLanServer).udp(67, 68))) << "the kernel is no way through";
     EXPECT_FALSE(reaches(broadcast(68, 67))) << "a client's";
     EXPECT_FALSE(reaches(broadcast(1, 68)));
     EXPECT_FALSE(reaches(broadcast(1, 9100)));
@@ -195,6 +196,48 @@ TEST_F(Host, ErrorsAboutItsOwnPacketsReachIt) {
     EXPECT_FALSE(reaches(about(40001, 443)));
     EXPECT_FALSE(reaches(about(80, 443)));
     EXPECT_TRUE(reaches(about(22, 5000))) << "of a listed service's answer";
+    const Bytes others = packet().ipv4(kLanAddress, kFarClient).tcp(22, 5000, kAck).ip_bytes();
+    EXPECT_FALSE(reaches(from("203.0.113.1"_ip).icmp(kUnreachable, 4, 1400).payload(others)))
+        << "about a packet from another address than the error's destination";
+}
+
+TEST_F(Host, WhoHasNoAddressYetIsGivenOneByDhcp) {
+    box_.dataplane().set_addresses(LinkId{0}, {});
+    EXPECT_TRUE(reaches(from(kPeer, "192.0.2.77"_ip).udp(67, 68)));
+    EXPECT_FALSE(reaches(from(kPeer, "192.0.2.77"_ip).udp(67, 69)));
+    EXPECT_FALSE(reaches(from(kPeer, "192.0.2.77"_ip).tcp(1, 22, kSyn)));
+}
+
+/// P5: hosts inside that are behind a router are known by routes alone.
+TEST_F(Host, SpoofedInsideSourcesDoNotReachIt) {
+    const std::string wan =
+        R"(links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ];
+                host = ( { service = "snmp"; from = [ "10.0.0.0/8" ]; } ); },
+              { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; } );
+        sessions = 256;
+        routes = ( { prefix = "10.1.0.0/16"; via = "10.0.0.4"; }, { prefix = "0.0.0.0/0"; via = "192.0.2.254"; } );
+    )";
+    for (const bool masqueraded : {true, false}) {
+        Box box{wan + (masqueraded ? R"(masquerades = ( { inside = "10.1.0.0/16"; } );)" : "")};
+        box.exchange("wan", box.to("wan").from(kRouterMac).ipv4("10.1.0.5"_ip, kWanAddress).udp(1, 161),
+                     "wan");
+        EXPECT_EQ(box.count(Verdict::punt_host), masqueraded ? 0 : 1);
+    }
+}
+
+/// Design: own services come before ports that are drawn.
+TEST_F(Host, PortsOfServicesAreNotDrawn) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ];
+                    host = ( { protocol = "udp"; port = "40000-40062"; } ); },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; } );
+        outbound_ports = "40000-40063";
+        masquerades = ( { inside = "lan"; } );
+    )" + kTwoArmRest};
+    const auto sent =
+        box.exchange("lan", box.to("lan").from(kServerMac).ipv4(kLanServer, kFarClient).udp(7, 53), "wan");
+    for (const Frame& frame : sent) EXPECT_EQ(look_into(frame).source.port.host(), 40063);
+    EXPECT_LE(sent.size(), 1) << "128 random probes may miss the only one";
 }
 
 /// P4, P5: nothing that could not have come by the link, and nothing that is not whole.
@@ -228,6 +271,7 @@ TEST_F(Host, AFloodIsLimitedAndAnswersPassBesideIt) {
     EXPECT_GT(box_.count(Verdict::drop_punt_limited), 0);
     EXPECT_EQ(box_.count(Verdict::punt_host) + box_.count(Verdict::drop_punt_limited), 20000);
     EXPECT_TRUE(reaches(answer));
+    EXPECT_TRUE(reaches(from(kFarClient).tcp(40000, 22, kAck).payload_bytes(10))) << "who has come in before";
 }
 
 TEST_F(Host, RefusalsByIcmpAreNotForTheKernels) {
@@ -289,12 +333,13 @@ TEST(HostFlows, TheOneThatWouldGoFirstMakesRoom) {
     HostFlows flows;
     const auto now = HostFlows::Clock::now();
     constexpr std::uint64_t kMany = 20000;
-    for (std::uint64_t i = 1; i <= kMany; ++i) flows.note(i, now + std::chrono::milliseconds{i});
+    const auto tag = [](std::uint64_t i) { return i << 1U | 1U; };  // as FlowHash::tag() is
+    for (std::uint64_t i = 1; i <= kMany; ++i) flows.note(tag(i), now + std::chrono::milliseconds{i});
     std::uint64_t known = 0;
-    for (std::uint64_t i = 1; i <= kMany; ++i) known += flows.knows(i) ? 1 : 0;
+    for (std::uint64_t i = 1; i <= kMany; ++i) known += flows.knows(tag(i)) ? 1 : 0;
     EXPECT_EQ(known, 16384);
-    EXPECT_FALSE(flows.knows(1));
-    EXPECT_TRUE(flows.knows(kMany));
+    EXPECT_FALSE(flows.knows(tag(1)));
+    EXPECT_TRUE(flows.knows(tag(kMany)));
 }
 
 }  // namespace

@@ -102,6 +102,27 @@ TEST_F(MasqueradeTest, PoolIsFwdsOwnByArp) {
     EXPECT_THAT(ask("lan", "192.0.2.7"_ip), SizeIs(0));
 }
 
+/// U1, R16: as long as the address is fwd's; one that a lease has taken away is nobody's source any more.
+TEST_F(MasqueradeTest, MappingsOfAnAddressThatHasGoneBeginAnew) {
+    const auto wan = dataplane::LinkId{0};
+    ASSERT_EQ(box_->settings().links[0].name, "wan");
+    const auto set = [&](std::vector<net::IpInterfaceAddress> own) {
+        box_->dataplane().set_addresses(wan, own);
+    };
+    const net::IpInterfaceAddress first{kWanAddress, 24}, second{"192.0.2.77"_ip, 24};
+    const auto before = udp(5000, endpoint(kPeer, 53));
+    ASSERT_TRUE(before);
+    set({first, second});
+    EXPECT_EQ(udp(5000, endpoint(kStranger, 53))->source, before->source)
+        << "one that has come changes nothing";
+    set({second});
+    box_->end_sessions();
+    const auto after = udp(5000, endpoint(kPeer, 53));
+    ASSERT_TRUE(after);
+    EXPECT_EQ(after->source.address, second.address);
+    EXPECT_EQ(udp(5000, endpoint(kStranger, 53))->source, after->source);
+}
+
 /// U3, T7: two inside endpoints never have the same external port, whatever they talk to.
 TEST_F(MasqueradeTest, NoPortIsGivenToTwo) {
     use(kHome, "outbound_ports = \"40000-40199\";");
