@@ -161,6 +161,7 @@ unsigned Worker::poll(Tsc now) noexcept {
 
 void Worker::process(std::span<rte_mbuf*> packets, PortIndex port, Tsc now) noexcept {
     policy_ = shared_.policy.load(std::memory_order_acquire);
+    now_ = now;
     parse_burst(packets, *shared_.ports[port.value], now);
     if (burst_->count != 0) forward_burst(now);
     if (wide_burst_ != nullptr && wide_burst_->count != 0) forward_ipv6_burst(now);
@@ -691,7 +692,7 @@ bool Worker::hand_to_host(rte_mbuf* packet, Verdict verdict, LinkId ingress) noe
           .l4_offset = found->l4_offset,
           .host_share = share,
           .checksum_is_partial = is_marked_partial(*packet)},
-         Tsc::read());
+         now_);
     return true;
 }
 

@@ -220,6 +220,7 @@ class Worker {
     const SharedTables& shared_;
     const Config config_;
     const Policy* policy_ = nullptr;  // of this round
+    Tsc now_{};                       // of this burst, for what is seldom asked
     const bool clamps_mss_;           // some link does
     const bool has_host_;             // some link has
     std::unique_ptr<Burst> burst_;  // kept between rounds, since clearing it would cost more than filling it
