@@ -36,7 +36,10 @@ constexpr std::size_t kMostUnresolved = 512;
 constexpr auto kProbeTime = 1s;              // RFC 4861's RetransTimer
 constexpr unsigned kAnnouncedPerTick = 256;  // a port's outbox has room for four times as many
 constexpr std::size_t kHeldPerNeighbour = 16;
-constexpr std::size_t kHeldInAll = 1024;
+constexpr std::size_t kHeldInAll = 1024;  // each link has its share
+// On each link, of those who have asked for fwd and then are sent nothing.
+constexpr std::size_t kMostMet = 512;
+constexpr auto kMetFor = 2s;
 
 net::MacAddress from_arp(const rte_ether_addr& address) {
     net::MacAddress mac;
@@ -67,7 +70,7 @@ Neighbours::Neighbours(dataplane::Dataplane& dataplane, const std::vector<LinkSe
     : dataplane_{dataplane}, links_{links}, is_up_(links.size()) {}
 
 Neighbours::~Neighbours() {
-    for (auto& [next_hop, entry] : entries_) drop_held(entry);
+    for (auto& [next_hop, entry] : entries_) drop_held(next_hop, entry);
 }
 
 bool Neighbours::add_static(LinkId link, net::IpAddress address, net::MacAddress mac) {
@@ -122,11 +125,11 @@ void Neighbours::hold(rte_mbuf* packet, Clock::time_point now) {
         return send_to(packet, entry, next_hop.egress);
     }
     if (entry.state == AdjacencyState::failed) return drop(packet, Verdict::drop_neighbour_failed);
-    if (entry.held.size() >= kHeldPerNeighbour || held_count_ >= kHeldInAll) {
+    std::size_t& held_here = held_[next_hop.egress];
+    if (entry.held.size() >= kHeldPerNeighbour || held_here >= kHeldInAll / links_.size())
         return drop(packet, Verdict::drop_hold_limited);
-    }
     entry.held.push_back(packet);
-    ++held_count_;
+    ++held_here;
     if (entry.unanswered == 0) ask(next_hop, entry, now);
 }
 
@@ -154,13 +157,13 @@ void Neighbours::send_held(const NextHop& next_hop, Entry& entry) {
         dataplane_.control_counters().released.add(1);
         send_to(packet, entry, next_hop.egress);
     }
-    held_count_ -= entry.held.size();
+    held_[next_hop.egress] -= entry.held.size();
     entry.held.clear();
 }
 
-void Neighbours::drop_held(Entry& entry) {
+void Neighbours::drop_held(const NextHop& next_hop, Entry& entry) {
     for (rte_mbuf* packet : entry.held) drop(packet, Verdict::drop_hold_expired);
-    held_count_ -= entry.held.size();
+    held_[next_hop.egress] -= entry.held.size();
     entry.held.clear();
 }
 
@@ -241,8 +244,10 @@ void Neighbours::handle_arp(rte_mbuf* packet, Clock::time_point now) {
     if (sender_mac.is_multicast() || sender_mac == net::MacAddress{}) return;
     if (sender_mac == dataplane_.links()[link.value].mac) return;  // our own, come back
     if (answers_for(link, sender)) return note_conflict(link, sender_mac, sender, now);
-    learn({link, sender}, sender_mac, now);
-    if (arp.arp_opcode == net::be16::from_host(RTE_ARP_OP_REQUEST).wire() && answers_for(link, target)) {
+    const bool asks_for_own =
+        arp.arp_opcode == net::be16::from_host(RTE_ARP_OP_REQUEST).wire() && answers_for(link, target);
+    asks_for_own ? meet({link, sender}, sender_mac, now) : learn({link, sender}, sender_mac, now);
+    if (asks_for_own) {
         send_arp(link, RTE_ARP_OP_REPLY, sender_mac, target, sender_mac, sender);
     }
 }
@@ -263,6 +268,25 @@ void Neighbours::learn(const NextHop& next_hop, net::MacAddress mac, Clock::time
     entry.unanswered = 0;
     send_held(found->first, entry);  // before workers send what has come after them
     set_state(found->first, entry, AdjacencyState::reachable, now);
+}
+
+void Neighbours::meet(const NextHop& next_hop, net::MacAddress mac, Clock::time_point now) {
+    const dataplane::Link& link = dataplane_.links()[next_hop.egress.value];
+    const net::IpAddress& address = next_hop.address;
+    const bool is_here =
+        address.is_v4()
+            ? std::ranges::any_of(link.networks, [&](const auto& n) { return n.contains(address.v4()); })
+            : std::ranges::any_of(link.ipv6_networks, [&](const auto& n) { return n.contains(address); });
+    if (is_here && !entries_.contains(next_hop) && met_[next_hop.egress] < kMostMet &&
+        entries_.size() < kCrowd) {
+        if (const auto id = dataplane_.neighbours().add(next_hop)) {
+            Entry& entry = entries_[next_hop];
+            entry.adjacency = *id;
+            entry.is_met = true;
+            ++met_[next_hop.egress];
+        }
+    }
+    learn(next_hop, mac, now);
 }
 
 void Neighbours::handle_nd(rte_mbuf* packet, Clock::time_point now) {
@@ -308,8 +332,12 @@ void Neighbours::handle_nd(rte_mbuf* packet, Clock::time_point now) {
         dataplane::check_addresses(dataplane_.links(), link, source, source) != Verdict::forward) {
         return;
     }
-    if (message->link_layer) learn({link, message->source}, sender_mac, now);
-    if (!answers_for(link, message->target)) return;
+    const bool asks_for_own = answers_for(link, message->target);
+    if (message->link_layer) {
+        const NextHop source{link, message->source};
+        asks_for_own ? meet(source, sender_mac, now) : learn(source, sender_mac, now);
+    }
+    if (!asks_for_own) return;
     // Who only finds out whether the address is free has none yet: everybody hears the answer.
     send_nd(link, probe ? dataplane::multicast_mac(dataplane::kAllNodes) : sender_mac,
             {.solicited = !probe,
@@ -424,6 +452,7 @@ void Neighbours::tick(Clock::time_point now) {
     send_announcements();
     const bool table_crowded = entries_.size() > kCrowd;
     const auto unresolved_before = std::exchange(unresolved_, {});
+    met_.clear();
     for (auto it = entries_.begin(); it != entries_.end();) {
         auto& [next_hop, entry] = *it;
         const auto age = now - entry.changed;
@@ -435,7 +464,9 @@ void Neighbours::tick(Clock::time_point now) {
         if (!entry.fixed) {
             switch (entry.state) {
                 case AdjacencyState::reachable:
-                    if (age < kFreshFor) break;
+                    entry.is_met = entry.is_met && !is_in_use(entry);
+                    forget = entry.is_met && age > kMetFor;
+                    if (forget || age < kFreshFor) break;
                     forget = !is_in_use(entry);
                     if (forget || now - entry.asked < kAskAgain) break;
                     if (entry.unanswered < kQuestions) {
@@ -453,7 +484,7 @@ void Neighbours::tick(Clock::time_point now) {
                     break;
                 default:
                     if (crowded && age > kAnswersWithin) {
-                        drop_held(entry);
+                        drop_held(next_hop, entry);
                         forget = true;
                     } else if (entry.unanswered == 0) {  // nobody waits
                         forget = age > kUnusedFor;
@@ -461,7 +492,7 @@ void Neighbours::tick(Clock::time_point now) {
                         if (entry.unanswered < kQuestions) {
                             ask(next_hop, entry, now);
                         } else {
-                            drop_held(entry);
+                            drop_held(next_hop, entry);
                             set_state(next_hop, entry, AdjacencyState::failed, now);
                         }
                     }
@@ -469,8 +500,9 @@ void Neighbours::tick(Clock::time_point now) {
             }
         }
         if (ipv6 && !forget && entry.state != AdjacencyState::reachable) ++unresolved_[next_hop.egress];
+        if (!forget && entry.is_met) ++met_[next_hop.egress];
         if (forget) {
-            drop_held(entry);
+            drop_held(next_hop, entry);
             dataplane_.neighbours().remove(next_hop);
             removed_.push_back(entry.adjacency);
             it = entries_.erase(it);

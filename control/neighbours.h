@@ -84,6 +84,7 @@ class Neighbours {
         Clock::time_point changed;      ///< into this state, or last confirmed
         std::uint32_t used_before = 0;  ///< when packets had last left by it then
         Clock::time_point asked;
+        bool is_met = false;  ///< it has asked for fwd, and no packet has left by it yet
         std::deque<rte_mbuf*> held;
     };
     struct ByLinkAndAddress {
@@ -96,7 +97,7 @@ class Neighbours {
                    Clock::time_point now);
     void ask(const dataplane::NextHop& next_hop, Entry& entry, Clock::time_point now);
     void send_held(const dataplane::NextHop& next_hop, Entry& entry);
-    void drop_held(Entry& entry);
+    void drop_held(const dataplane::NextHop& next_hop, Entry& entry);
     void send_to(rte_mbuf* packet, const Entry& entry, dataplane::LinkId egress);
     /// Puts it off to the next ticks. Only those who could ask for the address need to hear of it.
     void announce(dataplane::LinkId link, net::IpAddress address);
@@ -117,6 +118,9 @@ class Neighbours {
                        Clock::time_point now);
     /// Somebody says where an address is that fwd may want to send to.
     void learn(const dataplane::NextHop& next_hop, net::MacAddress mac, Clock::time_point now);
+    /// The same of somebody who asks for an address of fwd's, and so is about to be answered (RFC 826; RFC
+    /// 4861, section 7.2.3): fwd need not ask back then, among all those that a flood makes up.
+    void meet(const dataplane::NextHop& next_hop, net::MacAddress mac, Clock::time_point now);
     void take_advertisement(dataplane::LinkId link, const dataplane::NdMessage& message,
                             Clock::time_point now);
     void send_nd(dataplane::LinkId link, net::MacAddress to, const dataplane::NdMessage& message);
@@ -132,7 +136,9 @@ class Neighbours {
     std::vector<dataplane::AdjacencyId> removed_;
     /// Neighbours over IPv6 whose MAC addresses are not known.
     std::map<dataplane::LinkId, std::size_t> unresolved_;
-    std::vector<bool> is_up_;  ///< by link, as last seen
+    std::map<dataplane::LinkId, std::size_t> met_;   ///< entries that are so
+    std::map<dataplane::LinkId, std::size_t> held_;  ///< packets that wait
+    std::vector<bool> is_up_;                        ///< by link, as last seen
     Clock::time_point next_link_check_{};
     std::deque<std::pair<dataplane::LinkId, net::IpAddress>> to_announce_;
     /// Own IPv6 addresses that are not answered for: until when it is open whether they are free, or for
@@ -140,7 +146,6 @@ class Neighbours {
     std::map<std::pair<dataplane::LinkId, net::IpAddress>, Clock::time_point> tentative_;
     std::set<dataplane::LinkId> asked_for_groups_;
     Clock::time_point next_report_{};
-    std::size_t held_count_ = 0;
     Clock::time_point conflict_logged_{};
 };
 

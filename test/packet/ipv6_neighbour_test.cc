@@ -115,6 +115,26 @@ TEST_F(Nd, OwnAndExternalAddressesAreAnsweredFor) {
 }
 
 /// P5: nobody is to be found at fwd's own MAC address.
+/// R18: whoever asks for fwd's address has said where it is (RFC 4861, section 7.2.3).
+TEST_F(Nd, WhoAsksForFwdNeedNotBeAsked) {
+    const auto other = mac(9);
+    const auto host = "2001:db8:1::9"_ip6;
+    const auto group = solicited_node(kExternal6);
+    EXPECT_THAT(box_.exchange("lan",
+                              solicitation(packet().to(multicast_mac(group)).from(other), host, group,
+                                           body(kExternal6, kSourceLinkLayer, other)),
+                              "lan"),
+                SizeIs(1));
+    box_.exchange("lan", server_is_at(kServerMac), "lan");
+    box_.exchange("lan", box_.to("lan").from(other).ipv6(host, kExternal6).udp(7, 53), "lan");
+    const auto sent = box_.exchange("lan", server_is_at(kServerMac), "lan");
+    ASSERT_THAT(sent, SizeIs(1)) << "which waited for the server";
+    const auto port = look_into(sent[0]).source.port.host();
+    EXPECT_THAT(
+        box_.exchange("lan", box_.to("lan").from(kServerMac).ipv6(kServer6, kFwd6).udp(53, port), "lan"),
+        ElementsAre(from_fwd(box_, "lan", other).ipv6(kExternal6, host).ttl(63).udp(53, 7).frame()));
+}
+
 TEST_F(Nd, OwnMacAddressIsNobodyElses) {
     EXPECT_THAT(box_.exchange("lan",
                               solicitation(box_.to("lan").from(kClientMac), kClient6, kFwd6,
