@@ -9,6 +9,8 @@ namespace {
 
 constexpr std::size_t kSequence = 4, kAcknowledgement = 8, kFlags = 13, kWindow = 14;
 constexpr unsigned kGreatestShift = 14;
+/// In place of a window's bits: whatever comes may be of the connection.
+constexpr std::uint8_t kUnmeasured = 0xff;
 
 bool is_measured(SessionState state) noexcept {
     return has_connection(state) || state == SessionState::tcp_opening || state == SessionState::tcp_reset;
@@ -17,12 +19,15 @@ bool is_measured(SessionState state) noexcept {
 /// A number measured by what `end` has acknowledged.
 bool fits(const Flow& end, std::uint32_t number) noexcept {
     const std::uint32_t acknowledged = end.acknowledged.load(std::memory_order_relaxed);
-    return acknowledged == 0 || is_in_window(number, net::be32::from_wire(acknowledged).host(),
-                                             end.window_bits.load(std::memory_order_relaxed));
+    const std::uint8_t bits = end.window_bits.load(std::memory_order_relaxed);
+    return acknowledged == 0 || bits == kUnmeasured ||
+           is_in_window(number, net::be32::from_wire(acknowledged).host(), bits);
 }
 
 /// The highest of what several workers see counts: packets overtake each other.
 void note_acknowledged(Flow& flow, std::uint32_t wire) noexcept {
+    if (flow.window_bits.load(std::memory_order_relaxed) == kUnmeasured)
+        return flow.acknowledged.store(wire, std::memory_order_relaxed);
     const std::uint32_t number = net::be32::from_wire(wire).host();
     std::uint32_t known = flow.acknowledged.load(std::memory_order_relaxed);
     while ((known == 0 || static_cast<std::int32_t>(number - net::be32::from_wire(known).host()) > 0) &&
@@ -38,13 +43,17 @@ void note_window(Flow& flow, std::uint8_t bits) noexcept {
 
 /// A SYN amid a connection. An end that has lost its memory begins anew by the same ports. If the other one
 /// has not, it answers with an ACK of the old connection (RFC 5961, section 4), which a RST follows;
-/// otherwise with a SYN of its own, or a RST, whose numbers are new.
+/// otherwise with a SYN of its own, or a RST, whose numbers are new. Somebody who can send in the names of
+/// both could make that up, and must not get the real ones dropped: from then on nothing is measured, and the
+/// ends tell for themselves what is theirs.
 void note_restart(FlowTable& flows, Flow& flow, Flow& peer, const std::uint8_t* tcp,
                   TcpFlags flags) noexcept {
     if (flags.opens()) return flow.restarts.store(true, std::memory_order_relaxed);
     if (!flags.has(TcpFlags::kAck) || !peer.restarts.load(std::memory_order_relaxed)) return;
-    flow.forget_numbers();
-    peer.forget_numbers();
+    for (Flow* end : {&flow, &peer}) {
+        end->forget_numbers();
+        end->window_bits.store(kUnmeasured, std::memory_order_relaxed);
+    }
     flow.acknowledged.store(net::load32(tcp + kAcknowledgement), std::memory_order_relaxed);
     // The one that began was not believed when it told its shift.
     const auto shift = static_cast<std::uint8_t>(tcp_window_shift(tcp));
