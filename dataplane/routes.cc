@@ -13,8 +13,14 @@
 
 namespace fwd::dataplane {
 namespace {
+
 constexpr std::uint64_t kNoRoute = ~std::uint64_t{0};
+
+bool tells_side(const Route& route) noexcept {
+    return route.gateway && route.prefix.length != 0;
 }
+
+}  // namespace
 
 Setup<std::unique_ptr<const Routes>> Routes::create(std::span<const Route> routes) {
     std::unique_ptr<Routes> table{new Routes};
@@ -48,6 +54,7 @@ Setup<std::unique_ptr<const Routes>> Routes::create(std::span<const Route> route
                 ? rte_fib_add(table->fib_, prefix.address.v4().value.host(), prefix.length, i)
                 : rte_fib6_add(table->fib6_, prefix.address.v6().bytes.data(), prefix.length, i);
         if (added < 0) return tl::unexpected(SetupError{"can't add a route", -added});
+        table->has_sides_ = table->has_sides_ || tells_side(routes[i]);
     }
     return table;
 }
@@ -57,27 +64,38 @@ Routes::~Routes() {
     rte_fib6_free(fib6_);
 }
 
-std::optional<NextHop> Routes::next_hop(std::uint64_t index,
-                                        const net::IpAddress& destination) const noexcept {
-    if (index == kNoRoute) return std::nullopt;
-    const Route& route = routes_[index];
-    return NextHop{route.egress, route.gateway.value_or(destination)};
+std::optional<NextHop> Routes::next_hop(const Route* route, const net::IpAddress& destination) noexcept {
+    if (route == nullptr) return std::nullopt;
+    return NextHop{route->egress, route->gateway.value_or(destination)};
 }
 
-std::optional<NextHop> Routes::find(net::Ipv4Address destination) const noexcept {
+const Route* Routes::route_to(net::Ipv4Address destination) const noexcept {
     std::uint32_t address = destination.value.host();
     std::uint64_t index = kNoRoute;
-    if (rte_fib_lookup_bulk(fib_, &address, &index, 1) != 0) return std::nullopt;
-    return next_hop(index, destination);
+    if (rte_fib_lookup_bulk(fib_, &address, &index, 1) != 0) return nullptr;
+    return index != kNoRoute ? &routes_[index] : nullptr;
 }
 
-std::optional<NextHop> Routes::find(const net::IpAddress& destination) const noexcept {
-    if (destination.is_v4()) return find(destination.v4());
+const Route* Routes::route_to(const net::IpAddress& destination) const noexcept {
+    if (destination.is_v4()) return route_to(destination.v4());
     std::array<std::uint8_t, RTE_FIB6_IPV6_ADDR_SIZE> address = destination.v6().bytes;
     std::uint64_t index = kNoRoute;
     auto* addresses = reinterpret_cast<std::uint8_t(*)[RTE_FIB6_IPV6_ADDR_SIZE]>(address.data());
-    if (fib6_ == nullptr || rte_fib6_lookup_bulk(fib6_, addresses, &index, 1) != 0) return std::nullopt;
-    return next_hop(index, destination);
+    if (fib6_ == nullptr || rte_fib6_lookup_bulk(fib6_, addresses, &index, 1) != 0) return nullptr;
+    return index != kNoRoute ? &routes_[index] : nullptr;
+}
+
+std::optional<NextHop> Routes::find(net::Ipv4Address destination) const noexcept {
+    return next_hop(route_to(destination), destination);
+}
+
+std::optional<NextHop> Routes::find(const net::IpAddress& destination) const noexcept {
+    return next_hop(route_to(destination), destination);
+}
+
+std::optional<LinkId> Routes::find_side(const net::IpAddress& host) const noexcept {
+    const Route* route = route_to(host);
+    return route != nullptr && tells_side(*route) ? std::optional{route->egress} : std::nullopt;
 }
 
 }  // namespace fwd::dataplane

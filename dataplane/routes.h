@@ -37,12 +37,22 @@ class Routes {
 
     std::optional<NextHop> find(net::Ipv4Address destination) const noexcept;
     std::optional<NextHop> find(const net::IpAddress& destination) const noexcept;
+    /// The link behind which a host is, where a route by a router says so other than the default one.
+    std::optional<LinkId> side_of(const net::IpAddress& host) const noexcept {
+        return has_sides_ ? find_side(host) : std::nullopt;
+    }
 
  private:
     Routes() = default;
     std::vector<Route> routes_;
-    std::optional<NextHop> next_hop(std::uint64_t index, const net::IpAddress& destination) const noexcept;
+    /// nullptr: none
+    const Route* route_to(net::Ipv4Address destination) const noexcept;
+    const Route* route_to(const net::IpAddress& destination) const noexcept;
+    static std::optional<NextHop> next_hop(const Route* route, const net::IpAddress& destination) noexcept;
 
+    std::optional<LinkId> find_side(const net::IpAddress& host) const noexcept;
+
+    bool has_sides_ = false;  // some route does
     rte_fib* fib_ = nullptr;
     rte_fib6* fib6_ = nullptr;  // nullptr: no route of IPv6
 };

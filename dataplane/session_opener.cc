@@ -175,6 +175,11 @@ SessionOpener::Client SessionOpener::find_client(const Policy& policy, LinkId in
     return {.host = host};
 }
 
+bool SessionOpener::is_from_elsewhere(const Policy& policy, LinkId ingress, const net::IpAddress& source,
+                                      const NextHop& target) noexcept {
+    return target.egress != ingress && policy.routes->side_of(source) == target.egress;
+}
+
 SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const FlowKey& key,
                                                 const std::uint8_t* ip, const ForwardingRule& rule,
                                                 const MasqueradeSet::Host& client) noexcept {
@@ -189,6 +194,7 @@ SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const Flow
             .v4();
     const std::optional<NextHop> next_hop = policy.routes->find(target.address);
     if (!next_hop) return {Verdict::drop_no_route};
+    if (is_from_elsewhere(policy, key.ingress, key.source, *next_hop)) return {Verdict::drop_martian};
     if (shared_.links[key.ingress.value].ends_ttl(ip)) return {Verdict::punt_ttl_expired};
     Plan plan{.next_hop = *next_hop, .rule = rule.id, .limits = &rule.limits, .target = target};
     if (rule.source == SourceTranslation::automatic && client && has_ports(key.protocol))

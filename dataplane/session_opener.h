@@ -112,6 +112,10 @@ class SessionOpener {
         MasqueradeSet::Host host{};
     };
     static Client find_client(const Policy& policy, LinkId ingress, const net::IpAddress& source) noexcept;
+    /// A client that is routed to where the target is, but comes by another link: whoever sends this hopes to
+    /// be taken for a host inside (requirement P5). Between two ways into the world, either may be used.
+    static bool is_from_elsewhere(const Policy& policy, LinkId ingress, const net::IpAddress& source,
+                                  const NextHop& target) noexcept;
     Plan plan_by_rule(const Policy& policy, const FlowKey& key, const std::uint8_t* ip,
                       const ForwardingRule& rule, const MasqueradeSet::Host& client) noexcept;
     WidePlan plan_by_rule(const Policy& policy, const WideKey& key, TcpFlags flags, std::uint8_t hop_limit,

@@ -93,6 +93,8 @@ SessionOpener::WidePlan SessionOpener::plan_by_rule(const Policy& policy, const 
                          rule.takes_turns() ? shared_.rule_counters.next_turn(rule.id) : 0);
     const std::optional<NextHop> next_hop = policy.routes->find(target.address);
     if (!next_hop) return {.verdict = Verdict::drop_no_route};
+    if (is_from_elsewhere(policy, key.ingress, key.source, *next_hop))
+        return {.verdict = Verdict::drop_martian};
     if (shared_.links[key.ingress.value].ends_hops(hop_limit)) return {.verdict = Verdict::punt_ttl_expired};
     WidePlan plan{.next_hop = *next_hop, .rule = rule.id, .limits = &rule.limits, .target = target};
     const bool automatic = rule.source == SourceTranslation::automatic;

@@ -247,6 +247,44 @@ TEST(Drop, SourceFromAnotherLinksNetwork) {
                 SizeIs(1));
 }
 
+/// P5: a network behind a router inside, too; of two ways into the world, either may be used.
+TEST(Drop, SourceThatIsRoutedToWhereTheTargetIs) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24", "2001:db8:2::1/64" ]; },
+                  { name = "other"; device = "net_null_other"; addresses = [ "203.0.113.1/24" ]; },
+                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24", "fd00::1/64" ]; } );
+        routes = ( { prefix = "0.0.0.0/0"; via = "192.0.2.254"; }, { prefix = "::/0"; via = "2001:db8:2::fe"; },
+                   { prefix = "198.51.100.0/24"; via = "203.0.113.254"; },
+                   { prefix = "10.1.0.0/16"; via = "10.0.0.254"; }, { prefix = "fd01::/32"; via = "fd00::fe"; } );
+        neighbours = ( { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; },
+                       { link = "lan"; address = "fd00::4"; mac = "02:00:00:00:00:04"; } );
+        rules = ( { protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:80"; },
+                  { protocol = "tcp"; external = "192.0.2.3:81"; target = "10.0.0.4:80"; source = "masquerade"; },
+                  { protocol = "tcp"; external = "192.0.2.3:82"; target = "[fd00::4]:80"; },
+                  { protocol = "tcp"; external = "[2001:db8:2::3]:80"; target = "[fd00::4]:80"; } );
+    )"};
+    box.settle();
+    box.take("lan");
+    for (const std::uint16_t port : {80, 81}) {
+        const auto is_let_in = [&](const char* link, net::Ipv4Address source) {
+            return box.exchange(link, box.to(link).ipv4(source, kPublic).tcp(1, port, kSyn), "lan").size();
+        };
+        EXPECT_EQ(is_let_in("wan", "10.1.2.3"_ip), 0);
+        EXPECT_EQ(is_let_in("lan", "10.1.2.3"_ip), 1);
+        EXPECT_EQ(is_let_in("wan", "198.51.100.9"_ip), 1);
+        EXPECT_EQ(is_let_in("other", "8.8.8.8"_ip), 1);
+    }
+    const auto crosses = box.to("wan").ipv4("10.1.2.3"_ip, kPublic).tcp(1, 82, kSyn);
+    EXPECT_THAT(box.exchange("wan", crosses, "lan"), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_martian), 3);
+    for (const auto& [source, count] : {std::pair{"fd01::7"_ip6, 0U}, {"2001:db8:f::7"_ip6, 1U}}) {
+        const auto syn = box.to("wan").ipv6(source, "2001:db8:2::3"_ip6).tcp(1, 80, kSyn);
+        EXPECT_THAT(box.exchange("wan", syn, "lan"), SizeIs(count));
+    }
+    EXPECT_EQ(box.count(Verdict::drop_martian), 4);
+    box.expect_every_packet_accounted_for();
+}
+
 TEST(Drop, FrameInSeveralBuffers) {
     Box box{kOneArm};
     rte_mbuf* head = box.dataplane().allocate();
