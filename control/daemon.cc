@@ -147,6 +147,7 @@ Result<void> Daemon::create_dataplane() {
                                 .rx_checksum_partial = link.rx_checksum == RxChecksum::partial,
                                 .ping = link.ping,
                                 .mss_clamp = link.greatest_mss(),
+                                .lowest_ipv6_mtu = link.lowest_ipv6_mtu,
                                 .refuses_by_icmp = link.refuse == Refusal::icmp,
                                 .addresses = link.addresses,
                                 .host = link.host,

@@ -312,6 +312,13 @@ constexpr Field<LinkSettings> kLinkFields[] = {
      "TCP connections through it agree on segments of at most so many bytes; mtu: what fits into its "
      "packets (default: as the ends like)",
      read_mss_clamp},
+    {"lowest_ipv6_mtu", "1500",
+     "bytes that every way in the IPv6 network behind it carries: packets from IPv4 without 'don't fragment' "
+     "are cut to that (default: 1280)",
+     [](auto& v, auto& link) {
+         return assign(v.template integer<std::uint16_t>(net::kIpv6LeastMtu, kLargestMtu),
+                       link.lowest_ipv6_mtu);
+     }},
     {"host", R"([ "ssh", "ping" ])",
      "services of this machine's kernel that are reached by the link's addresses: ping, ssh, dhcp-client, "
      "dhcp-server, dns, bgp, bfd, ospf, vrrp, snmp, or groups such as "

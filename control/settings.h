@@ -17,6 +17,7 @@
 #include "control/rule.h"
 #include "dataplane/host_path.h"
 #include "dataplane/net/address.h"
+#include "dataplane/net/ipv6.h"
 
 namespace fwd::control {
 
@@ -57,6 +58,8 @@ struct LinkSettings {
     std::vector<net::IpAddress> floating;
     std::uint16_t mss_clamp = 0;  ///< no TCP segments beyond this through the link; 0: as the ends like
     bool mss_clamp_to_mtu = false;
+    /// Packets from IPv4 that may be cut are cut to this on their way into IPv6 (RFC 7915, section 4).
+    std::uint16_t lowest_ipv6_mtu = net::kIpv6LeastMtu;
     /// The same for the data plane.
     std::uint16_t greatest_mss() const {
         constexpr std::uint16_t kHeaders = 40;  // of IPv4 and TCP

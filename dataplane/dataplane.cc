@@ -195,6 +195,7 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
         link.rx_checksum_partial = wanted.rx_checksum_partial;
         link.ping = wanted.ping;
         link.mss_clamp = wanted.mss_clamp;
+        link.lowest_ipv6_mtu = wanted.lowest_ipv6_mtu;
         link.refuses_by_icmp = wanted.refuses_by_icmp;
         link.hides_hop = config.hide_hop;
         link.translates_with_care = link.rx_checksum_partial || link.hides_hop;

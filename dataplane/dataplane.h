@@ -25,6 +25,7 @@ struct DataplaneConfig {
         bool rx_checksum_partial = false;
         bool ping = false;
         std::uint16_t mss_clamp = 0;
+        std::uint16_t lowest_ipv6_mtu = net::kIpv6LeastMtu;
         bool refuses_by_icmp = false;
         std::vector<net::IpInterfaceAddress> addresses;
         std::vector<HostService> host{};         ///< what the kernel gets

@@ -239,9 +239,10 @@ class FlowTable {
     }
 
     Flow& flow(FlowPosition position) noexcept { return flows_[position.value]; }
-    /// Whether an echo, whose key has this position or none, may go on: a request opens a session, and what
-    /// is known goes its own way alone. With the identifier 0 a host's requests and its replies have one key.
-    bool explains_echo(std::int32_t position, bool is_request) noexcept {
+    /// Whether an ICMP query, whose key has this position or none, may go on: a request opens a session, and
+    /// what is known goes its own way alone. With the identifier 0 a host's requests and its replies have one
+    /// key.
+    bool explains_query(std::int32_t position, bool is_request) noexcept {
         if (position < 0) return is_request;
         const Flow& record = flow(FlowPosition{static_cast<std::uint32_t>(position)});
         return record.load_state().state() != RecordState::live ||

@@ -68,6 +68,8 @@ class Datagram {
     std::optional<FlowKey> flow;
     std::optional<WideKey> wide_flow;  ///< of IPv6
     bool has_flow() const noexcept { return flow || wide_flow; }
+    /// What takes the place of its identification, where its source is not its sender's own.
+    std::optional<std::uint32_t> identification;
 
  private:
     friend class FragmentTable;

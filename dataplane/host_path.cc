@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "dataplane/address_check.h"
-#include "dataplane/icmp_echo.h"
 #include "dataplane/icmp_error.h"
+#include "dataplane/icmp_query.h"
 #include "dataplane/icmpv6_error.h"
 #include "dataplane/ipv6_packet.h"
 #include "dataplane/link.h"
@@ -47,8 +47,8 @@ std::optional<HostPacket> parse_ipv4_for_host(const std::uint8_t* ip, std::size_
     } else if (protocol == net::Protocol::icmp) {
         const std::uint8_t type = ip[net::kIpv4Bytes];
         packet.is_echo_reply = type == kIcmpEchoReply;
-        if (is_icmp_echo(type)) {
-            packet.key = WideKey{echo_key(link, ip)};
+        if (type == kIcmpEchoRequest || packet.is_echo_reply) {
+            packet.key = WideKey{query_key(link, ip)};
         } else if (is_icmp_error(type)) {
             const auto about = parse_icmp_error(ip, packet.ip_bytes, link);
             if (!about) return std::nullopt;

@@ -13,7 +13,8 @@
 namespace fwd::dataplane {
 
 inline constexpr std::uint8_t kIcmpEchoReply = 0, kIcmpUnreachable = 3, kIcmpEchoRequest = 8,
-                              kIcmpTimeExceeded = 11, kIcmpParameterProblem = 12;
+                              kIcmpTimeExceeded = 11, kIcmpParameterProblem = 12, kIcmpTimestamp = 13,
+                              kIcmpTimestampReply = 14;
 inline constexpr std::uint8_t kIcmpFragmentationNeeded = 4;  ///< code of kIcmpUnreachable
 
 /// True when the checksum of an ICMP message fits; `ip` has passed parse().
@@ -23,6 +24,9 @@ bool icmp_checksum_good(const std::uint8_t* ip, std::uint16_t ip_bytes) noexcept
 constexpr bool is_icmp_error(std::uint8_t type) noexcept {
     return type == kIcmpUnreachable || type == kIcmpTimeExceeded || type == kIcmpParameterProblem;
 }
+
+/// True when the packet inside an error, which parse_icmp_error() has passed, has IP options.
+bool quotes_ip_options(const std::uint8_t* ip) noexcept;
 
 /// The key of the flow that answers the packet inside an error, for errors that came in by `ingress`; nullopt
 /// when the packet inside is cut short or malformed.

@@ -62,7 +62,7 @@ struct UpperLayer {
 UpperLayer find_upper_layer(const std::uint8_t* ip, std::size_t bytes) noexcept;
 
 /// Of a packet that has passed parse_ipv6(), not a later fragment. An echo's identifier stands where the
-/// client's port would, as icmp_echo.h says it; of protocols without ports there are addresses alone.
+/// client's port would, as icmp_query.h says it; of protocols without ports there are addresses alone.
 WideKey wide_key_of(LinkId ingress, const std::uint8_t* ip, const Ipv6Packet& packet) noexcept;
 
 }  // namespace fwd::dataplane

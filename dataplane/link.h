@@ -19,6 +19,7 @@
 #include "dataplane/host_path.h"
 #include "dataplane/net/address.h"
 #include "dataplane/net/ipv4.h"
+#include "dataplane/net/ipv6.h"
 #include "dataplane/packet.h"
 #include "dataplane/setup_error.h"
 
@@ -46,6 +47,7 @@ struct Link {
     bool ping = false;
     bool refuses_by_icmp = false;  ///< requirements T4 and I8
     std::uint16_t mss_clamp = 0;   ///< TCP segments through the link are no bigger; 0: as the ends like
+    std::uint16_t lowest_ipv6_mtu = net::kIpv6LeastMtu;  ///< of the IPv6 network behind it
     std::vector<net::InterfaceAddress> addresses;
     std::vector<net::Ipv4Prefix> networks;  ///< of the addresses, each once
     std::vector<net::IpInterfaceAddress> ipv6_addresses;
@@ -58,6 +60,9 @@ struct Link {
     std::uint8_t address_generation = 0;  ///< another one when an address has gone
 
     bool has_ipv6() const noexcept { return !ipv6_addresses.empty(); }
+    /// The longest packet from IPv4 that needs not be cut: nobody tells its sender where it is too long (RFC
+    /// 7915, section 4).
+    std::uint16_t uncut_ipv6_bytes() const noexcept { return std::min(mtu, lowest_ipv6_mtu); }
     bool has_host() const noexcept { return !host.empty(); }
     /// Whether a port of its addresses is for a service of the kernel's.
     bool serves(net::Protocol protocol, net::be16 of) const noexcept;

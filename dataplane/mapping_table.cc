@@ -13,7 +13,8 @@ namespace fwd::dataplane {
 namespace {
 
 constexpr std::size_t kCachedPositions = (RTE_MAX_LCORE - 1) * std::size_t{63} + 1;  // see flow_table.cc
-constexpr std::uint64_t kKeysPerMapping = 4;  ///< its two and one peer's, and an add may fail at 80 %
+constexpr std::uint64_t kKeysPerMapping =
+    8;  ///< its two and those of four peers, and an add may fail at 80 %
 constexpr std::uint64_t kScarcePercent = 80;  ///< so many mappings, and ports are not held back any more
 
 void check(bool condition, const char* why) noexcept {
@@ -26,6 +27,14 @@ std::uint32_t hash_never_called(const void*, std::uint32_t, std::uint32_t) {
 
 std::uint32_t keys_for(std::uint32_t mappings) noexcept {
     return static_cast<std::uint32_t>(std::min<std::uint64_t>(mappings * kKeysPerMapping + 16, 1U << 30U));
+}
+
+/// How long a peer stays that nobody refers to: less and less as the seventh of eight parts of their room is
+/// taken, so that the last one is there for those whom sessions refer to.
+Tick peer_time(Tick whole, std::uint64_t peers, std::uint64_t room) noexcept {
+    const std::uint64_t eighth = room / 8;
+    const std::uint64_t left = room - eighth > peers ? room - eighth - peers : 0;
+    return left >= eighth ? whole : Tick{static_cast<std::uint32_t>(whole.value * left / eighth)};
 }
 
 FlowPosition to_position(std::int32_t position) noexcept {
@@ -247,7 +256,7 @@ MappingTable::Held MappingTable::hold_peer(FlowPosition mapping, const net::IpAd
     const net::Protocol protocol = at(mapping).protocol;
     const net::IpEndpoint external = mapping_at(mapping).external;
     const FlowKey key = peer_key(protocol, external, peer);
-    if (is_crowded() && lookup(key) < 0) return {.peer = mapping, .external = external};
+    if (peer_count() >= peer_room() && lookup(key) < 0) return {.peer = mapping, .external = external};
     const Mine mine = hold_or_claim(protocol, key);
     if (mine.verdict == Verdict::forward && mine.is_new) {
         Record& record = at(mine.mapping);
@@ -290,7 +299,10 @@ void MappingTable::expire(FlowPosition position, const Times& times, Tick now,
     const Tick idle = now.before(last) ? Tick{} : now - last;
     const bool unclean = record.unclean.load(std::memory_order_relaxed);
     if (record.key.zero == kPeer) {
-        if (record.protocol == net::Protocol::udp && !is_crowded() && idle.before(times.peer)) return;
+        if (record.protocol == net::Protocol::udp &&
+            idle.before(peer_time(times.peer, peer_count(), peer_room()))) {
+            return;
+        }
         if (!end(record)) return;
         const FlowPosition mapping = record.other;
         bury(position, reclaimer);

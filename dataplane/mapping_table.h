@@ -10,8 +10,10 @@
 //
 // Keys of IPv6 are digests of what they say, as long as those of IPv4: see FlowHash::digest().
 //
-// Peers are the many: beyond as many as there may be mappings no new ones are made, and a session refers to
-// its mapping itself. Then its other end reaches the inside endpoint by that session alone.
+// Peers are the many: a mapping has room for kPeersPerMapping of them on average. While there are no more
+// sessions than that, who is let in does not depend on load (RFC 4787, REQ-11). Beyond, no new ones are made,
+// and a session refers to its mapping itself: its other end reaches the inside endpoint by that session
+// alone.
 //
 // One rte_hash holds the keys of all kinds, under FlowTable's discipline: a key belongs to whoever moves its
 // record from free to opening, whoever moves it to dead deletes the key, and the position goes back a grace
@@ -22,7 +24,8 @@
 //
 // A session refers to its peer, a peer to its mapping. What nobody refers to stays for a while: a peer, since
 // answers may still come (the mapping timer); then its mapping, whose external port nobody else gets so soon
-// (requirement R8), unless mappings get scarce. Its own inside endpoint may take it up again at any time.
+// (requirement R8), unless mappings get scarce. Its own inside endpoint may
+// take it up again at any time.
 #pragma once
 
 #include <rte_hash.h>
@@ -246,9 +249,12 @@ class MappingTable {
     /// @param least so many have to refer to it already
     static bool hold_record(Record& record, std::uint32_t least = 0) noexcept;
     void release_record(FlowPosition position, Tick last_use, bool clean) noexcept;
-    /// As many peers as there may be mappings: no more of them are made, and those there are don't stay.
-    bool is_crowded() const noexcept {
-        return key_count() >= std::uint64_t{capacity_} + 2 * std::uint64_t{count()};
+    static constexpr std::uint32_t kPeersPerMapping = 4;
+    std::uint64_t peer_room() const noexcept { return std::uint64_t{capacity_} * kPeersPerMapping; }
+    /// A mapping has two keys of its own.
+    std::uint64_t peer_count() const noexcept {
+        const std::uint64_t keys = key_count(), others = 2 * std::uint64_t{count()};
+        return keys > others ? keys - others : 0;
     }
     /// Live and referred to by nobody: dead.
     static bool end(Record& record) noexcept;

@@ -3,22 +3,38 @@
 // others.
 #include "dataplane/portless.h"
 
-#include "dataplane/icmp_error.h"
+#include <algorithm>
+
+#include "dataplane/address_check.h"
+#include "dataplane/icmp_query.h"
 #include "dataplane/worker.h"
 
 namespace fwd::dataplane {
 
-void Worker::forward_portless(const Parsed& parsed, const FlowKey& key, Verdict unexplained,
-                              Tsc now) noexcept {
-    const bool is_echo = key.protocol == net::Protocol::icmp;
-    Verdict verdict = unexplained;
-    if (!is_echo || shared_.flows.explains_echo(shared_.flows.lookup(key, shared_.flows.hash()(key)),
-                                                parsed.ip[net::kIpv4Bytes] == kIcmpEchoRequest))
-        verdict = forward_by_key(parsed, key, parsed.ip, now);
-    if (verdict == Verdict::forward) return;
-    if (verdict == Verdict::drop_no_rule) verdict = unexplained;
-    if (is_drop(verdict)) return refuse(parsed, verdict, now);
-    punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+void Worker::forward_portless(const Parsed& parsed, Tsc now) noexcept {
+    const Verdict verdict = forward_by_key(parsed, portless_key(parsed.ingress, parsed.ip), parsed.ip, now);
+    refuse_or_punt(parsed, verdict == Verdict::drop_no_rule ? Verdict::drop_unsupported_protocol : verdict,
+                   now);
+}
+
+Verdict Worker::forward_icmp_query(const Parsed& parsed, const FlowKey& key, Tsc now,
+                                   Datagram* datagram) noexcept {
+    if (const Verdict refused =
+            check_addresses(shared_.links.now(), parsed.ingress, key.source, key.destination);
+        refused != Verdict::forward) {
+        return refused;
+    }
+    const std::uint8_t type = parsed.ip[net::kIpv4Bytes];
+    const Link& link = shared_.links[parsed.ingress.value];
+    if (type == kIcmpEchoRequest && link.ping &&
+        std::ranges::any_of(link.addresses, [&](const auto& a) { return a.address == key.destination; })) {
+        return Verdict::punt_echo;
+    }
+    if (!shared_.flows.explains_query(shared_.flows.lookup(key, shared_.flows.hash()(key)),
+                                      is_icmp_request(type)))
+        return Verdict::drop_icmp_ignored;
+    const Verdict verdict = forward_by_key(parsed, key, parsed.ip, now, datagram);
+    return verdict == Verdict::drop_no_rule ? Verdict::drop_icmp_ignored : verdict;
 }
 
 }  // namespace fwd::dataplane

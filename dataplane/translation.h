@@ -76,6 +76,16 @@ inline void rewrite(std::uint8_t* ip, const Translation& translation) noexcept {
 /// checksum.
 void rewrite_unusual(std::uint8_t* ip, const Translation& translation) noexcept;
 
+/// Gives an IPv4 packet another identification, in host order.
+inline void set_identification(std::uint8_t* ip, std::uint16_t identification) noexcept {
+    std::uint8_t* field = ip + net::kIdentificationOffset;
+    const std::uint16_t wire = net::be16::from_host(identification).wire();
+    net::ChecksumDelta delta;
+    delta.replace16(net::load16(field), wire);
+    net::store16(ip + net::kIpChecksumOffset, delta.apply(net::load16(ip + net::kIpChecksumOffset)));
+    net::store16(field, wire);
+}
+
 /// Adds the hop to the TTL that a rewrite takes away again.
 inline void take_back_hop(std::uint8_t* ip) noexcept {
     net::ChecksumDelta delta;

@@ -6,7 +6,7 @@
 #include <cstring>
 
 #include "dataplane/address_check.h"
-#include "dataplane/icmp_error.h"
+#include "dataplane/icmp_query.h"
 #include "dataplane/ip_options.h"
 #include "dataplane/packet.h"
 #include "dataplane/portless.h"
@@ -58,12 +58,17 @@ std::optional<Worker::Parsed> Worker::cut(const Parsed& whole, std::uint16_t mtu
     return Parsed{packet, ip, ip_bytes, whole.ingress};
 }
 
+std::uint32_t Worker::next_identification() noexcept {
+    // Odd steps leave out none; workers take turns.
+    const auto turn =
+        static_cast<std::uint32_t>(identification_counter_++ * shared_.worker_count + config_.index);
+    return identification_start_ + turn * identification_step_;
+}
+
 void Worker::forward_unusual(Parsed parsed, Tsc now) noexcept {
     if (const Verdict bad = check_unusual(parsed.ip, parsed.ip_bytes); bad != Verdict::forward)
         return drop(parsed.packet, bad, parsed.ingress);
-    if (!detail::has_l4_header(protocol_of(parsed.ip)))
-        return forward_portless(parsed, portless_key(parsed.ingress, parsed.ip),
-                                Verdict::drop_unsupported_protocol, now);
+    if (!detail::has_l4_header(protocol_of(parsed.ip))) return forward_portless(parsed, now);
     const bool icmp = protocol_of(parsed.ip) == net::Protocol::icmp;
     if (icmp && net::header_bytes(parsed.ip) != net::kIpv4Bytes) {
         // Nothing of ICMP needs them on its way back.
@@ -75,14 +80,11 @@ void Worker::forward_unusual(Parsed parsed, Tsc now) noexcept {
     if (icmp) return forward_icmp(parsed, now);
     const PlainHeaders plain = plain_headers(parsed.ip, parsed.ip_bytes);
     const FlowKey key = FlowKey::from_packet(parsed.ingress, plain.data());
-    const Verdict verdict = forward_by_key(parsed, key, plain.data(), now);
-    if (verdict == Verdict::forward) return;
-    if (is_drop(verdict)) return refuse(parsed, verdict, now);
-    punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+    refuse_or_punt(parsed, forward_by_key(parsed, key, plain.data(), now), now);
 }
 
-Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const std::uint8_t* plain,
-                               Tsc now) noexcept {
+Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const std::uint8_t* plain, Tsc now,
+                               Datagram* datagram) noexcept {
     const Tick tick = Tick::of(now);
     const std::uint32_t hash = shared_.flows.hash()(key);
     SessionOpener::Result found;
@@ -110,6 +112,10 @@ Verdict Worker::forward_by_key(const Parsed& parsed, const FlowKey& key, const s
     }
     flow.touch(tick);
     if (flow.count(parsed.ip_bytes)) shared_.flows.spill_counts(flow);
+    if (datagram != nullptr && (flow.crosses() || flow.translation.source != key.source)) {
+        if (!datagram->identification) datagram->identification = next_identification();
+        set_identification(parsed.ip, static_cast<std::uint16_t>(*datagram->identification));
+    }
     emit(parsed, flow, flow.translation.destination, now);
     return Verdict::forward;
 }
@@ -141,7 +147,7 @@ void Worker::forward_fragment(const Fragment& fragment, const FragmentPlace& pla
         }
         while (const auto waiting = fragments_.release(datagram))
             forward_later_fragment(datagram, *waiting, now);
-    } else if (datagram.has_flow() || datagram.verdict == Verdict::punt_echo) {
+    } else if (datagram.has_flow()) {
         forward_later_fragment(datagram, fragment, now);
     } else if (const Verdict held = fragments_.hold(datagram, fragment); is_drop(held)) {
         return drop(fragment.packet, held, fragment.ingress);
@@ -157,25 +163,29 @@ void Worker::forward_first_fragment(Datagram& datagram, const Parsed& parsed, Ts
     if (!first_fragment_has_its_headers(protocol, l4, parsed.ip_bytes - header_bytes)) {
         // dropped
     } else if (protocol == net::Protocol::icmp) {
-        // What errors quote is shorter than any fragment.
-        verdict = l4[0] == kIcmpEchoRequest ? check_echo(parsed) : Verdict::drop_icmp_ignored;
+        // Its checksum is for whoever puts it together. What errors quote is shorter than any fragment.
+        verdict = Verdict::drop_icmp_ignored;
+        if (is_icmp_query(*l4)) {
+            datagram.flow = query_key(parsed.ingress, parsed.ip);
+            verdict = forward_icmp_query(parsed, *datagram.flow, now, &datagram);
+        }
     } else {
         const PlainHeaders plain = plain_headers(parsed.ip, parsed.ip_bytes);
         datagram.flow = FlowKey::from_packet(parsed.ingress, plain.data());
-        verdict = forward_by_key(parsed, *datagram.flow, plain.data(), now);
-        if (verdict == Verdict::forward) return;
+        verdict = forward_by_key(parsed, *datagram.flow, plain.data(), now, &datagram);
     }
+    if (verdict == Verdict::forward) return;
     datagram.verdict = verdict == Verdict::punt_ttl_expired ? Verdict::drop_ttl_expired : verdict;
     if (is_drop(verdict)) return drop(parsed.packet, verdict, parsed.ingress);
     punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
 }
 
-void Worker::forward_later_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept {
+void Worker::forward_later_fragment(Datagram& datagram, const Fragment& fragment, Tsc now) noexcept {
     if (fragment.is_ipv6()) return forward_later_ipv6_fragment(datagram, fragment, now);
     const Parsed parsed{fragment.packet, fragment.ip, fragment.ip_bytes, fragment.ingress};
     Verdict verdict = datagram.verdict;
     if (verdict == Verdict::forward) {
-        verdict = forward_by_key(parsed, *datagram.flow, nullptr, now);
+        verdict = forward_by_key(parsed, *datagram.flow, nullptr, now, &datagram);
         if (verdict == Verdict::forward) return;
         // No error answers a later fragment (RFC 1122, section 3.2.2).
         if (verdict == Verdict::punt_ttl_expired) verdict = Verdict::drop_ttl_expired;

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Fragments of IPv6 (requirement U14): unusual.cc has what is the same for both families.
+#include <cstring>
+
 #include "dataplane/icmpv6_error.h"
 #include "dataplane/packet.h"
 #include "dataplane/worker_burst.h"
@@ -43,14 +45,14 @@ void Worker::forward_first_ipv6_fragment(Datagram& datagram, const Fragment& fra
     const WideParsed parsed{{fragment.packet, fragment.ip, fragment.ip_bytes, fragment.ingress},
                             parse_ipv6(fragment.ip, fragment.ip_bytes)};
     Verdict verdict = check_first_fragment(parsed.ip, parsed.ipv6);
-    if (verdict == Verdict::forward && parsed.ipv6.protocol == net::Protocol::icmpv6) {
-        // Errors are no longer than any link allows, and neighbour discovery is never in fragments (RFC
-        // 6980).
-        verdict = parsed.ip[parsed.ipv6.l4_offset] == kIcmpv6EchoRequest ? check_ipv6_echo(parsed)
-                                                                         : Verdict::drop_icmp_ignored;
-    } else if (verdict == Verdict::forward) {
+    const bool is_icmp = parsed.ipv6.protocol == net::Protocol::icmpv6;
+    // Errors are no longer than any link allows, and neighbour discovery is never in fragments (RFC 6980).
+    if (verdict == Verdict::forward && is_icmp && !is_icmpv6_echo(parsed.ip[parsed.ipv6.l4_offset]))
+        verdict = Verdict::drop_icmp_ignored;
+    if (verdict == Verdict::forward) {
         datagram.wide_flow = wide_key_of(parsed.ingress, parsed.ip, parsed.ipv6);
-        verdict = forward_ipv6_by_key(parsed, *datagram.wide_flow, now);
+        verdict = is_icmp ? forward_ipv6_echo(parsed, *datagram.wide_flow, now, &datagram)
+                          : forward_ipv6_by_key(parsed, *datagram.wide_flow, now, &datagram);
         if (verdict == Verdict::forward) return;
         if (verdict == Verdict::drop_no_rule && !has_l4_header(parsed.ipv6.protocol))
             verdict = Verdict::drop_unsupported_protocol;
@@ -60,14 +62,13 @@ void Worker::forward_first_ipv6_fragment(Datagram& datagram, const Fragment& fra
     punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
 }
 
-void Worker::forward_later_ipv6_fragment(const Datagram& datagram, const Fragment& fragment,
-                                         Tsc now) noexcept {
+void Worker::forward_later_ipv6_fragment(Datagram& datagram, const Fragment& fragment, Tsc now) noexcept {
     WideParsed parsed{{fragment.packet, fragment.ip, fragment.ip_bytes, fragment.ingress},
                       parse_ipv6(fragment.ip, fragment.ip_bytes)};
     Verdict verdict = datagram.verdict;
     if (verdict == Verdict::forward) {
         parsed.ipv6.protocol = datagram.wide_flow->protocol;
-        verdict = forward_ipv6_by_key(parsed, *datagram.wide_flow, now);
+        verdict = forward_ipv6_by_key(parsed, *datagram.wide_flow, now, &datagram);
         if (verdict == Verdict::forward) return;
         // As for IPv4: the first one has been answered.
         if (verdict == Verdict::punt_ttl_expired) verdict = Verdict::drop_ttl_expired;
@@ -76,7 +77,8 @@ void Worker::forward_later_ipv6_fragment(const Datagram& datagram, const Fragmen
     punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
 }
 
-Verdict Worker::forward_ipv6_by_key(const WideParsed& parsed, const WideKey& key, Tsc now) noexcept {
+Verdict Worker::forward_ipv6_by_key(const WideParsed& parsed, const WideKey& key, Tsc now,
+                                    Datagram* datagram) noexcept {
     FlowTable& flows = shared_.flows;
     const std::uint32_t hash = flows.hash_of(key);
     SessionOpener::Result found;
@@ -105,6 +107,11 @@ Verdict Worker::forward_ipv6_by_key(const WideParsed& parsed, const WideKey& key
     if (flow.count(parsed.ip_bytes)) flows.spill_counts(flow);
     // What the translation takes off again.
     if (ingress.hides_hop) ++parsed.ip[net::kHopLimitOffset];
+    if (datagram != nullptr && translation.source != key.source) {
+        if (!datagram->identification) datagram->identification = next_identification();
+        const std::uint32_t wire = net::be32::from_host(*datagram->identification).wire();
+        std::memcpy(parsed.ip + parsed.ipv6.fragment_offset + net::kFragmentIdOffset, &wire, sizeof wire);
+    }
     LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
     send_ipv6(parsed, flow, translation, now, sent);
     return Verdict::forward;

@@ -11,8 +11,8 @@
 #include <ctime>
 
 #include "dataplane/address_check.h"
-#include "dataplane/icmp_echo.h"
 #include "dataplane/icmp_error.h"
+#include "dataplane/icmp_query.h"
 #include "dataplane/neighbour_discovery.h"
 #include "dataplane/packet.h"
 #include "dataplane/tcp_options.h"
@@ -40,6 +40,9 @@ constexpr unsigned kRoundsBeforeSleep = 1000;
 // In a round, beside one for each packet, which may have evicted one: more than the sweep ends on average,
 // and so few that no burst waits for long.
 constexpr unsigned kReclaimedSessions = 40;
+
+// Which no counter of random numbers ever reaches.
+constexpr std::uint64_t kIdentificationSeed = ~std::uint64_t{0};
 
 /// The device says that the TCP or UDP checksum covers the pseudo-header alone (requirement P8).
 bool is_marked_partial(const rte_mbuf& packet) noexcept {
@@ -81,7 +84,10 @@ Worker::Worker(const SharedTables& shared, const Config& config)
       opener_{shared, reclaimer_, mapping_reclaimer_, counters_, config.index},
       sweeper_{shared, reclaimer_, counters_, config.index},
       mapping_sweeper_{shared, mapping_reclaimer_, config.index},
-      fragments_{shared.flows.hash(), counters_} {
+      fragments_{shared.flows.hash(), counters_},
+      identification_step_{static_cast<std::uint32_t>(shared.flows.hash().random(kIdentificationSeed)) | 1U},
+      identification_start_{
+          static_cast<std::uint32_t>(shared.flows.hash().random(kIdentificationSeed) >> 32U)} {
     const auto limiter = [](std::uint64_t per_second) { return PuntLimiter{per_second, per_second / 4}; };
     // One thread hands them over, however many workers there are.
     const PuntLimiter host = limiter(std::max<std::uint64_t>(kHostPerSecond / shared.worker_count, 100));
@@ -211,8 +217,7 @@ void Worker::parse_burst(std::span<rte_mbuf*> packets, const Port& port, Tsc now
         } else if (result.kind == PacketKind::unusual) {
             forward_unusual(parsed, now);
         } else if (result.kind == PacketKind::portless) {
-            forward_portless(parsed, portless_key(parsed.ingress, parsed.ip),
-                             Verdict::drop_unsupported_protocol, now);
+            forward_portless(parsed, now);
         } else if (result.kind == PacketKind::arp) {
             PuntNote note = note_about(parsed, Verdict::punt_arp, {});
             note.l3_bytes = static_cast<std::uint16_t>(frame_bytes - result.l3_offset);
@@ -293,12 +298,7 @@ void Worker::forward_missed(Tsc now) noexcept {
             burst.plans[i] = opener_.plan(*policy_, burst.keys[i], parsed.ip);
             verdict = forward_looked_up(i, shared_.flows.lookup(burst.keys[i], burst.hashes[i]), now);
         }
-        if (verdict == Verdict::forward) continue;
-        if (is_drop(verdict)) {
-            refuse(parsed, verdict, now);
-        } else {
-            punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
-        }
+        refuse_or_punt(parsed, verdict, now);
     }
 }
 
@@ -512,8 +512,8 @@ void Worker::translate_any(const Parsed& parsed, const Translation& translation)
         return rewrite_unusual(parsed.ip, translation);
     }
     if (shared_.links[parsed.ingress.value].hides_hop) take_back_hop(parsed.ip);
-    if (protocol == net::Protocol::icmp) {
-        rewrite_icmp_echo(parsed.ip, translation);
+    if (protocol == net::Protocol::icmp && !net::is_later_fragment(parsed.ip)) {
+        rewrite_icmp_query(parsed.ip, translation);
     } else {
         rewrite_addresses(parsed.ip, translation);
     }
@@ -568,7 +568,7 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
         adjacency = shared_.neighbours.view().get(AdjacencyId{ref.adjacency});
     }
     const bool error = parsed.ip[net::kProtocolOffset] == static_cast<std::uint8_t>(net::Protocol::icmp) &&
-                       is_icmp_error(parsed.ip[net::kIpv4Bytes]);
+                       !net::is_later_fragment(parsed.ip) && is_icmp_error(parsed.ip[net::kIpv4Bytes]);
     const Link& egress = shared_.links[adjacency.egress.value];
     const AdjacencyId id{ref.adjacency};
     note.egress = adjacency.egress;
@@ -596,6 +596,8 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
         send(piece, id, adjacency, forward_context(now), sent);
     };
     if (!too_big) return hand_over(parsed);
+    if (!net::is_fragment(parsed.ip) && flow.translation.source != flow.key.source)
+        set_identification(parsed.ip, static_cast<std::uint16_t>(next_identification()));
     for (std::size_t at = net::kIpv4Bytes; at < parsed.ip_bytes;) {
         const std::optional<Parsed> piece = cut(parsed, egress.mtu, at);
         if (!piece) return drop(packet, Verdict::drop_too_big, parsed.ingress);
@@ -606,39 +608,19 @@ PuntNote Worker::note_about(const Parsed& parsed, Verdict why, LinkId egress) co
     rte_pktmbuf_free(packet);
 }
 
-Verdict Worker::check_echo(const Parsed& parsed) const noexcept {
-    const net::Ipv4Address source{net::be32::from_wire(net::load32(parsed.ip + net::kAddressesOffset))};
-    const net::Ipv4Address destination{
-        net::be32::from_wire(net::load32(parsed.ip + net::kDestinationOffset))};
-    if (const Verdict refused = check_addresses(shared_.links.now(), parsed.ingress, source, destination);
-        refused != Verdict::forward) {
-        return refused;
-    }
-    const Link& link = shared_.links[parsed.ingress.value];
-    const bool own =
-        std::ranges::any_of(link.addresses, [&](const auto& a) { return a.address == destination; });
-    return link.ping && own ? Verdict::punt_echo : Verdict::drop_icmp_ignored;
-}
-
 void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     const auto refuse = [&](Verdict verdict) { drop(parsed.packet, verdict, parsed.ingress); };
     std::uint8_t* ip = parsed.ip;
     const std::uint8_t type = ip[net::kIpv4Bytes];
     if (!icmp_checksum_good(ip, parsed.ip_bytes)) return refuse(Verdict::drop_bad_icmp);
-    if (type == kIcmpEchoRequest) {
-        const Verdict verdict = check_echo(parsed);
-        if (verdict == Verdict::punt_echo)
-            return punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
-        if (verdict != Verdict::drop_icmp_ignored) return refuse(verdict);
-    }
+    if (is_icmp_query(type))
+        return refuse_or_punt(parsed, forward_icmp_query(parsed, query_key(parsed.ingress, ip), now), now);
     const net::Ipv4Address source{net::be32::from_wire(net::load32(ip + net::kAddressesOffset))};
     const net::Ipv4Address destination{net::be32::from_wire(net::load32(ip + net::kDestinationOffset))};
     if (const Verdict refused = check_addresses(shared_.links.now(), parsed.ingress, source, destination);
         refused != Verdict::forward) {
         return refuse(refused);
     }
-    if (is_icmp_echo(type))
-        return forward_portless(parsed, echo_key(parsed.ingress, ip), Verdict::drop_icmp_ignored, now);
     if (!is_icmp_error(type)) return refuse(Verdict::drop_icmp_ignored);
     const std::optional<FlowKey> key = parse_icmp_error(ip, parsed.ip_bytes, parsed.ingress);
     if (!key) return refuse(Verdict::drop_bad_icmp);
@@ -652,7 +634,11 @@ void Worker::forward_icmp(const Parsed& parsed, Tsc now) noexcept {
     const Link& ingress = shared_.links[parsed.ingress.value];
     if (ingress.ends_ttl(ip)) return refuse(Verdict::drop_ttl_expired);
     if (ingress.hides_hop) take_back_hop(ip);
-    if (flow.crosses()) return send_error_as_ipv6(parsed, *key, flow, now);
+    if (flow.crosses()) {
+        // What fwd makes from IPv6 has no options.
+        if (quotes_ip_options(ip)) return refuse(Verdict::drop_bad_icmp);
+        return send_error_as_ipv6(parsed, *key, flow, now);
+    }
     const bool hide = has(shared_.flows.session(flow.session).traits.hidden, flow.direction);
     rewrite_icmp_error(ip, parsed.ip_bytes, *key, flow.translation, hide);
     emit(parsed, flow, flow.translation.destination, now);

@@ -115,29 +115,36 @@ class Worker {
     void forward(const Parsed& parsed, net::Protocol protocol, Flow& flow, Tsc now,
                  const ForwardContext& context, LinkTally& sent) noexcept;
     void forward_icmp(const Parsed& parsed, Tsc now) noexcept;
-    /// Whether an echo request is answered: Verdict::punt_echo, or why it is dropped.
-    Verdict check_echo(const Parsed& parsed) const noexcept;
-    /// ICMP echo and protocols without ports, one packet at a time: of a flow, or one that opens a session.
-    /// @param unexplained what becomes of it when there is neither a flow nor a rule
-    void forward_portless(const Parsed& parsed, const FlowKey& key, Verdict unexplained, Tsc now) noexcept;
+    // In portless.cc.
+    /// A packet of a protocol without ports: of a flow, or one that opens a session.
+    void forward_portless(const Parsed& parsed, Tsc now) noexcept;
+    /// The same for an ICMP request or reply, or the first fragment of one.
+    /// @return Verdict::forward when the packet has been dealt with, otherwise what has to become of it
+    Verdict forward_icmp_query(const Parsed& parsed, const FlowKey& key, Tsc now,
+                               Datagram* datagram = nullptr) noexcept;
     // In unusual.cc.
     void forward_unusual(Parsed parsed, Tsc now) noexcept;
     /// @param plain the headers as if there were no IP options; nullptr of a later fragment, which opens no
     /// session
     /// @return Verdict::forward when the packet has been dealt with, otherwise what has to become of it
-    Verdict forward_by_key(const Parsed& parsed, const FlowKey& key, const std::uint8_t* plain,
-                           Tsc now) noexcept;
+    /// @param datagram of a fragment
+    Verdict forward_by_key(const Parsed& parsed, const FlowKey& key, const std::uint8_t* plain, Tsc now,
+                           Datagram* datagram = nullptr) noexcept;
+    /// Senders that leave by one address know nothing of each other, so fwd numbers their fragments: each
+    /// datagram of a worker's last 65 536 otherwise (RFC 6864, section 5.3), so that none is mixed up.
+    std::uint32_t next_identification() noexcept;
     void forward_fragment(const Parsed& parsed, Tsc now) noexcept;
     /// Of either family.
     void forward_fragment(const Fragment& fragment, const FragmentPlace& place, Tsc now) noexcept;
     void forward_first_fragment(Datagram& datagram, const Parsed& parsed, Tsc now) noexcept;
-    void forward_later_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
+    void forward_later_fragment(Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
     // In unusual_ipv6.cc.
     void forward_ipv6_fragment(const WideParsed& parsed, bool multicast, Tsc now) noexcept;
     void forward_first_ipv6_fragment(Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
-    void forward_later_ipv6_fragment(const Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
+    void forward_later_ipv6_fragment(Datagram& datagram, const Fragment& fragment, Tsc now) noexcept;
     /// Verdict::forward when the fragment has been dealt with, otherwise what has to become of it.
-    Verdict forward_ipv6_by_key(const WideParsed& parsed, const WideKey& key, Tsc now) noexcept;
+    Verdict forward_ipv6_by_key(const WideParsed& parsed, const WideKey& key, Tsc now,
+                                Datagram* datagram = nullptr) noexcept;
     /// @param tcp the header of a TCP packet, otherwise nullptr
     /// @return false of a packet that is to be dropped as Verdict::drop_outside_window
     [[nodiscard]] bool update_session(Flow& flow, const std::uint8_t* tcp, Tick now) noexcept;
@@ -153,9 +160,11 @@ class Worker {
     void forward_ipv6(const WideParsed& parsed, Flow& flow, Tsc now, LinkTally& sent) noexcept;
     void clamp_ipv6_mss(const WideParsed& parsed, const net::IpAddress& destination) noexcept;
     void forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) noexcept;
-    Verdict check_ipv6_echo(const WideParsed& parsed) const noexcept;
     /// The same as forward_portless().
-    void forward_ipv6_portless(const WideParsed& parsed, Verdict unexplained, Tsc now) noexcept;
+    void forward_ipv6_portless(const WideParsed& parsed, Tsc now) noexcept;
+    /// The same as forward_icmp_query().
+    Verdict forward_ipv6_echo(const WideParsed& parsed, const WideKey& key, Tsc now,
+                              Datagram* datagram = nullptr) noexcept;
     void send_ipv6(const WideParsed& parsed, Flow& flow, const WideTranslation& translation, Tsc now,
                    LinkTally& sent) noexcept;
     /// The same for packets that leave as the other family: `flow` arrives as IPv4, or `wide` as IPv6.
@@ -201,6 +210,13 @@ class Worker {
     /// The same for a packet that no session explains; its sender may be told.
     void refuse(const Parsed& parsed, Verdict verdict, Tsc now) noexcept;
     void refuse(const WideParsed& parsed, Verdict verdict, Tsc now) noexcept;
+    /// What becomes of a packet by a verdict; of Verdict::forward, nothing more.
+    template <typename AnyParsed>
+    void refuse_or_punt(const AnyParsed& parsed, Verdict verdict, Tsc now) noexcept {
+        if (verdict == Verdict::forward) return;
+        if (is_drop(verdict)) return refuse(parsed, verdict, now);
+        punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+    }
     /// Lets control tell the sender of a refused packet, if the link says so.
     /// @param opens it is a SYN that may open a connection
     /// @param note what control quotes
@@ -233,6 +249,9 @@ class Worker {
     Sweeper sweeper_;
     MappingSweeper mapping_sweeper_;
     FragmentTable fragments_;
+    std::uint32_t identification_counter_ = 0;
+    std::uint32_t identification_step_,
+        identification_start_;  // secret, so that nobody can tell the next one
     std::vector<TxBuffer> tx_;  // by PortIndex
     /// By link, so that a flood at one takes nothing from the others.
     struct LinkLimiters {

@@ -35,7 +35,7 @@ void Worker::take_ipv6(const Parsed& frame, std::size_t bytes_there, Tsc now) no
     if (packet.protocol == net::Protocol::icmpv6) return forward_icmpv6(parsed, multicast, now);
     if (multicast) return drop(frame.packet, Verdict::drop_multicast, frame.ingress);
     if (packet.protocol != net::Protocol::tcp && packet.protocol != net::Protocol::udp) [[unlikely]]
-        return forward_ipv6_portless(parsed, Verdict::drop_unsupported_protocol, now);
+        return forward_ipv6_portless(parsed, now);
     WideBurst& burst = *wide_burst_;
     const unsigned i = burst.count++;
     burst.parsed[i] = parsed;
@@ -73,10 +73,8 @@ void Worker::forward_ipv6_burst(Tsc now) noexcept {
                                   flows.lookup(burst.keys[i], burst.hashes[i]), now);
         if (result.flow != nullptr) {
             forward_ipv6(parsed, *result.flow, now, sent);
-        } else if (is_drop(result.verdict)) {
-            refuse(parsed, result.verdict, now);
         } else {
-            punt(parsed.packet, note_about(parsed, result.verdict, parsed.ingress), now);
+            refuse_or_punt(parsed, result.verdict, now);
         }
     }
     burst.count = 0;
@@ -241,11 +239,11 @@ void Worker::send_as_ipv4(const WideParsed& parsed, Flow& flow, const WideTransl
             std::max<std::size_t>(egress.mtu + std::size_t{kFamilyGrowth}, net::kIpv6LeastMtu));
         return punt(parsed.packet, note, now);
     }
-    // Unlikely to come again soon while the packet may be in pieces (RFC 7915, section 5.1).
-    const auto identification = static_cast<std::uint16_t>(shared_.flows.hash().random(rte_rdtsc()));
+    // Of a packet that may yet be cut (RFC 7915, section 5.1).
+    const net::be16 identification = net::be16::from_host(static_cast<std::uint16_t>(next_identification()));
     const Translated made = parsed.ipv6.is_fragment() ? to_ipv4_fragment(parsed.ip, parsed.ipv6, translation)
                                                       : to_ipv4(parsed.ip, parsed.ipv6, translation,
-                                                                checksum_of(parsed), identification);
+                                                                checksum_of(parsed), identification.wire());
     deliver({parsed.packet, made.ip, made.ip_bytes, parsed.ingress}, *way, translation.destination, now,
             sent);
 }
@@ -277,9 +275,9 @@ void Worker::send_as_ipv6(Parsed parsed, const Flow& flow, Tsc now) noexcept {
     if (!way) return drop(parsed.packet, Verdict::drop_no_route, parsed.ingress);
     const Link& egress = shared_.links[way->adjacency.egress.value];
     const unsigned growth = fragment ? kFragmentGrowth : kFamilyGrowth;
-    if (parsed.ip_bytes + growth > egress.mtu) {
-        if ((net::load_host16(parsed.ip + net::kFragmentOffset) & net::kDontFragment) == 0)
-            return send_in_ipv6_pieces(parsed, translation, *way, now);
+    const bool may_be_cut = (net::load_host16(parsed.ip + net::kFragmentOffset) & net::kDontFragment) == 0;
+    if (parsed.ip_bytes + growth > (may_be_cut ? egress.uncut_ipv6_bytes() : egress.mtu)) {
+        if (may_be_cut) return send_in_ipv6_pieces(parsed, translation, *way, now);
         if (net::is_later_fragment(parsed.ip))
             return drop(parsed.packet, Verdict::drop_too_big, parsed.ingress);
         PuntNote note = note_about(parsed, Verdict::punt_too_big, way->adjacency.egress);
@@ -297,9 +295,12 @@ void Worker::send_as_ipv6(Parsed parsed, const Flow& flow, Tsc now) noexcept {
 
 void Worker::send_in_ipv6_pieces(const Parsed& parsed, const WideTranslation& translation, const Way& way,
                                  Tsc now) noexcept {
-    if (!net::is_fragment(parsed.ip)) finish_checksum(parsed.ip, parsed.ip_bytes, checksum_of(parsed));
+    if (!net::is_fragment(parsed.ip)) {
+        finish_checksum(parsed.ip, parsed.ip_bytes, checksum_of(parsed));
+        set_identification(parsed.ip, static_cast<std::uint16_t>(next_identification()));
+    }
     const Link& egress = shared_.links[way.adjacency.egress.value];
-    const auto mtu = static_cast<std::uint16_t>(egress.mtu - kFragmentGrowth);
+    const auto mtu = static_cast<std::uint16_t>(egress.uncut_ipv6_bytes() - kFragmentGrowth);
     LinkTally sent{counters_, &LinkCounters::tx_packets, &LinkCounters::tx_bytes};
     for (std::size_t at = net::kIpv4Bytes; at < parsed.ip_bytes;) {
         const std::optional<Parsed> piece = cut(parsed, mtu, at);
@@ -327,30 +328,29 @@ void Worker::send_error_as_ipv6(const Parsed& parsed, const FlowKey& key, const 
             sent);
 }
 
-Verdict Worker::check_ipv6_echo(const WideParsed& parsed) const noexcept {
-    const Link& link = shared_.links[parsed.ingress.value];
-    const net::Ipv6Address asks = net::load_ipv6(parsed.ip + net::kIpv6SourceOffset);
-    if (!link.ping || !link.owns(net::load_ipv6(parsed.ip + net::kIpv6DestinationOffset)))
-        return Verdict::drop_icmp_ignored;
-    // Neighbours may ask from their link-local addresses.
-    const Verdict refused = asks.is_link_local()
-                                ? Verdict::forward
-                                : check_addresses(shared_.links.now(), parsed.ingress, net::IpAddress{asks},
-                                                  net::IpAddress{asks});
-    return refused != Verdict::forward || link.owns(asks) ? Verdict::drop_martian : Verdict::punt_echo;
+void Worker::forward_ipv6_portless(const WideParsed& parsed, Tsc now) noexcept {
+    const WideKey key = wide_key_of(parsed.ingress, parsed.ip, parsed.ipv6);
+    const Verdict verdict = forward_ipv6_by_key(parsed, key, now);
+    refuse_or_punt(parsed, verdict == Verdict::drop_no_rule ? Verdict::drop_unsupported_protocol : verdict,
+                   now);
 }
 
-void Worker::forward_ipv6_portless(const WideParsed& parsed, Verdict unexplained, Tsc now) noexcept {
-    const WideKey key = wide_key_of(parsed.ingress, parsed.ip, parsed.ipv6);
-    const bool is_echo = key.protocol == net::Protocol::icmpv6;
-    Verdict verdict = unexplained;
-    if (!is_echo || shared_.flows.explains_echo(shared_.flows.lookup(key, shared_.flows.hash_of(key)),
-                                                parsed.ip[parsed.ipv6.l4_offset] == kIcmpv6EchoRequest))
-        verdict = forward_ipv6_by_key(parsed, key, now);
-    if (verdict == Verdict::forward) return;
-    if (verdict == Verdict::drop_no_rule) verdict = unexplained;
-    if (is_drop(verdict)) return refuse(parsed, verdict, now);
-    punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
+Verdict Worker::forward_ipv6_echo(const WideParsed& parsed, const WideKey& key, Tsc now,
+                                  Datagram* datagram) noexcept {
+    const bool is_request = parsed.ip[parsed.ipv6.l4_offset] == kIcmpv6EchoRequest;
+    const Link& link = shared_.links[parsed.ingress.value];
+    if (is_request && link.ping && link.owns(key.destination.v6())) {
+        // Neighbours may ask from their link-local addresses.
+        const net::Ipv6Address asks = key.source.v6();
+        const Verdict refused = asks.is_link_local() ? Verdict::forward
+                                                     : check_addresses(shared_.links.now(), parsed.ingress,
+                                                                       key.source, key.source);
+        return refused != Verdict::forward || link.owns(asks) ? Verdict::drop_martian : Verdict::punt_echo;
+    }
+    if (!shared_.flows.explains_query(shared_.flows.lookup(key, shared_.flows.hash_of(key)), is_request))
+        return Verdict::drop_icmp_ignored;
+    const Verdict verdict = forward_ipv6_by_key(parsed, key, now, datagram);
+    return verdict == Verdict::drop_no_rule ? Verdict::drop_icmp_ignored : verdict;
 }
 
 void Worker::forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) noexcept {
@@ -372,13 +372,10 @@ void Worker::forward_icmpv6(const WideParsed& parsed, bool multicast, Tsc now) n
 
     const net::IpAddress source = net::load_ipv6(ip + net::kIpv6SourceOffset);
     const net::IpAddress destination = net::load_ipv6(ip + net::kIpv6DestinationOffset);
-    if (type == kIcmpv6EchoRequest) {
-        const Verdict verdict = check_ipv6_echo(parsed);
-        if (verdict == Verdict::punt_echo)
-            return punt(parsed.packet, note_about(parsed, verdict, parsed.ingress), now);
-        if (verdict != Verdict::drop_icmp_ignored) return refuse(verdict);
+    if (is_icmpv6_echo(type)) {
+        const WideKey key = wide_key_of(parsed.ingress, ip, parsed.ipv6);
+        return refuse_or_punt(parsed, forward_ipv6_echo(parsed, key, now), now);
     }
-    if (is_icmpv6_echo(type)) return forward_ipv6_portless(parsed, Verdict::drop_icmp_ignored, now);
     if (!is_icmpv6_error(type)) return refuse(Verdict::drop_icmp_ignored);
     if (const Verdict refused = check_addresses(shared_.links.now(), parsed.ingress, source, destination);
         refused != Verdict::forward) {

@@ -271,8 +271,8 @@ std::vector<Frame> made_whole(const std::vector<Frame>& frames) {
 /// What a frame says, a field a line. A port that full NAT has chosen is called so: each NAT chooses its own.
 class Description {
  public:
-    Description(std::optional<net::Endpoint> chosen, std::uint8_t sent_protocol)
-        : chosen_{chosen}, sent_protocol_{sent_protocol} {}
+    Description(std::optional<net::Endpoint> chosen, std::uint8_t sent_protocol, bool is_renumbered)
+        : chosen_{chosen}, sent_protocol_{sent_protocol}, is_renumbered_{is_renumbered} {}
 
     std::string of(const std::string& link, const Frame& frame) {
         text_ = "link " + link;
@@ -285,7 +285,7 @@ class Description {
         const bool is_own_error = ip[9] == kIcmp && sent_protocol_ != kIcmp;
         if (!is_own_error) {
             field("tos", ip[1]);
-            field("id", word(ip, 4));
+            if (!is_renumbered_) field("id", word(ip, 4));
             field("fragment", word(ip, 6));
             field("ttl", ip[8]);
         }
@@ -311,8 +311,8 @@ class Description {
                      text_of(net::Ipv4Address::from_host(word(ip, 16, 4)));
             field("type", l4[0]);
             field("code", l4[1]);
-            // An echo's identifier each NAT chooses for itself, as it does a port.
-            if (l4[0] == 8) {
+            // A query's identifier each NAT chooses for itself, as it does a port.
+            if (l4[0] == 8 || l4[0] == 13) {
                 field("sequence", word(l4, 6));
             } else {
                 field("rest", word(l4, 4, 4));
@@ -341,6 +341,7 @@ class Description {
 
     std::optional<net::Endpoint> chosen_;
     std::uint8_t sent_protocol_;
+    bool is_renumbered_;
     std::string text_;
 };
 
@@ -410,6 +411,9 @@ struct Outcome {
     bool kernel_calls_it_invalid = false;
     bool is_to_server() const { return action->link == client_link(way); }
     const Packet& sent() const { return action->packets[fwd_nat]; }
+    /// Fragments of several senders that leave by one address must not be mixed up (RFC 6864, section 5.3):
+    /// fwd chooses their identification. The kernel leaves it.
+    bool is_renumbered() const { return !sent().pieces.empty() && (way != Way::preserve || !is_to_server()); }
     /// With the kernel silent, fwd sends what has been sent, translated as the session is.
     bool only_fwd_translates() const {
         const Conversation& c = *action->conversation;
@@ -426,7 +430,8 @@ struct Outcome {
             if (way != Way::outbound) expected.source = c.service.external;
             expected.destination = c.client;
         }
-        Description description{masquerades(way) ? c.seen_as[fwd_nat] : std::nullopt, expected.protocol};
+        Description description{masquerades(way) ? c.seen_as[fwd_nat] : std::nullopt, expected.protocol,
+                                is_renumbered()};
         return out[fwd_nat] ==
                std::vector{description.of(to_server ? server_link(way) : client_link(way),
                                           {expected.frame({}, mac_of(expected.destination.address))})};
@@ -552,16 +557,15 @@ const Difference kDifferences[] = {
                 o.sent().source.address == c.service.target.address && !c.called.empty() &&
                 !c.called.contains(o.sent().source.port.host());
      }},
-    {"of ICMP's questions only echo is led out",
-     "nobody asks the world for timestamps and address masks any more (RFC 6918); the kernel tracks these, "
-     "too",
+    {"of ICMP's questions only echo and timestamps are led out",
+     "nobody asks for information and address masks any more (RFC 6918); the kernel tracks these, too",
      {Way::outbound},
      [](const Outcome& o) {
          const std::uint8_t type = o.sent().icmp_type;
          if (!o.only_kernel_sends() || o.sent().protocol != kIcmp) return false;
-         const bool asks = type == 13 || type == 15 || type == 17;
+         const bool asks = type == 15 || type == 17;
          return o.is_to_server() ? asks
-                                 : type != 0 && o.action->conversation->kernel_has_asked.contains(type - 1U);
+                                 : type > 15 && o.action->conversation->kernel_has_asked.contains(type - 1U);
      }},
 };
 
@@ -748,8 +752,11 @@ Action Differential::nonsense(Conversation& c) {
             default:
                 packet.protocol = kIcmp;
                 packet.icmp_type = static_cast<std::uint8_t>(any % 20);
-                // An echo's answer would have to name what each NAT has chosen.
-                if (way_ == Way::outbound && from_server && packet.icmp_type == 0) packet.icmp_type = 20;
+                // An answer would have to name what each NAT has chosen.
+                if (way_ == Way::outbound && from_server &&
+                    (packet.icmp_type == 0 || packet.icmp_type == 14)) {
+                    packet.icmp_type = 20;
+                }
                 break;
         }
     }
@@ -833,9 +840,9 @@ void Differential::perform(const Action& action, const std::string& where) {
                     (!c.seen_as[nat] || kernel_begins_anew(nat)))
                     c.seen_as[nat] = look_into(frame).source.v4();
                 if (is_translated) translated[nat] = ip;
-                outcome.out[nat].push_back(
-                    Description{masquerades(way_) ? c.seen_as[nat] : std::nullopt, packet.protocol}.of(
-                        link, frame));
+                outcome.out[nat].push_back(Description{masquerades(way_) ? c.seen_as[nat] : std::nullopt,
+                                                       packet.protocol, outcome.is_renumbered()}
+                                               .of(link, frame));
             }
         }
     }

@@ -83,6 +83,7 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
                             .rx_checksum_partial = link.rx_checksum == control::RxChecksum::partial,
                             .ping = link.ping,
                             .mss_clamp = link.greatest_mss(),
+                            .lowest_ipv6_mtu = link.lowest_ipv6_mtu,
                             .refuses_by_icmp = link.refuse == control::Refusal::icmp,
                             .addresses = link.addresses,
                             .host = link.host,

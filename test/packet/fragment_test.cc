@@ -36,6 +36,10 @@ std::vector<PacketBuilder> fragments_of(const PacketBuilder& whole, std::size_t 
     return fragments;
 }
 
+std::uint16_t identification_of(const Frame& frame) {
+    return static_cast<std::uint16_t>(frame.bytes.at(18) << 8U | frame.bytes.at(19));
+}
+
 /// The packet that frames are fragments of; empty when something is missing, comes twice or is wrong.
 Bytes joined(const std::vector<Frame>& frames) {
     std::map<std::size_t, Bytes> parts;
@@ -44,6 +48,7 @@ Bytes joined(const std::vector<Frame>& frames) {
     for (const Frame& frame : frames) {
         const Bytes ip{frame.bytes.begin() + 14, frame.bytes.end()};
         if (slow_checksum(std::span{ip}.first(20)) != 0) return {};
+        if (identification_of(frame) != identification_of(frames.front())) return {};
         const unsigned word = ip[6] << 8U | ip[7];
         if (!parts.emplace((word & 0x1fffU) * 8, Bytes{ip.begin() + 20, ip.end()}).second) return {};
         if ((word & kMore) == 0) last.push_back((word & 0x1fffU) * 8);
@@ -129,12 +134,23 @@ TEST(FragmentsOfMasqueradedSession, BiggestDatagramComesBackToo) {
             box.to("lan").from(kClientMac).ipv4(kClient, kExternal).udp(5000, 53).payload_bytes(65507), mtu);
         ASSERT_FALSE(there.empty());
         const std::uint16_t port = look_into(there.front()).source.port.host();
-        EXPECT_EQ(joined(there),
-                  packet().ipv4(kFwd, kServer).ttl(63).udp(port, 5353).payload_bytes(65507).ip_bytes());
+        EXPECT_EQ(joined(there), packet()
+                                     .ipv4(kFwd, kServer)
+                                     .ttl(63)
+                                     .udp(port, 5353)
+                                     .payload_bytes(65507)
+                                     .identification(identification_of(there.front()))
+                                     .ip_bytes());
         const auto back = send(
             box.to("lan").from(kServerMac).ipv4(kServer, kFwd).udp(5353, port).payload_bytes(65507), mtu);
-        EXPECT_EQ(joined(back),
-                  packet().ipv4(kExternal, kClient).ttl(63).udp(53, 5000).payload_bytes(65507).ip_bytes());
+        ASSERT_FALSE(back.empty());
+        EXPECT_EQ(joined(back), packet()
+                                    .ipv4(kExternal, kClient)
+                                    .ttl(63)
+                                    .udp(53, 5000)
+                                    .payload_bytes(65507)
+                                    .identification(identification_of(back.front()))
+                                    .ip_bytes());
     }
     EXPECT_EQ(box.sessions(), 1);
     box.expect_every_packet_accounted_for();
@@ -155,23 +171,126 @@ TEST(FragmentsOfAnInsideHost, AreTranslatedInWhateverOrderTheyCome) {
             box.put(in, fragments.at(i));
             box.settle();
         }
-        return joined(box.take(by));
+        return box.take(by);
     };
-    const auto as_sent = [&](const PacketBuilder& whole) {
-        return PacketBuilder{whole}.ttl(63).payload_bytes(4000).identification(id).ip_bytes();
+    const auto is_right = [&](const std::vector<Frame>& sent, const PacketBuilder& headers, bool renumbered) {
+        ASSERT_FALSE(sent.empty());
+        EXPECT_EQ(identification_of(sent.front()) != id, renumbered);
+        EXPECT_EQ(joined(sent), PacketBuilder{headers}
+                                    .ttl(63)
+                                    .payload_bytes(4000)
+                                    .identification(identification_of(sent.front()))
+                                    .ip_bytes());
     };
     do {
         ++id;
-        EXPECT_EQ(exchanged("lan",
-                            box.to("lan").from(kHostMac).ipv4(kHost, kPeer).udp(5000, 53).payload_bytes(4000),
-                            "wan"),
-                  as_sent(packet().ipv4(kWanAddress, kPeer).udp(port, 53)));
-        EXPECT_EQ(
+        is_right(exchanged("lan",
+                           box.to("lan").from(kHostMac).ipv4(kHost, kPeer).udp(5000, 53).payload_bytes(4000),
+                           "wan"),
+                 packet().ipv4(kWanAddress, kPeer).udp(port, 53), true);
+        is_right(
             exchanged("wan", box.to("wan").ipv4(kPeer, kWanAddress).udp(53, port).payload_bytes(4000), "lan"),
-            as_sent(packet().ipv4(kPeer, kHost).udp(53, 5000)));
+            packet().ipv4(kPeer, kHost).udp(53, 5000), false);
     } while (std::ranges::next_permutation(order).found);
     EXPECT_EQ(box.sessions(), 1);
     box.expect_every_packet_accounted_for();
+}
+
+/// U14 (RFC 6864, section 5.3): senders that leave by one address know nothing of each other's
+/// identifications.
+TEST(FragmentsOfTwoSenders, AreNeverMixedUp) {
+    Box box{kTwoArm};
+    box.set_rules(R"(rules = (
+        { protocol = "udp"; external = "192.0.2.3:53"; target = "10.0.0.4:53"; source = "masquerade"; } );)");
+    const auto datagram = [&](net::Ipv4Address client, std::size_t bytes) {
+        return box.to("wan").ipv4(client, kPublic).udp(9, 53).payload_bytes(bytes).identification(7);
+    };
+    const auto is_apart = [&](const std::vector<std::size_t>& sizes) {
+        std::map<std::uint16_t, std::vector<Frame>> datagrams;
+        for (const Frame& frame : box.take("lan")) datagrams[identification_of(frame)].push_back(frame);
+        std::vector<std::size_t> seen;
+        for (const auto& [id, frames] : datagrams) seen.push_back(joined(frames).size());
+        std::ranges::sort(seen);
+        EXPECT_EQ(seen, sizes);
+    };
+    const auto first = fragments_of(datagram(kFarClient, 2000));
+    const auto second = fragments_of(datagram("198.51.100.8"_ip, 2001));
+    for (const auto& fragment : {first[0], second[0], second[1], first[1]}) box.put("wan", fragment);
+    box.settle();
+    is_apart({2028, 2029});
+    // The same datagram once more is another one.
+    for (int i = 0; i < 2; ++i)
+        for (const auto& fragment : {first[1], first[0]}) box.put("wan", fragment);
+    box.settle();
+    is_apart({2028, 2028});
+    box.expect_every_packet_accounted_for();
+}
+
+/// U14, I1: a long ping of a host inside, and its answer.
+TEST(FragmentsOfAPing, AreMasqueradedInWhateverOrderTheyCome) {
+    Box box{masqueraded(R"({ name = "home"; inside = "lan"; })")};
+    std::vector<std::size_t> order{0, 1, 2};
+    const auto exchanged = [&](const std::string& in, const PacketBuilder& whole, const std::string& by) {
+        const auto fragments = fragments_of(whole);
+        for (const std::size_t i : order) {
+            box.put(in, fragments.at(i));
+            box.settle();
+        }
+        return box.take(by);
+    };
+    // Of an ICMP error's type are the bytes that the second fragment begins with.
+    const auto ping = [&](PacketBuilder headers, std::uint8_t type, std::uint32_t rest, std::uint16_t id) {
+        return headers.icmp(type, 0, rest).payload(Bytes(4000, 3)).identification(id);
+    };
+    std::uint16_t id = 100;
+    do {
+        ++id;
+        const auto there = exchanged(
+            "lan", ping(box.to("lan").from(kHostMac).ipv4(kHost, kPeer), 8, 77U << 16U | id, id), "wan");
+        ASSERT_THAT(there, SizeIs(3));
+        const auto begins = std::ranges::find_if(there, [](const Frame& frame) {
+            return ((frame.bytes[20] << 8U | frame.bytes[21]) & 0x1fff) == 0;
+        });
+        ASSERT_NE(begins, there.end());
+        const auto identifier = static_cast<std::uint32_t>(begins->bytes.at(38) << 8U | begins->bytes.at(39));
+        EXPECT_EQ(joined(there), ping(packet().ipv4(kWanAddress, kPeer).ttl(63), 8, identifier << 16U | id,
+                                      identification_of(there.front()))
+                                     .ip_bytes());
+        EXPECT_EQ(
+            joined(exchanged(
+                "wan", ping(box.to("wan").ipv4(kPeer, kWanAddress), 0, identifier << 16U | id, id), "lan")),
+            ping(packet().ipv4(kPeer, kHost).ttl(63), 0, 77U << 16U | id, id).ip_bytes());
+    } while (std::ranges::next_permutation(order).found);
+    EXPECT_EQ(box.sessions(), 1);
+    // Nobody has asked for this one, and no errors come in fragments.
+    EXPECT_THAT(exchanged("wan", ping(box.to("wan").ipv4(kPeer, kWanAddress), 0, 1, 7), "lan"), IsEmpty());
+    EXPECT_THAT(exchanged("lan", ping(box.to("lan").ipv4(kHost, kPeer), 3, 1, 8), "wan"), IsEmpty());
+    EXPECT_EQ(box.count(Verdict::drop_icmp_ignored), 6);
+    box.expect_every_packet_accounted_for();
+    box.expect_no_record_lost();
+}
+
+/// P1: with an identifier of 0, a reply without content is all zeros in its first fragment.
+TEST(FragmentsOfAPing, OfZerosHaveARightChecksum) {
+    Box box{masqueraded(R"({ name = "home"; inside = "lan"; })")};
+    const auto there = box.exchange("lan", box.to("lan").ipv4(kHost, kPeer).icmp(8, 0, 0), "wan");
+    ASSERT_THAT(there, SizeIs(1));
+    const auto identifier = static_cast<std::uint32_t>(there[0].bytes.at(38) << 8U | there[0].bytes.at(39))
+                            << 16U;
+    for (const std::uint8_t last : {0, 1}) {
+        Bytes content(3000, 0);
+        content.back() = last;
+        for (const auto& fragment : fragments_of(box.to("wan")
+                                                     .ipv4(kPeer, kWanAddress)
+                                                     .icmp(0, 0, identifier)
+                                                     .payload(content)
+                                                     .identification(last)))
+            box.put("wan", fragment);
+        box.settle();
+        const Bytes reply = joined(box.take("lan"));
+        ASSERT_THAT(reply, SizeIs(3028));
+        EXPECT_EQ(slow_checksum(std::span{reply}.subspan(20)), 0);
+    }
 }
 
 /// U14: TCP too, also when the segment opens the connection.

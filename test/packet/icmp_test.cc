@@ -118,6 +118,43 @@ TEST_F(IcmpAboutMasqueradedSession, ErrorFromARouterBeforeTheClientKeepsThatRout
                 .frame()));
 }
 
+/// I4, I5: about packets with IP options, which fwd passes on.
+TEST_F(IcmpAboutMasqueradedSession, ErrorsQuoteIpOptions) {
+    const Bytes options{7, 7, 4, 0, 0, 0, 0, 0};  // record route
+    for (const bool whole : {true, false}) {
+        const std::size_t quoted = whole ? 1000 : 28 + options.size();
+        const auto quote = [&](PacketBuilder inner) {
+            return first(inner.ip_options(options).ip_bytes(), quoted);
+        };
+        EXPECT_THAT(
+            box_.exchange("lan",
+                          box_.to("lan")
+                              .from(kServerMac)
+                              .ipv4(kServer, kFwd)
+                              .icmp(kUnreachable, kPortUnreachable)
+                              .payload(quote(request_as_forwarded())),
+                          "lan"),
+            ElementsAre(
+                from_fwd(box_, "lan", kClientMac)
+                    .ipv4(kExternal, kClient)
+                    .ttl(63)
+                    .icmp(kUnreachable, kPortUnreachable)
+                    .payload(quote(packet().ipv4(kClient, kExternal).ttl(63).udp(5000, 53).payload("query")))
+                    .frame()));
+    }
+    // Cut within the options, or a header that says less than there is of it.
+    const auto send = [&](const Bytes& inner) {
+        return box_.exchange(
+            "lan", box_.to("lan").from(kServerMac).ipv4(kServer, kFwd).icmp(kUnreachable, 3).payload(inner),
+            "lan");
+    };
+    EXPECT_THAT(send(first(request_as_forwarded().ip_options(Bytes(40, 1)).ip_bytes(), 60)), IsEmpty());
+    EXPECT_THAT(send(request_as_forwarded().ip_header_words(4).ip_bytes()), IsEmpty());
+    EXPECT_THAT(send(request_as_forwarded().ip_options(options).ip_total_bytes(30).ip_bytes()), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::drop_bad_icmp), 3);
+    box_.expect_every_packet_accounted_for();
+}
+
 /// I4, I6, U12
 TEST_F(IcmpAboutMasqueradedSession, ErrorsNeitherRefreshNorEndASession) {
     const auto error = box_.to("lan")

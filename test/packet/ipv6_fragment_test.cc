@@ -84,7 +84,8 @@ Bytes joined(const std::vector<Frame>& frames, std::optional<std::uint32_t> id =
         if (ip.size() < 48 || ip[6] != kFragment || ip.size() != 40U + (ip[4] << 8U | ip[5])) return {};
         const std::size_t word = ip[42] << 8U | ip[43];
         const std::uint32_t seen = std::uint32_t{ip[44]} << 24U | ip[45] << 16U | ip[46] << 8U | ip[47];
-        if (id && seen != *id) return {};
+        if (seen != id.value_or(seen)) return {};
+        id = seen;
         if (!parts.emplace(word & 0xfff8U, Bytes{ip.begin() + 48, ip.end()}).second) return {};
         if ((word & 1U) == 0) last_seen = true;
         header.assign(ip.begin(), ip.begin() + 40);
@@ -105,6 +106,7 @@ Bytes ipv4_content(const std::vector<Frame>& frames) {
         if (slow_checksum(std::span{ip}.first(20)) != 0) return {};
         const std::size_t word = ip[6] << 8U | ip[7];
         if (!parts.emplace((word & 0x1fffU) * 8, Bytes{ip.begin() + 20, ip.end()}).second) return {};
+        if (!std::equal(ip.begin() + 4, ip.begin() + 6, frames.front().bytes.begin() + 18)) return {};
     }
     return joined_parts(parts).value_or(Bytes{});
 }
@@ -299,6 +301,36 @@ TEST(Ipv6FragmentsOfAPing, AreAnswered) {
     box.expect_every_packet_accounted_for();
 }
 
+/// U14, I1: of a host inside, and the answer.
+TEST(Ipv6FragmentsOfAPing, AreMasqueraded) {
+    constexpr auto kWan6 = "2001:db8:2::1"_ip6;
+    Box box{kTwoArm6 + R"(masquerades = ( { name = "home"; inside = "lan"; } );)"};
+    box.settle();
+    box.take("wan");
+    const auto exchanged = [&](const char* in, const PacketBuilder& whole, const char* by) {
+        auto fragments = fragments_of(whole, 5);
+        std::ranges::reverse(fragments);
+        for (const auto& fragment : fragments) box.put(in, fragment);
+        box.settle();
+        return box.take(by);
+    };
+    const auto ping = [](PacketBuilder headers, std::uint8_t type, std::uint32_t identifier) {
+        return headers.icmpv6(type, 0, identifier << 16U | 1U).payload_bytes(3000);
+    };
+    const auto there = exchanged("lan", ping(box.to("lan").ipv6(kLanServer6, kFarClient6), 128, 77), "wan");
+    ASSERT_THAT(there, SizeIs(3));
+    const std::uint32_t identifier =
+        static_cast<std::uint32_t>(there[0].bytes.at(66) << 8U | there[0].bytes.at(67));
+    EXPECT_EQ(joined(there), ping(packet().ipv6(kWan6, kFarClient6).ttl(63), 128, identifier).ip_bytes());
+    EXPECT_EQ(joined(exchanged("wan",
+                               ping(box.to("wan").from(kRouterMac).ipv6(kFarClient6, kWan6), 129, identifier),
+                               "lan"),
+                     5),
+              ping(packet().ipv6(kFarClient6, kLanServer6).ttl(63), 129, 77).ip_bytes());
+    EXPECT_EQ(box.sessions(), 1);
+    box.expect_every_packet_accounted_for();
+}
+
 class CrossingFragments : public Ipv6Fragments {
  protected:
     CrossingFragments() {
@@ -332,13 +364,12 @@ TEST_F(CrossingFragments, OfIpv4BecomeFragmentsOfIpv6AndTheReverse) {
     const auto there = send(fragments);
     ASSERT_THAT(there, SizeIs(4));
     const std::uint16_t port = port_of(there[0]);
-    EXPECT_EQ(joined(there, 0x4321), as_ipv6(4000, port).ip_bytes());
+    EXPECT_EQ(joined(there), as_ipv6(4000, port).ip_bytes());
 
     const auto answer = box_.to("lan").ipv6(kLanServer6, "fd00::1"_ip6).udp(8080, port).payload_bytes(4000);
     const auto back = send(fragments_of(answer, 0x99998888), "lan", "wan");
     const Bytes expected = packet().ipv4(kPublic, kFarClient).udp(80, 9).payload_bytes(4000).ip_bytes();
     EXPECT_EQ(ipv4_content(back), Bytes(expected.begin() + 20, expected.end()));
-    for (const Frame& frame : back) EXPECT_EQ(frame.bytes.at(18) << 8U | frame.bytes.at(19), 0x8888);
     box_.expect_every_packet_accounted_for();
     box_.expect_no_record_lost();
 }
@@ -357,19 +388,47 @@ TEST_F(CrossingFragments, DatagramsThatIpv4HasNoRoomForLoseTheirEnd) {
     box_.expect_every_packet_accounted_for();
 }
 
-/// U13, U14: what may be fragmented is when the longer header makes it too big; also without a UDP checksum.
-TEST_F(CrossingFragments, PacketsThatBecomeTooBigAreCut) {
+/// U13, U14: what may be fragmented is cut to what IPv6 carries everywhere (RFC 7915, section 4); also
+/// without a UDP checksum. What may not is whole up to the link's MTU.
+TEST_F(CrossingFragments, PacketsThatMayBeCutFitEverywhere) {
     for (const bool has_checksum : {true, false}) {
         auto whole = request4(1472);
         const auto there = send({has_checksum ? whole : whole.l4_checksum(0)});
         ASSERT_THAT(there, SizeIs(2));
-        for (const Frame& frame : there) EXPECT_LE(frame.bytes.size(), 14 + 1500);
-        EXPECT_EQ(joined(there, 0x4321), as_ipv6(1472, port_of(there[0])).ip_bytes());
+        for (const Frame& frame : there) EXPECT_LE(frame.bytes.size(), 14 + 1280);
+        EXPECT_EQ(joined(there), as_ipv6(1472, port_of(there[0])).ip_bytes());
     }
     const auto large = send(ipv4_fragments_of(request4(4000)));
     EXPECT_THAT(large, SizeIs(5)) << "a full one of IPv4 is more than one of IPv6";
+    for (const Frame& frame : large) EXPECT_LE(frame.bytes.size(), 14 + 1280);
     EXPECT_EQ(joined(large), as_ipv6(4000, port_of(large[0])).ip_bytes());
+    const std::size_t headers6 = 48, headers4 = 28;
+    EXPECT_THAT(send({request4(1280 - headers6)}), SizeIs(1));
+    EXPECT_THAT(send({request4(1281 - headers6)}), SizeIs(2));
+    EXPECT_THAT(send({request4(1500 - headers6).dont_fragment()}), SizeIs(1));
+    EXPECT_THAT(send({request4(1500 - headers4).dont_fragment()}), IsEmpty());
+    EXPECT_EQ(box_.count(Verdict::punt_too_big), 1);
     box_.expect_every_packet_accounted_for();
+}
+
+/// U13: where the operator knows that the IPv6 network carries more, packets stay whole for longer.
+TEST(CrossingFragmentsOfALargerNetwork, AreCutToWhatItCarries) {
+    std::string networks = kTwoArm6.substr(0, kTwoArm6.find("rules = "));
+    const std::string link = R"(name = "lan";)";
+    networks.insert(networks.find(link) + link.size(), " lowest_ipv6_mtu = 1400;");
+    Box box{networks};
+    box.set_rules(
+        R"(rules = ( { protocol = "udp"; external = "192.0.2.3:80"; target = "[fd00::4]:80"; } );)");
+    const auto send = [&](std::size_t bytes) {
+        box.put("wan",
+                box.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic).udp(9, 80).payload_bytes(bytes));
+        box.settle();
+        return box.take("lan");
+    };
+    send(1);  // and whatever opening needs
+    EXPECT_THAT(send(1400 - 48), SizeIs(1));
+    EXPECT_THAT(send(1401 - 48), SizeIs(2));
+    box.expect_every_packet_accounted_for();
 }
 
 /// RFC 7915, 4.1 and 4.5: IPv4's options are left out; a datagram without a checksum can't cross in pieces.

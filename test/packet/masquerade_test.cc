@@ -371,7 +371,7 @@ TEST_F(MasqueradeTest, ScannerInsideTakesNoMappingsFromOthers) {
         ASSERT_EQ(sent->source, external) << n;
         ASSERT_EQ(out_->udp_back(there, external)->destination, endpoint(kHost, 5000)) << n;
     }
-    EXPECT_LE(box_->dataplane().mappings().key_count(), 2 + 64);
+    EXPECT_LE(box_->dataplane().mappings().key_count(), 2 + 4 * 64);
     for (std::uint16_t port = 6000; port < 6060; ++port)
         EXPECT_TRUE(udp(port, endpoint(kStranger, 53), kOtherHost)) << port;
     EXPECT_EQ(box_->count(Verdict::drop_mappings_full), 0);
@@ -474,6 +474,24 @@ TEST_F(MasqueradeTest, LoadChangesNoBehaviour) {
     EXPECT_EQ(udp(5000, endpoint(kPeer, 54))->source, external);
     EXPECT_EQ(out_->udp_back(endpoint(kPeer, 55), external)->destination, endpoint(kHost, 5000));
     EXPECT_FALSE(out_->udp_back(endpoint(kStranger, 53), external));
+}
+
+/// U11: one endpoint with thousands of peers: whom it has sent to may send back from any port, as ever.
+TEST_F(MasqueradeTest, ManyPeersChangeNoFiltering) {
+    use(kHome, "mappings = 1024;");
+    const auto external = udp(5000, endpoint(kPeer, 53))->source;
+    const auto peer = [](std::uint32_t n) {
+        return endpoint(net::Ipv4Address::from_host((198U << 24U) + n), 53);
+    };
+    for (std::uint32_t n = 0; n < 3000; ++n) ASSERT_TRUE(udp(5000, peer(n))) << n;
+    for (const std::uint32_t n : {0U, 1500U, 2999U})
+        EXPECT_TRUE(out_->udp_back(endpoint(net::Ipv4Address::from_host((198U << 24U) + n), 99), external))
+            << n;
+    for (const auto& stranger : {endpoint(kStranger, 53), peer(3000)})
+        EXPECT_FALSE(out_->udp_back(stranger, external));
+    // Nor for what has been idle for less than the mapping timer.
+    box_->pass(250s);
+    EXPECT_TRUE(out_->udp_back(endpoint(net::Ipv4Address::from_host((198U << 24U) + 700), 99), external));
 }
 
 /// A rule's external port comes first: it is never drawn, and the rule's packets find the rule.
@@ -650,6 +668,31 @@ TEST_F(MasqueradeTest, EchoIsMasqueradedByIdentifier) {
                             .frame()));
     }
     EXPECT_THAT(identifiers, SizeIs(2));
+}
+
+/// I1: of RFC 5508's queries there is one beside echo that is still asked.
+TEST_F(MasqueradeTest, TimestampsAreMasqueradedAsEchoIs) {
+    const std::string times(12, 't');
+    const auto sent = box_->exchange(
+        "lan", box_->to("lan").from(kHostMac).ipv4(kHost, kPeer).icmp(13, 0, 77U << 16U | 1U).payload(times),
+        "wan");
+    ASSERT_THAT(sent, SizeIs(1));
+    const auto id = static_cast<std::uint32_t>(sent[0].bytes.at(38) << 8U | sent[0].bytes.at(39));
+    EXPECT_EQ(sent[0], from_fwd(*box_, "wan", kRouterMac)
+                           .ipv4(kWanAddress, kPeer)
+                           .ttl(63)
+                           .icmp(13, 0, id << 16U | 1U)
+                           .payload(times)
+                           .frame());
+    const auto reply = box_->to("wan").ipv4(kPeer, kWanAddress).icmp(14, 0, id << 16U | 1U).payload(times);
+    EXPECT_THAT(box_->exchange("wan", reply, "lan"), ElementsAre(from_fwd(*box_, "lan", kHostMac)
+                                                                     .ipv4(kPeer, kHost)
+                                                                     .ttl(63)
+                                                                     .icmp(14, 0, 77U << 16U | 1U)
+                                                                     .payload(times)
+                                                                     .frame()));
+    EXPECT_THAT(box_->exchange("lan", box_->to("lan").ipv4(kHost, kPeer).icmp(17, 0, 1), "wan"), SizeIs(0));
+    EXPECT_EQ(box_->count(Verdict::drop_icmp_ignored), 1);
 }
 
 /// I1: a host's replies to nobody are not taken for its requests, with the identifier 0 either.

@@ -116,7 +116,7 @@ TEST(Settings, EveryKeyIsRead) {
               mtu = 9000; queues = 4; rx_checksum = "partial"; ping = true;
               mss_clamp = "mtu"; refuse = "icmp"; },
             { name = "lan"; device = "0000:01:00.0"; addresses = [ "10.0.0.2/24" ]; rx_checksum = "trusted";
-              mss_clamp = 1452; }
+              mss_clamp = 1452; lowest_ipv6_mtu = 1400; }
         );
         routes = ( { prefix = "0.0.0.0/0"; via = "203.0.113.1"; },
                    { prefix = "172.16.0.0/12"; via = "10.0.0.9"; link = "lan"; } );
@@ -154,6 +154,8 @@ TEST(Settings, EveryKeyIsRead) {
     EXPECT_EQ(wan.greatest_mss(), 8960);
     EXPECT_EQ(wan.refuse, Refusal::icmp);
     EXPECT_EQ(settings.links[1].greatest_mss(), 1452);
+    EXPECT_EQ(wan.lowest_ipv6_mtu, 1280);
+    EXPECT_EQ(settings.links[1].lowest_ipv6_mtu, 1400);
     ASSERT_EQ(wan.addresses.size(), 2U);
     EXPECT_EQ(to_text(wan.addresses[1]), "203.0.113.3/24");
 
@@ -286,7 +288,7 @@ TEST(Settings, UnknownKeysGetTheNearestKnownOne) {
         {lan_with("mut = 9000;"), "fwd.conf:2: links[0].mut: unknown key, did you mean 'mtu'?"},
         {lan_with("colour = \"red\";"),
          "fwd.conf:2: links[0].colour: unknown key, want one of name, device, addresses, vlan, mtu, queues, "
-         "rx_checksum, ping, mss_clamp, host, host_interface, floating, refuse"},
+         "rx_checksum, ping, mss_clamp, lowest_ipv6_mtu, host, host_interface, floating, refuse"},
         {kLan + "routes = ( { prefx = \"0.0.0.0/0\"; } );\n",
          "fwd.conf:2: routes[0].prefx: unknown key, did you mean 'prefix'?"},
         {kLan + "neighbours = ( { adress = \"10.0.0.4\"; } );\n",
@@ -485,6 +487,8 @@ TEST(Settings, BadTextsAreRefused) {
          "that is"},
         {lan_with("refuse = \"tell\";"), "fwd.conf:2: links[0].refuse: got 'tell', want 'silent' or 'icmp'"},
         {lan_with("mss_clamp = 87;"), "fwd.conf:2: links[0].mss_clamp: got 87, want 88 to 9560"},
+        {lan_with("lowest_ipv6_mtu = 1279;"),
+         "fwd.conf:2: links[0].lowest_ipv6_mtu: got 1279, want 1280 to 9600"},
         {lan_with("mss_clamp = \"mut\";"), "fwd.conf:2: links[0].mss_clamp: got 'mut', want bytes or 'mtu'"},
         {lan_with("mss_clamp = true;"),
          "fwd.conf:2: links[0].mss_clamp: got true, want bytes or a word such as 1452 or \"mtu\""},

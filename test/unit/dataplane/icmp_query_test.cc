@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
-#include "dataplane/icmp_echo.h"
+#include "dataplane/icmp_query.h"
 
 #include <gtest/gtest.h>
 
 #include <random>
+#include <utility>
 
 #include "test/support/packet_builder.h"
 
@@ -15,8 +16,8 @@ using namespace fwd::test;
 constexpr LinkId kWan{1}, kLan{2};
 constexpr auto kClient = "198.51.100.7"_ip, kPublic = "203.0.113.5"_ip, kInside = "10.0.0.5"_ip;
 
-Bytes echo(std::uint8_t type, net::Ipv4Address from, net::Ipv4Address to, std::uint16_t id,
-           std::uint16_t sequence, std::uint8_t ttl, const Bytes& data = {}) {
+Bytes query(std::uint8_t type, net::Ipv4Address from, net::Ipv4Address to, std::uint16_t id,
+            std::uint16_t sequence, std::uint8_t ttl, const Bytes& data = {}) {
     return packet()
         .ipv4(from, to)
         .ttl(ttl)
@@ -25,13 +26,13 @@ Bytes echo(std::uint8_t type, net::Ipv4Address from, net::Ipv4Address to, std::u
         .ip_bytes();
 }
 
-TEST(IcmpEcho, IdentifierStandsWhereTheClientsPortWould) {
-    const FlowKey request = echo_key(kWan, echo(8, kClient, kPublic, 0x1234, 7, 64).data());
+TEST(IcmpQuery, IdentifierStandsWhereTheClientsPortWould) {
+    const FlowKey request = query_key(kWan, query(8, kClient, kPublic, 0x1234, 7, 64).data());
     EXPECT_EQ(request.ingress, kWan);
     EXPECT_EQ(request.protocol, net::Protocol::icmp);
     EXPECT_EQ(request.source_endpoint(), endpoint(kClient, 0x1234));
     EXPECT_EQ(request.destination_endpoint(), endpoint(kPublic, 0));
-    const FlowKey reply = echo_key(kLan, echo(0, kInside, kClient, 0x1234, 7, 64).data());
+    const FlowKey reply = query_key(kLan, query(0, kInside, kClient, 0x1234, 7, 64).data());
     EXPECT_EQ(reply.source_endpoint(), endpoint(kInside, 0));
     EXPECT_EQ(reply.destination_endpoint(), endpoint(kClient, 0x1234));
 
@@ -41,26 +42,28 @@ TEST(IcmpEcho, IdentifierStandsWhereTheClientsPortWould) {
 }
 
 /// P1: with identifiers of 0 and 0xffff, and messages that are all zeros.
-TEST(IcmpEcho, RewritingItThereAndBackIsExactAndLeavesRightChecksums) {
+TEST(IcmpQuery, RewritingItThereAndBackIsExactAndLeavesRightChecksums) {
     std::mt19937 random{5};
     for (int i = 0; i < 10'000; ++i) {
         const auto id = static_cast<std::uint16_t>(i % 3 == 0 ? 0 : i % 3 == 1 ? 0xffff : random());
         const auto new_id = static_cast<std::uint16_t>(i % 7 == 0 ? 0xffff : random());
         const auto sequence = static_cast<std::uint16_t>(random() % 2);
         Bytes data(random() % 5);
+        const auto [asks, answers_it] = i % 5 == 0 ? std::pair<std::uint8_t, std::uint8_t>{13, 14}
+                                                   : std::pair<std::uint8_t, std::uint8_t>{8, 0};
         for (auto& byte : data) byte = static_cast<std::uint8_t>(i % 2 == 0 ? 0 : random());
-        Bytes request = echo(8, kClient, kPublic, id, sequence, 64, data);
-        const FlowKey key = echo_key(kWan, request.data());
+        Bytes request = query(asks, kClient, kPublic, id, sequence, 64, data);
+        const FlowKey key = query_key(kWan, request.data());
         const Translation there = Translation::between(key, endpoint(kPublic, new_id), endpoint(kInside, 0));
-        rewrite_icmp_echo(request.data(), there);
-        ASSERT_EQ(request, echo(8, kPublic, kInside, new_id, sequence, 63, data)) << i;
+        rewrite_icmp_query(request.data(), there);
+        ASSERT_EQ(request, query(asks, kPublic, kInside, new_id, sequence, 63, data)) << i;
 
-        Bytes reply = echo(0, kInside, kPublic, new_id, sequence, 64, data);
+        Bytes reply = query(answers_it, kInside, kPublic, new_id, sequence, 64, data);
         const FlowKey answers = there.reverse_key(kLan, net::Protocol::icmp);
-        ASSERT_EQ(echo_key(kLan, reply.data()), answers);
-        rewrite_icmp_echo(reply.data(),
-                          Translation::between(answers, key.destination_endpoint(), key.source_endpoint()));
-        ASSERT_EQ(reply, echo(0, kPublic, kClient, id, sequence, 63, data)) << i;
+        ASSERT_EQ(query_key(kLan, reply.data()), answers);
+        rewrite_icmp_query(reply.data(),
+                           Translation::between(answers, key.destination_endpoint(), key.source_endpoint()));
+        ASSERT_EQ(reply, query(answers_it, kPublic, kClient, id, sequence, 63, data)) << i;
     }
 }
 
