@@ -183,6 +183,7 @@ Result<void> Daemon::create_dataplane() {
     reports_ = std::make_unique<Reports>(*dataplane_, policies_, settings_.links, eal_.worker_cores, book_,
                                          *live_sessions_);
     watch_ = std::make_unique<CounterWatch>(*dataplane_);
+    device_watch_ = std::make_unique<DeviceWatch>(eal_.ethdevs);
     translation_log_ = std::make_unique<TranslationLog>(*dataplane_);
     add_static_neighbours();
     if (!settings_.translation_log.is_on()) return {};
@@ -223,8 +224,10 @@ void Daemon::log_links() const {
 }
 
 std::string Daemon::status_line() const {
-    return fmt::format("{} rule(s), {} masquerade(s) on {} link(s)", book_.rules().size(),
-                       book_.masquerades().size(), settings_.links.size());
+    const std::size_t removed = removed_links();
+    return fmt::format("{} rule(s), {} masquerade(s) on {} link(s){}", book_.rules().size(),
+                       book_.masquerades().size(), settings_.links.size() - removed,
+                       removed == 0 ? "" : fmt::format("; {} removed", removed));
 }
 
 void Daemon::tell_alive(Neighbours::Clock::time_point now) {
@@ -247,10 +250,11 @@ bool Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
         serve_network();
         // Not at once, since daemons change much within moments, and only here, where no request is under
         // way.
-        if (const auto now = Neighbours::Clock::now(); host_ && now >= next_follow_) {
+        if (const auto now = Neighbours::Clock::now(); now >= next_follow_) {
             next_follow_ = now + kTickTime;
-            if (host_->has_learnt()) follow_kernel();
-            if (!host_->is_complete()) {
+            if (!let_go_of_removed_devices()) return false;
+            if (host_ && host_->has_learnt()) follow_kernel();
+            if (host_ && !host_->is_complete()) {
                 spdlog::error(
                     "an interface that the kernel had on a link has been deleted: ending, to begin anew");
                 return false;
@@ -288,6 +292,42 @@ void Daemon::serve_network() {
         policies_.renew_next_hops(*dataplane_);
         neighbours_->release_removed();
     }
+}
+
+bool Daemon::let_go_of_removed_devices() {
+    for (const std::uint16_t ethdev : device_watch_->take_gone()) {
+        std::vector<std::string> names;
+        std::size_t last = 0;
+        for (std::size_t i = 0; i < settings_.links.size(); ++i) {
+            if (eal_.ethdevs[i] != ethdev) continue;
+            names.push_back(settings_.links[i].name);
+            last = i;
+        }
+        spdlog::error(
+            "link {}: its device {} has been removed; what would leave by it is dropped as "
+            "link-removed, until fwdd starts again with a device there",
+            fmt::join(names, ", "), settings_.links[last].device);
+        const auto given_back = dataplane_->remove_device(dataplane::LinkId{static_cast<std::uint8_t>(last)});
+        if (!given_back) {
+            spdlog::error("workers do not start again: {}", to_error(given_back.error()).text());
+            return false;
+        }
+        if (!*given_back) {
+            spdlog::error(
+                "DPDK does not let go of {}: whoever takes it away may have to wait for fwdd to end",
+                settings_.links[last].device);
+        }
+    }
+    if (removed_links() < settings_.links.size()) return true;
+    spdlog::error("no link is left: ending");
+    return false;
+}
+
+std::size_t Daemon::removed_links() const {
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < settings_.links.size(); ++i)
+        count += dataplane_->port_of(dataplane::LinkId{static_cast<std::uint8_t>(i)}).is_removed() ? 1 : 0;
+    return count;
 }
 
 bool Daemon::is_taken(dataplane::LinkId link, const net::IpInterfaceAddress& learnt,

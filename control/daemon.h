@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "control/counter_watch.h"
+#include "control/device_watch.h"
 #include "control/eal.h"
 #include "control/live_sessions.h"
 #include "control/methods.h"
@@ -93,6 +94,10 @@ class Daemon : public Operations {
     void tell_alive(Neighbours::Clock::time_point now);
     /// ARP and the like, which must not wait: packets for control, and what is due.
     void serve_network();
+    /// Goes on without devices that have gone.
+    /// @return false when it can't
+    bool let_go_of_removed_devices();
+    std::size_t removed_links() const;
     /// Takes over what the kernel has on its interfaces.
     void follow_kernel();
     void follow_kernel_neighbours();
@@ -129,8 +134,9 @@ class Daemon : public Operations {
     std::unique_ptr<Reports> reports_;
     std::unique_ptr<RpcServer> server_;
     Neighbours::Clock::time_point next_tick_{};
-    Neighbours::Clock::time_point next_follow_{};  ///< the kernel
+    Neighbours::Clock::time_point next_follow_{};  ///< the kernel, and devices
     std::unique_ptr<CounterWatch> watch_;
+    std::unique_ptr<DeviceWatch> device_watch_;
     std::unique_ptr<TranslationLog> translation_log_;
     ServiceManager service_manager_;
     std::optional<NewSettings> new_settings_;   ///< of a reload that has not been committed

@@ -58,6 +58,17 @@ std::string ethdev_name(const std::string& device) {
     return is_pci_address(device) ? full_pci_address(device) : device.substr(0, device.find(','));
 }
 
+/// What keeps EAL from finding a device, if it is not there at all: ", which no card has".
+std::string absence_of(const std::string& device, const Machine& machine) {
+    if (is_pci_address(device)) {
+        const bool there = machine.exists("/sys/bus/pci/devices/" + full_pci_address(device));
+        return there ? "" : ", which no card has (fwdctl devices shows those that there are)";
+    }
+    const auto interface = kernel_interface(device);
+    const bool there = !interface || machine.exists("/sys/class/net/" + *interface);
+    return there ? "" : fmt::format(", and the kernel has no interface {}", *interface);
+}
+
 std::set<std::string> devices_of(const Settings& settings) {
     std::set<std::string> devices;
     for (const LinkSettings& link : settings.links) devices.insert(link.device);
@@ -139,9 +150,10 @@ Result<Eal> start_eal(const Settings& settings) {
         if (rte_eth_dev_get_port_by_name(ethdev_name(link.device).c_str(), &id) != 0) {
             return invalid(
                 fmt::format("links[{}].device", i),
-                fmt::format("got '{}', want the PCI address of a NIC that is bound to DPDK, or a vdev string "
-                            "such as 'net_af_packet0,iface=eth1'",
-                            link.device));
+                fmt::format(
+                    "got '{}'{}, want the PCI address of a NIC that is bound to DPDK, or a vdev string "
+                    "such as 'net_af_packet0,iface=eth1'",
+                    link.device, absence_of(link.device, Machine{})));
         }
         eal.ethdevs.push_back(id);
     }

@@ -530,10 +530,11 @@ void Neighbours::watch_links(Clock::time_point now) {
     next_link_check_ = now + kLinkCheck;
     for (std::size_t i = 0; i < is_up_.size(); ++i) {
         const LinkId link{static_cast<std::uint8_t>(i)};
+        const dataplane::Port& port = dataplane_.port_of(link);
         rte_eth_link state{};
         // A device that does not tell counts as up.
-        const bool up = rte_eth_link_get_nowait(dataplane_.port_of(link).ethdev(), &state) != 0 ||
-                        state.link_status == RTE_ETH_LINK_UP;
+        const bool up = !port.is_removed() && (rte_eth_link_get_nowait(port.ethdev(), &state) != 0 ||
+                                               state.link_status == RTE_ETH_LINK_UP);
         const bool has_come_up = up && !is_up_[i];
         is_up_[i] = up;
         if (!has_come_up) continue;

@@ -79,7 +79,7 @@ Json Reports::link_row(std::size_t link, const Totals& totals) const {
     const Totals::Link& c = totals.links[link];
     const dataplane::Port& port = dataplane_.port_of(dataplane::LinkId{static_cast<std::uint8_t>(link)});
     rte_eth_stats device{};
-    const bool known = rte_eth_stats_get(port.ethdev(), &device) == 0;
+    const bool known = !port.is_removed() && rte_eth_stats_get(port.ethdev(), &device) == 0;
     return {{"name", links_[link].name},
             {"rx_packets", c.rx_packets},
             {"rx_bytes", c.rx_bytes},
@@ -161,9 +161,9 @@ Json Reports::links() const {
         const dataplane::Link& link = dataplane_.links()[i];
         const dataplane::Port& port = dataplane_.port_of(dataplane::LinkId{static_cast<std::uint8_t>(i)});
         rte_eth_dev_info info{};
-        rte_eth_dev_info_get(port.ethdev(), &info);
+        if (!port.is_removed()) rte_eth_dev_info_get(port.ethdev(), &info);
         rte_eth_link state{};
-        const bool known = rte_eth_link_get_nowait(port.ethdev(), &state) == 0;
+        const bool known = !port.is_removed() && rte_eth_link_get_nowait(port.ethdev(), &state) == 0;
         Json addresses = Json::array();
         // Those of now, the kernel's among them.
         for (const auto& own : link.addresses)
@@ -177,6 +177,7 @@ Json Reports::links() const {
         row["vlan"] = link.vlan != 0 ? Json(link.vlan) : Json();
         row["mtu"] = link.mtu;
         row["up"] = known && state.link_status == RTE_ETH_LINK_UP;
+        row["removed"] = port.is_removed();
         row["speed_mbps"] =
             known && state.link_speed != RTE_ETH_SPEED_NUM_UNKNOWN ? Json(state.link_speed) : Json();
         row["addresses"] = addresses;

@@ -263,6 +263,7 @@ Dataplane::~Dataplane() {
 }
 
 Setup<void> Dataplane::start() {
+    stop_.store(false, std::memory_order_relaxed);
     for (std::size_t w = 0; w < workers_.size(); ++w) {
         struct Launch {
             Worker* worker;
@@ -293,6 +294,19 @@ void Dataplane::stop() noexcept {
     // They have ended; this is for ThreadSanitizer, which does not see how EAL waits.
     while (running_.load(std::memory_order_acquire) != 0) {
     }
+}
+
+Setup<bool> Dataplane::remove_device(LinkId link) {
+    const PortIndex port = links()[link.value].port;
+    // No worker looks before each burst whether its devices are still there: they are told while they rest.
+    const bool run = running_.load(std::memory_order_relaxed) != 0;
+    stop();
+    for (const auto& worker : workers_) worker->stop_receiving(port);
+    const bool given_back = ports_[port.value]->remove();
+    if (run) {
+        if (auto started = start(); !started) return tl::unexpected(started.error());
+    }
+    return given_back;
 }
 
 void Dataplane::publish(std::unique_ptr<const Policy> policy) noexcept {

@@ -73,6 +73,10 @@ class Dataplane {
     const std::vector<Link>& links() const noexcept { return links_->now(); }
     /// Gives a link other own addresses. When this returns, no worker sees those before.
     void set_addresses(LinkId link, std::span<const net::IpInterfaceAddress> addresses);
+    /// Goes on without the device of a link, and so without all links on it, and gives it back. Workers pause
+    /// for some milliseconds, sessions stay.
+    /// @return false when DPDK does not let go of it before the process ends
+    Setup<bool> remove_device(LinkId link);
     const Port& port_of(LinkId link) const noexcept { return *ports_[links()[link.value].port.value]; }
     std::span<const std::unique_ptr<Worker>> workers() const noexcept { return workers_; }
     HostFlows& host_flows() noexcept { return host_flows_; }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/link.h"
 
+#include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
@@ -155,6 +156,17 @@ bool Port::find_rx_interrupts() const noexcept {
     return found;
 }
 
+bool Port::remove() noexcept {
+    is_removed_ = true;
+    started_ = false;
+    rte_eth_dev_info info{};
+    if (rte_eth_dev_info_get(ethdev_, &info) != 0) return false;
+    rte_eth_dev_stop(ethdev_);
+    // The whole device: closing the port alone would leave VFIO's descriptor open, and the kernel waits for
+    // that.
+    return rte_dev_remove(info.device) == 0;
+}
+
 Port::~Port() {
     if (started_) {
         rte_eth_dev_stop(ethdev_);
@@ -170,10 +182,13 @@ Port::~Port() {
 void TxBuffer::flush(ThreadCounters& counters) noexcept {
     const std::span<rte_mbuf*> packets{packets_.data(), count_};
     std::size_t gone = 0;
+    Verdict why = Verdict::drop_tx_full;
     if (queue_ == kNoQueue) {
         gone = rte_ring_enqueue_burst(port_->outbox(), reinterpret_cast<void* const*>(packets.data()), count_,
                                       nullptr);
         port_->notify_outbox();
+    } else if (port_->is_removed()) [[unlikely]] {
+        why = Verdict::drop_link_removed;
     } else {
         for (int tries = 0; tries < kTransmitTries && gone < count_; ++tries) {
             gone += rte_eth_tx_burst(port_->ethdev(), queue_, packets.data() + gone,
@@ -184,13 +199,13 @@ void TxBuffer::flush(ThreadCounters& counters) noexcept {
         counters.sent_bytes.add(bytes_);
     }
     if (gone != count_) [[unlikely]]
-        drop(packets.subspan(gone), counters);
+        drop(packets.subspan(gone), why, counters);
     count_ = 0;
     bytes_ = 0;
 }
 
-void TxBuffer::drop(std::span<rte_mbuf*> packets, ThreadCounters& counters) noexcept {
-    counters.count(Verdict::drop_tx_full, packets.size());
+void TxBuffer::drop(std::span<rte_mbuf*> packets, Verdict why, ThreadCounters& counters) noexcept {
+    counters.count(why, packets.size());
     for (const rte_mbuf* packet : packets) {
         const auto* frame = rte_pktmbuf_mtod(packet, const std::uint8_t*);
         const bool tagged = net::load_host16(frame + 12) == RTE_ETHER_TYPE_VLAN;

@@ -117,6 +117,12 @@ class Port {
     Port(const Port&) = delete;
     Port& operator=(const Port&) = delete;
 
+    /// Gives back a device that has gone, or is about to: whoever takes it away may wait for that. No thread
+    /// may be at it, and afterwards none may ask DPDK about it. What is sent there is dropped.
+    /// @return false when DPDK does not let go of it before the process ends
+    bool remove() noexcept;
+    bool is_removed() const noexcept { return is_removed_; }
+
     std::uint16_t ethdev() const noexcept { return ethdev_; }
     std::uint16_t rx_queues() const noexcept { return rx_queues_; }
     std::uint16_t tx_queues() const noexcept { return tx_queues_; }
@@ -147,6 +153,7 @@ class Port {
     Bell* outbox_bell_ = nullptr;
     bool has_rx_interrupts_ = false;
     bool started_ = false;
+    bool is_removed_ = false;
 };
 
 /// Puts the Ethernet header (and the link's VLAN tag) in front of an IP or ARP packet and cuts off what lies
@@ -202,7 +209,7 @@ class TxBuffer {
 
  private:
     /// Frees packets that were counted for their links as if they had been sent.
-    void drop(std::span<rte_mbuf*> packets, ThreadCounters& counters) noexcept;
+    void drop(std::span<rte_mbuf*> packets, Verdict why, ThreadCounters& counters) noexcept;
 
     const Port* port_;
     std::uint16_t queue_;

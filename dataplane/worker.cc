@@ -138,6 +138,10 @@ Worker::Slept Worker::sleep(IdleSleep& idle, unsigned empty_rounds, Tsc now) noe
     return slept;
 }
 
+void Worker::stop_receiving(PortIndex port) noexcept {
+    std::erase_if(config_.rx_queues, [port](const RxQueue& rx) { return rx.port == port; });
+}
+
 unsigned Worker::poll(Tsc now) noexcept {
     policy_ = shared_.policy.load(std::memory_order_acquire);
     unsigned met = 0;

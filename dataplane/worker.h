@@ -59,6 +59,9 @@ class Worker {
     /// The same, for packets that somebody else has received by a port.
     void process(std::span<rte_mbuf*> packets, PortIndex port, Tsc now) noexcept;
 
+    /// Receives no more by a port. Not while it runs.
+    void stop_receiving(PortIndex port) noexcept;
+
     const ThreadCounters& counters() const noexcept { return counters_; }
     /// Wakes it when work has come by another way than its receive queues.
     Bell& bell() noexcept { return bell_; }
@@ -234,7 +237,7 @@ class Worker {
     Slept sleep(IdleSleep& idle, unsigned empty_rounds, Tsc now) noexcept;
 
     const SharedTables& shared_;
-    const Config config_;
+    Config config_;
     const Policy* policy_ = nullptr;  // of this round
     Tsc now_{};                       // of this burst, for what is seldom asked
     const bool clamps_mss_;           // some link does

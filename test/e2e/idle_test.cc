@@ -1,12 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // idle = "adaptive", which is the default: fwdd leaves its core to others while no packet comes, and still
 // forwards the next one at once.
-#include <unistd.h>
 
 #include <algorithm>
 #include <iostream>
-#include <iterator>
-#include <sstream>
 
 #include "test/e2e/lab.h"
 
@@ -16,16 +13,6 @@ namespace {
 using namespace std::chrono_literals;
 using Clock = std::chrono::steady_clock;
 using Microseconds = std::chrono::duration<double, std::micro>;
-
-/// CPU time of all threads of a process, in user and in kernel mode.
-std::chrono::duration<double> cpu_time(int pid) {
-    const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
-    // The second field, a name in parentheses, may contain spaces; utime and stime are the 14th and the 15th.
-    std::istringstream fields{stat.substr(stat.rfind(')') + 1)};
-    std::vector<std::string> values{std::istream_iterator<std::string>{fields}, {}};
-    const double ticks = std::stod(values.at(11)) + std::stod(values.at(12));
-    return std::chrono::duration<double>{ticks / static_cast<double>(sysconf(_SC_CLK_TCK))};
-}
 
 template <typename T>
 T median(std::vector<T> values) {

@@ -12,6 +12,7 @@
 #include <chrono>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -100,6 +101,15 @@ void Process::signal_group(int signal) {
 
 Finished run(const Command& command) {
     return Process{command}.wait();
+}
+
+std::chrono::duration<double> cpu_time(int pid) {
+    const std::string stat = read_file("/proc/" + std::to_string(pid) + "/stat");
+    // The second field, a name in parentheses, may contain spaces; utime and stime are the 14th and the 15th.
+    std::istringstream fields{stat.substr(stat.rfind(')') + 1)};
+    std::vector<std::string> values{std::istream_iterator<std::string>{fields}, {}};
+    const double ticks = std::stod(values.at(11)) + std::stod(values.at(12));
+    return std::chrono::duration<double>{ticks / static_cast<double>(sysconf(_SC_CLK_TCK))};
 }
 
 std::string read_file(const std::filesystem::path& file) {

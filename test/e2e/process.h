@@ -45,6 +45,9 @@ class Process {
 
 Finished run(const Command& command);
 
+/// CPU time of all threads of a process, in user and in kernel mode.
+std::chrono::duration<double> cpu_time(int pid);
+
 std::string read_file(const std::filesystem::path& file);
 void write_file(const std::filesystem::path& file, const std::string& text);
 

@@ -131,17 +131,32 @@ Box::Box(const std::string& config, unsigned workers, std::uint32_t rule_slots) 
 Box::~Box() {
     neighbours_.reset();
     for (const auto& device : devices_) {
-        for (std::size_t q = 0; q < device->rx_callbacks.size(); ++q)
-            rte_eth_remove_rx_callback(device->ethdev, static_cast<std::uint16_t>(q),
-                                       device->rx_callbacks[q]);
-        for (std::size_t q = 0; q < device->tx_callbacks.size(); ++q)
-            rte_eth_remove_tx_callback(device->ethdev, static_cast<std::uint16_t>(q),
-                                       device->tx_callbacks[q]);
+        remove_callbacks(*device);
         for (auto& queue : device->rx)
             for (rte_mbuf* packet : queue) rte_pktmbuf_free(packet);
     }
     dataplane_.reset();
-    for (const auto& device : devices_) rte_eal_hotplug_remove("vdev", device->name.c_str());
+    for (const auto& device : devices_) {
+        if (!device->is_removed) rte_eal_hotplug_remove("vdev", device->name.c_str());
+    }
+}
+
+void Box::remove_callbacks(Device& device) {
+    for (std::size_t q = 0; q < device.rx_callbacks.size(); ++q)
+        rte_eth_remove_rx_callback(device.ethdev, static_cast<std::uint16_t>(q), device.rx_callbacks[q]);
+    for (std::size_t q = 0; q < device.tx_callbacks.size(); ++q)
+        rte_eth_remove_tx_callback(device.ethdev, static_cast<std::uint16_t>(q), device.tx_callbacks[q]);
+    device.rx_callbacks.clear();
+    device.tx_callbacks.clear();
+}
+
+void Box::remove_device(const std::string& link) {
+    Device& device = device_of(link);
+    // DPDK would keep them for the next device with this port id.
+    remove_callbacks(device);
+    device.is_removed = true;
+    const dataplane::LinkId id{static_cast<std::uint8_t>(link_index(link))};
+    EXPECT_TRUE(dataplane_->remove_device(id).value_or(false));
 }
 
 std::size_t Box::link_index(const std::string& link) const {

@@ -67,6 +67,8 @@ class Box {
     /// Pulls a link's cable; and puts it back, as control notices at its next look.
     void unplug(const std::string& link);
     void plug(const std::string& link);
+    /// Takes a link's device away for good.
+    void remove_device(const std::string& link);
 
     /// Lets the workers run on lcores of their own, by the real clock; until stop() frames come and go by
     /// feed_receive() and watch_transmit() alone.
@@ -117,6 +119,7 @@ class Box {
     struct Device {
         std::string name;
         std::uint16_t ethdev = 0;
+        bool is_removed = false;
         std::vector<std::deque<rte_mbuf*>> rx;  // by queue
         struct Sent {
             std::uint16_t vlan;
@@ -128,6 +131,7 @@ class Box {
         Feed feed;
         std::vector<const rte_eth_rxtx_callback*> rx_callbacks, tx_callbacks;
     };
+    static void remove_callbacks(Device& device);
     static std::uint16_t receive(std::uint16_t ethdev, std::uint16_t queue, rte_mbuf** packets,
                                  std::uint16_t count, std::uint16_t room, void* device);
     static std::uint16_t transmit(std::uint16_t ethdev, std::uint16_t queue, rte_mbuf** packets,

@@ -371,6 +371,25 @@ TEST(Forwarding, WhatADeviceDoesNotTakeIsCountedAndFreed) {
     box.expect_every_packet_accounted_for();
 }
 
+TEST(Forwarding, WhatIsForARemovedDeviceIsCountedAndOtherLinksGoOn) {
+    Box box{kTwoArm, 2};
+    for (const unsigned worker : {0U, 1U}) {
+        EXPECT_THAT(box.exchange("wan", box.to("wan").ipv4(kFarClient, kPublic).udp(1, 27015), "lan", worker),
+                    SizeIs(1));
+    }
+    box.remove_device("lan");
+    for (const unsigned worker : {0U, 1U})
+        box.put("wan", box.to("wan").ipv4(kFarClient, kPublic).udp(1, 27015), worker);
+    box.settle();
+    EXPECT_EQ(box.count(Verdict::drop_link_removed), 2);
+    EXPECT_EQ(box.sessions(), 1);
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic).ttl(1).tcp(1, 80, kSyn),
+                     "wan"),
+        SizeIs(1));
+    box.expect_every_packet_accounted_for();
+}
+
 TEST(Forwarding, WorkersSendThroughTheOneThatHasTheQueue) {
     Box box{kTwoArm, 2};
     // Control has no queue at all: its answers leave as well.

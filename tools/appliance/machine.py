@@ -88,7 +88,7 @@ class Machine:
                  accelerator=None):
         self.directory = directory
         self.namespace = namespace
-        self.cards = cards  # (PCI slot, tap, MAC address)
+        self.cards = cards  # (PCI slot of the port before it, tap, MAC address)
         self.nic = nic
         self.firmware = firmware
         self.memory = memory
@@ -132,10 +132,18 @@ class Machine:
         if self.firmware == "uefi":
             command += ["-drive", f"if=pflash,format=raw,readonly=on,file={FIRMWARE}/OVMF_CODE_4M.fd",
                         "-drive", f"if=pflash,format=raw,file={there}/firmware.fd"]
-        for number, (slot, tap, mac) in enumerate(self.cards):
-            command += ["-netdev", f"tap,id=net{number},ifname={tap},script=no,downscript=no",
-                        "-device", f"{NICS[self.nic]},romfile=,id=card{number},netdev=net{number},mac={mac},addr={slot}"]
+        for number, (slot, tap, _) in enumerate(self.cards):
+            # Each in a slot of its own, the first one on the first bus behind: cards can be pulled out there.
+            command += ["-device", f"pcie-root-port,id=slot{number},chassis={number + 1},addr={slot}",
+                        "-netdev", f"tap,id=net{number},ifname={tap},script=no,downscript=no",
+                        "-device", ",".join(f"{name}={value}" for name, value in self.card(number).items())]
         return command
+
+    def card(self, number):
+        """What QEMU wants to know of one."""
+        driver, *options = NICS[self.nic].split(",")
+        return {"driver": driver, **dict(option.split("=") for option in options), "romfile": "", "id": f"card{number}",
+                "bus": f"slot{number}", "netdev": f"net{number}", "mac": self.cards[number][2]}
 
     def start(self, seconds):
         """Boots it and waits until fwdd is ready."""
@@ -236,6 +244,16 @@ class Machine:
 
     def set_link(self, number, up):
         self.ask_qemu("set_link", name=f"card{number}", up=up)
+
+    def pull_card(self, number):
+        """Asks the machine to let go of a card; has_card() says when it has."""
+        self.ask_qemu("device_del", id=f"card{number}")
+
+    def put_card(self, number):
+        self.ask_qemu("device_add", **self.card(number))
+
+    def has_card(self, number):
+        return any(one["name"] == f"card{number}" for one in self.ask_qemu("qom-list", path="/machine/peripheral"))
 
     def peak_memory_kilobytes(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()

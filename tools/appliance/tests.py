@@ -11,6 +11,7 @@ from example import LAB, DemoError, background, lab, wait_for, web_server
 
 EXTERNAL = "192.0.2.1"
 SERVER = "10.0.0.4"
+WAN_CARD, LAN_CARD = "0000:01:00.0", "0000:02:00.0"
 DOWNLOAD_BYTES = 16 << 20
 
 
@@ -61,7 +62,7 @@ class Tests:
     def cards_are_given_to_vfio_behind_an_iommu(self):
         drivers = [card["driver"] for card in self.fwdctl("devices")["devices"]]
         want(drivers == ["vfio-pci", "vfio-pci"], f"drivers are {drivers}")
-        self.vm.run("test -e /sys/bus/pci/devices/0000:00:10.0/iommu_group")
+        self.vm.run(f"test -e /sys/bus/pci/devices/{WAN_CARD}/iommu_group")
         status, text = self.vm.try_run("fwdd --check /etc/fwd/fwd.conf")
         want(status == 0, text)
 
@@ -128,6 +129,28 @@ class Tests:
         want(not self.is_served(), "something passes")
         self.vm.set_link(0, True)
         wait_for(is_up, "the link is not up", 20)
+        wait_for(self.is_served, "nothing passes", 20)
+        self.download()
+
+    def other_link_goes_on_without_a_card_that_is_pulled_out(self):
+        process = self.fwdctl("status")["pid"]
+        self.vm.pull_card(1)
+        wait_for(lambda: not self.vm.has_card(1), "the card is not given back", 30)
+        removed = {link["name"]: link["removed"] for link in self.fwdctl("list-links")["links"]}
+        want(removed == {"wan": False, "lan": True}, f"removed: {removed}")
+        lab("exec", "client", "ping", "-c", "3", "-i", "0.2", "-W", "2", EXTERNAL)
+        want(not self.is_served(), "something passes")
+        reasons = [drop["reason"] for drop in self.fwdctl("stats")["drops"]]
+        want("link-removed" in reasons, f"dropped as {reasons}")
+        want(self.fwdctl("status")["pid"] == process, "fwdd has been started again")
+        self.vm.run(f"journalctl --unit fwd | grep -F 'link lan: its device {LAN_CARD} has been removed'")
+
+    def card_that_is_put_back_works_after_a_restart(self):
+        self.vm.try_run("systemctl restart fwd; systemctl stop fwd")
+        self.vm.run("journalctl --unit fwd | grep -F 'which no card has'")
+        self.vm.put_card(1)
+        self.vm.run(f"until test -e /sys/bus/pci/devices/{LAN_CARD}; do sleep 0.1; done; "
+                    f"fwdctl bind {LAN_CARD} && udevadm settle && systemctl reset-failed fwd && systemctl start fwd")
         wait_for(self.is_served, "nothing passes", 20)
         self.download()
 

@@ -188,6 +188,15 @@ constexpr std::array kLinkFields{Field{"NAME", "name"},
                                  Field{"TX-BYTES", "tx_bytes", Align::right},
                                  Field{"DROPPED", "dropped", Align::right}};
 
+/// One whose device has gone is more than down.
+std::string report_links(const Json& result) {
+    Json links = member(result, "links");
+    for (Json& link : links) {
+        if (member(link, "removed") == true) link["up"] = "removed";
+    }
+    return table_text(kLinkFields, links);
+}
+
 constexpr std::array kNeighbourFields{Field{"LINK", "link"}, Field{"ADDRESS", "address"}, Field{"MAC", "mac"},
                                       Field{"STATE", "state"}, Field{"AGE", "age_s", Align::right}};
 
@@ -391,7 +400,7 @@ std::string report(std::string_view method, const Json& result) {
     if (method == "masquerade.list") return report_masquerades(result);
     if (method == "rule.list") return report_rules(result);
     if (method == "rules.export") return cell(result, "text");
-    if (method == "link.list") return table_text(kLinkFields, member(result, "links"));
+    if (method == "link.list") return report_links(result);
     if (method == "neighbour.list") return table_text(kNeighbourFields, member(result, "neighbours"));
     if (method == "session.clear") return fmt::format("ended {} sessions\n", cell(result, "cleared"));
     if (method == "stats") return report_stats(result, {});
