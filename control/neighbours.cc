@@ -31,8 +31,11 @@ constexpr auto kFreshFor = 60s;  // RFC 4861's base for reachable time is 30 s; 
 constexpr auto kUnusedFor = 60s;
 constexpr auto kLinkCheck = 1s;
 constexpr auto kReportEvery = 1s;
-// Of IPv6 on each link: whoever makes up sources in a /64 takes nothing from others' next hops.
-constexpr std::size_t kMostUnresolved = 512;
+// On each link: whoever makes up sources of its network takes nothing from others' next hops. In a /64 there
+// is no end of them.
+constexpr std::size_t most_unresolved(const net::IpAddress& address) {
+    return address.is_v4() ? dataplane::NeighbourTable::kCapacity / 2 : 512;
+}
 constexpr auto kProbeTime = 1s;              // RFC 4861's RetransTimer
 constexpr unsigned kAnnouncedPerTick = 256;  // a port's outbox has room for four times as many
 constexpr std::size_t kHeldPerNeighbour = 16;
@@ -108,12 +111,11 @@ void Neighbours::hold(rte_mbuf* packet, Clock::time_point now) {
     const NextHop next_hop{note.egress, note.next_hop};
     auto found = entries_.find(next_hop);
     if (found == entries_.end()) {
-        const bool ipv6 = !next_hop.address.is_v4();
-        if (ipv6 && unresolved_[next_hop.egress] >= kMostUnresolved)
-            return drop(packet, Verdict::drop_hold_limited);
-        const auto id = dataplane_.neighbours().add(next_hop);
+        std::size_t& unresolved = unresolved_[{next_hop.egress, next_hop.address.is_v4()}];
+        const bool full = unresolved >= most_unresolved(next_hop.address);
+        const auto id = full ? std::nullopt : dataplane_.neighbours().add(next_hop);
         if (!id) return drop(packet, Verdict::drop_hold_limited);
-        if (ipv6) ++unresolved_[next_hop.egress];
+        ++unresolved;
         found = entries_.emplace(next_hop, Entry{}).first;
         found->second.adjacency = *id;
         found->second.changed = now;
@@ -277,8 +279,7 @@ void Neighbours::meet(const NextHop& next_hop, net::MacAddress mac, Clock::time_
         address.is_v4()
             ? std::ranges::any_of(link.networks, [&](const auto& n) { return n.contains(address.v4()); })
             : std::ranges::any_of(link.ipv6_networks, [&](const auto& n) { return n.contains(address); });
-    if (is_here && !entries_.contains(next_hop) && met_[next_hop.egress] < kMostMet &&
-        entries_.size() < kCrowd) {
+    if (is_here && !entries_.contains(next_hop) && met_[next_hop.egress] < kMostMet) {
         if (const auto id = dataplane_.neighbours().add(next_hop)) {
             Entry& entry = entries_[next_hop];
             entry.adjacency = *id;
@@ -456,10 +457,10 @@ void Neighbours::tick(Clock::time_point now) {
     for (auto it = entries_.begin(); it != entries_.end();) {
         auto& [next_hop, entry] = *it;
         const auto age = now - entry.changed;
-        const bool ipv6 = !next_hop.address.is_v4();
-        const auto before = unresolved_before.find(next_hop.egress);
-        const bool crowded = table_crowded || (ipv6 && before != unresolved_before.end() &&
-                                               before->second > kMostUnresolved * 3 / 4);
+        const std::pair family{next_hop.egress, next_hop.address.is_v4()};
+        const auto before = unresolved_before.find(family);
+        const bool crowded = table_crowded || (before != unresolved_before.end() &&
+                                               before->second > most_unresolved(next_hop.address) * 3 / 4);
         bool forget = false;
         if (!entry.fixed) {
             switch (entry.state) {
@@ -499,7 +500,7 @@ void Neighbours::tick(Clock::time_point now) {
                     break;
             }
         }
-        if (ipv6 && !forget && entry.state != AdjacencyState::reachable) ++unresolved_[next_hop.egress];
+        if (!forget && entry.state != AdjacencyState::reachable) ++unresolved_[family];
         if (!forget && entry.is_met) ++met_[next_hop.egress];
         if (forget) {
             drop_held(next_hop, entry);

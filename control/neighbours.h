@@ -134,8 +134,8 @@ class Neighbours {
     std::map<dataplane::NextHop, Entry, ByLinkAndAddress> entries_;
     std::set<std::pair<dataplane::LinkId, net::IpAddress>> external_;
     std::vector<dataplane::AdjacencyId> removed_;
-    /// Neighbours over IPv6 whose MAC addresses are not known.
-    std::map<dataplane::LinkId, std::size_t> unresolved_;
+    /// Neighbours whose MAC addresses are not known, by link and whether they are of IPv4.
+    std::map<std::pair<dataplane::LinkId, bool>, std::size_t> unresolved_;
     std::map<dataplane::LinkId, std::size_t> met_;   ///< entries that are so
     std::map<dataplane::LinkId, std::size_t> held_;  ///< packets that wait
     std::vector<bool> is_up_;                        ///< by link, as last seen
