@@ -177,7 +177,7 @@ class TranslationLogOfMasquerade : public TranslationLog {
     Outbound out_{box_};
 };
 
-/// R17 (RFC 6888, REQ-12): of a host inside, whoever begins, and after its masquerade is gone.
+/// R17: of a host inside, whoever begins, and after its masquerade is gone (RFC 6888, REQ-12).
 TEST_F(TranslationLogOfMasquerade, SaysWhoHadAnExternalPort) {
     const auto sent = out_.udp(endpoint(kHost, 5000), endpoint(kPeer, 53));
     ASSERT_TRUE(sent);
