@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <array>
 #include <optional>
 #include <set>
 
@@ -147,6 +148,25 @@ TEST_F(Masquerade6, PoolOfIpv4LeavesIpv6Alone) {
     use(R"({ inside = "lan"; pool = [ "192.0.2.77" ]; })");
     EXPECT_FALSE(udp(kHost6, 5000));
     EXPECT_EQ(box_->count(Verdict::drop_no_rule), 1);
+}
+
+/// U1, R16: an address that goes takes nothing from mappings of the other family.
+TEST_F(Masquerade6, MappingsDoNotNoticeThatAnAddressOfTheOtherFamilyGoes) {
+    for (const auto& stays : {net::IpInterfaceAddress{kWanAddress, 24}, net::IpInterfaceAddress{kWan6, 64}}) {
+        use(R"({ inside = "lan"; })");
+        const bool of_v4 = stays.address.is_v4();
+        const auto source_to = [&](std::uint16_t port) -> std::optional<net::IpEndpoint> {
+            const auto to_world = of_v4 ? box_->to("lan").ipv4(kLanServer, kFarClient) : from(kHost6);
+            const auto seen = only(out(PacketBuilder{to_world}.udp(5000, port)));
+            return seen ? std::optional{seen->source} : std::nullopt;
+        };
+        const auto before = source_to(53);
+        ASSERT_TRUE(before);
+        box_->dataplane().set_addresses(dataplane::LinkId{0}, std::array{stays});
+        box_->settle();
+        box_->take("wan");
+        EXPECT_EQ(source_to(54), before) << "IPv" << (of_v4 ? 4 : 6);
+    }
 }
 
 /// I1: a host's replies to nobody are not taken for its requests, with the identifier 0 either.

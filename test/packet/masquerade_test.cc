@@ -152,7 +152,6 @@ TEST_P(Masquerade, MappingsOfAnAddressThatHasGoneBeginAnew) {
     const auto wan = dataplane::LinkId{0};
     ASSERT_EQ(box_->settings().links[0].name, "wan");
     const auto set = [&](std::vector<net::IpInterfaceAddress> own) {
-        if (!in_.wan.is_v4()) own.push_back({kWanAddress, 24});
         box_->dataplane().set_addresses(wan, own);
         pass(0s);
     };
