@@ -35,13 +35,12 @@ bool Link::serves(net::Protocol protocol, net::be16 of) const noexcept {
 }
 
 void Link::set_addresses(std::span<const net::IpInterfaceAddress> own) {
-    const auto stays = [&](const net::IpAddress& address) {
-        return std::ranges::find(own, address, &net::IpInterfaceAddress::address) != own.end();
+    const auto stays = [&](const auto& had) {
+        return std::ranges::find(own, net::IpAddress{had.address}, &net::IpInterfaceAddress::address) !=
+               own.end();
     };
-    const bool all_stay =
-        std::ranges::all_of(addresses, [&](const auto& a) { return stays(a.address); }) &&
-        std::ranges::all_of(ipv6_addresses, [&](const auto& a) { return stays(a.address); });
-    if (!all_stay) ++address_generation;
+    if (!std::ranges::all_of(addresses, stays)) ++address_generation;
+    if (!std::ranges::all_of(ipv6_addresses, stays)) ++ipv6_address_generation;
     sources.clear();
     ipv6_sources.clear();
     addresses.clear();

@@ -57,7 +57,8 @@ struct Link {
     std::vector<net::IpAddress> floating;        ///< addresses that are the source of nothing of fwd's own
     std::vector<net::InterfaceAddress> sources;  ///< the others
     std::vector<net::IpInterfaceAddress> ipv6_sources;
-    std::uint8_t address_generation = 0;  ///< another one when an address has gone
+    std::uint8_t address_generation = 0;       ///< another one when an IPv4 address has gone
+    std::uint8_t ipv6_address_generation = 0;  ///< the same of IPv6
 
     bool has_ipv6() const noexcept { return !ipv6_addresses.empty(); }
     /// The longest packet from IPv4 that needs not be cut: nobody tells its sender where it is too long (RFC

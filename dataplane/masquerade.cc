@@ -78,13 +78,15 @@ class Masquerader::Draws {
 };
 
 MappingTable::Inside Masquerader::inside_of(const WideKey& key, const Mapped& mapped) const noexcept {
-    return {.protocol = key.protocol,
-            .endpoint = key.source_endpoint(),
-            .rule = mapped.client->id,
-            .egress = !mapped.client->has_pool() ? mapped.outside : LinkId{MappingTable::Inside::kAnyLink},
-            .address_generation = !mapped.client->has_pool()
-                                      ? shared_.links[mapped.outside.value].address_generation
-                                      : std::uint8_t{0}};
+    MappingTable::Inside inside{.protocol = key.protocol,
+                                .endpoint = key.source_endpoint(),
+                                .rule = mapped.client->id,
+                                .egress = LinkId{MappingTable::Inside::kAnyLink}};
+    if (mapped.client->has_pool()) return inside;
+    const Link& link = shared_.links[mapped.outside.value];
+    inside.egress = mapped.outside;
+    inside.address_generation = key.source.is_v4() ? link.address_generation : link.ipv6_address_generation;
+    return inside;
 }
 
 bool Masquerader::is_own(const net::IpAddress& address) const noexcept {

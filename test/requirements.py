@@ -12,6 +12,7 @@ README = TEST / "README.md"
 BEGIN = "<!-- made by test/requirements.py --write -->\n"
 STATES = ("not yet", "in part", "not applicable")
 NAMES_IDS = re.compile(r"///\s+((?:[A-Z]\d+)(?:, [A-Z]\d+)*)(?::|$)")
+BEGINS_WITH_ID = re.compile(r"///\s+[A-Z]\d+\b")
 TEST_CASE = re.compile(r"(?:TYPED_)?TEST(?:_[FP])?\((\w+), (\w+)\)")
 
 
@@ -55,6 +56,8 @@ def add_tests(requirements):
             if line.startswith("///"):
                 if named := NAMES_IDS.match(line):
                     ids = [(id, number) for id in named[1].split(", ")]
+                elif BEGINS_WITH_ID.match(line):
+                    wrong.append(f"{file.relative_to(TEST.parent)}:{number}: want '/// U1, R3: SENTENCE', got '{line}'")
                 continue
             if case := TEST_CASE.match(line):
                 for id, _ in ids:

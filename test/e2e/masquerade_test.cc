@@ -47,29 +47,6 @@ TEST_F(MasqueradeLab, InsideReachesTheWorldByTcp) {
     expect_every_packet_accounted_for();
 }
 
-/// U8: two peers that have learned of each other's addresses: the one outside gets in once the other has
-/// sent.
-TEST_F(MasqueradeLab, UdpHoleIsPunched) {
-    fwdctl("add-masquerade lan");
-    Socket inside = udp("server");
-    Socket outside = udp("client");
-    ASSERT_TRUE(outside.bind({"192.0.2.10", 4000}));
-    ASSERT_TRUE(inside.bind({"10.0.0.4", 5000}));
-    ASSERT_TRUE(inside.connect({"192.0.2.10", 4000}));
-    ASSERT_TRUE(inside.send("hello"));
-    ASSERT_TRUE(eventually([&] { return !sessions().empty(); }));
-    const std::string source = sessions().at(0)["source"];
-    const auto port = static_cast<std::uint16_t>(std::stoi(source.substr(source.find(':') + 1)));
-    EXPECT_EQ(source.substr(0, source.find(':')), "192.0.2.1");
-    ASSERT_TRUE(outside.connect({"192.0.2.1", port}));
-    EXPECT_EQ(outside.receive(), "hello");
-    ASSERT_TRUE(outside.send("and back"));
-    EXPECT_EQ(inside.receive(), "and back");
-    ASSERT_TRUE(inside.send("again"));
-    EXPECT_EQ(outside.receive(), "again");
-    expect_every_packet_accounted_for();
-}
-
 /// U1, U8: both peers are behind a NAT, the outer one behind the kernel's. Each sends to where the other is
 /// seen from outside; who is first opens its own NAT for the other's packets, and is not let in by the
 /// other's.
@@ -109,6 +86,48 @@ TEST_F(MasqueradeLab, UdpHoleIsPunchedThroughTwoNats) {
     const Json live = sessions();
     ASSERT_EQ(live.size(), 2U);
     EXPECT_EQ(live[0]["source"], live[1]["source"]) << "one mapping for both";
+    expect_every_packet_accounted_for();
+}
+
+/// "server" reaches the world by fwd: a link of its own, or by a route on one segment.
+struct Place {
+    const char* name;
+    const char* topology;
+    const char* inside;
+    const char* router;
+    const char* external;
+    const char* world;
+};
+class UdpHole : public LabTest, public ::testing::WithParamInterface<Place> {};
+INSTANTIATE_TEST_SUITE_P(
+    , UdpHole,
+    ::testing::Values(Place{"TwoArm", "two-arm", "lan", "10.0.0.1", "192.0.2.1", "192.0.2.10"},
+                      Place{"OneArm", "one-arm", "10.0.0.4/32", "10.0.0.2", "10.0.0.2", "10.0.0.1"}),
+    [](const auto& test) { return std::string{test.param.name}; });
+
+/// U8: two peers that have learned of each other's addresses: the one outside gets in once the other has
+/// sent.
+TEST_P(UdpHole, IsPunched) {
+    const Place& place = GetParam();
+    ASSERT_NO_FATAL_FAILURE(up({.topology = place.topology}));
+    exec("server", fmt::format("ip route add {}/32 via {}", place.world, place.router));
+    fwdctl(fmt::format("add-masquerade {}", place.inside));
+    Socket inside = udp("server");
+    Socket outside = udp("client");
+    ASSERT_TRUE(outside.bind({place.world, 4000}));
+    ASSERT_TRUE(inside.bind({"10.0.0.4", 5000}));
+    ASSERT_TRUE(inside.connect({place.world, 4000}));
+    ASSERT_TRUE(inside.send("hello"));
+    ASSERT_TRUE(eventually([&] { return !sessions().empty(); }));
+    const std::string source = sessions().at(0)["source"];
+    const auto port = static_cast<std::uint16_t>(std::stoi(source.substr(source.find(':') + 1)));
+    EXPECT_EQ(source.substr(0, source.find(':')), place.external);
+    ASSERT_TRUE(outside.connect({place.external, port}));
+    EXPECT_EQ(outside.receive(), "hello");
+    ASSERT_TRUE(outside.send("and back"));
+    EXPECT_EQ(inside.receive(), "and back");
+    ASSERT_TRUE(inside.send("again"));
+    EXPECT_EQ(outside.receive(), "again");
     expect_every_packet_accounted_for();
 }
 

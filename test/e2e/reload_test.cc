@@ -107,7 +107,7 @@ TEST_F(ReloadTest, KillsTheSessionsOfChangedRulesIfToldSo) {
     EXPECT_FALSE(changed.receive(std::chrono::milliseconds{300}));
 }
 
-/// L5, of masquerades
+/// L5: of masquerades as of rules.
 TEST_F(ReloadTest, KillEndsTheSessionsOfMasqueradesThatAreGone) {
     const std::string config = "masquerades = ( { inside = \"10.0.0.0/24\"; name = \"home\"; } );\n";
     for (const std::string existing : {"drain", "kill"}) {

@@ -77,6 +77,26 @@ TEST_F(RulesTest, DeletedRuleKeepsItsLiveSessionsAndTakesNoNewOnes) {
     expect_every_packet_accounted_for();
 }
 
+/// L5: whatever opens sessions at that moment, none of the rule is there afterwards.
+TEST_F(RulesTest, KilledRuleLeavesNoSessionOfAStreamOfNewOnes) {
+    ASSERT_NO_FATAL_FAILURE(up_with_echo({.workers = 2}));
+    std::atomic<bool> ended = false;
+    std::thread stream{[&] {
+        while (!ended) {
+            Socket socket = udp("client");
+            if (socket.connect({"10.0.0.3", 7})) socket.send("hello");
+        }
+    }};
+    for (int round = 0; round < 10; ++round) {
+        add_rule("udp 10.0.0.3:7 10.0.0.4:7000 --name echo");
+        EXPECT_TRUE(eventually([&] { return sessions().size() > 20; })) << round;
+        EXPECT_GT(fwdctl("delete-rule echo --existing kill")["sessions_ended"], 20) << round;
+        EXPECT_EQ(sessions().size(), 0U) << round;
+    }
+    ended = true;
+    stream.join();
+}
+
 /// L7
 TEST_F(RulesTest, ClearedSessionsEndAndTheirRulesGoOn) {
     ASSERT_NO_FATAL_FAILURE(up_with_echo());

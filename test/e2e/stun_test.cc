@@ -10,6 +10,7 @@ namespace {
 
 struct Masqueraded {
     const char* name;
+    const char* topology;
     const char* filtering;
     const char* found;  ///< in the client's words
 };
@@ -18,24 +19,35 @@ class StunTest : public LabTest, public ::testing::WithParamInterface<Masquerade
 
 /// U1, U8: by its own words, "server" being the host inside.
 TEST_P(StunTest, FindsMappingAndFilteringAsConfigured) {
-    ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm"}));
-    fwdctl(fmt::format("add-masquerade lan --filtering {}", GetParam().filtering));
-    exec("client", "ip address add 192.0.2.11/24 dev eth0");
-    Process server = start("client", "stund -v -h 192.0.2.10 -a 192.0.2.11");
+    const bool one_arm = GetParam().topology == std::string{"one-arm"};
+    const std::string world = one_arm ? "10.0.0.1" : "192.0.2.10",
+                      also = one_arm ? "10.0.0.11" : "192.0.2.11";
+    ASSERT_NO_FATAL_FAILURE(up({.topology = GetParam().topology}));
+    for (const std::string& address : {world, also}) {
+        if (one_arm) exec("server", "ip route add " + address + " via 10.0.0.2");
+    }
+    fwdctl(fmt::format("add-masquerade {} --filtering {}", one_arm ? "10.0.0.4/32" : "lan",
+                       GetParam().filtering));
+    exec("client", "ip address add " + also + "/24 dev eth0");
+    Process server = start("client", fmt::format("stund -v -h {} -a {}", world, also));
     ASSERT_TRUE(eventually([&] {
-        return exec("client", "ss -Hlun").output.find("192.0.2.11:3479") != std::string::npos;
+        return exec("client", "ss -Hlun").output.find(also + ":3479") != std::string::npos;
     })) << server.output();
-    const std::string found = exec("server", "stun 192.0.2.10 -i 10.0.0.4 -p 5000").output;
+    const std::string found = exec("server", "stun " + world + " -i 10.0.0.4 -p 5000").output;
     EXPECT_NE(found.find(GetParam().found), std::string::npos) << found;
     expect_every_packet_accounted_for();
 }
 
-INSTANTIATE_TEST_SUITE_P(, StunTest,
-                         ::testing::Values(Masqueraded{"AddressDependentFiltering", "address-dependent",
-                                                       "Independent Mapping, Address Dependent Filter"},
-                                           Masqueraded{"EndpointIndependentFiltering", "endpoint-independent",
-                                                       "Independent Mapping, Independent Filter"}),
-                         [](const auto& test) { return test.param.name; });
+constexpr const char* kByAddress = "Independent Mapping, Address Dependent Filter";
+constexpr const char* kNone = "Independent Mapping, Independent Filter";
+INSTANTIATE_TEST_SUITE_P(
+    , StunTest,
+    ::testing::Values(
+        Masqueraded{"AddressDependentFiltering", "two-arm", "address-dependent", kByAddress},
+        Masqueraded{"EndpointIndependentFiltering", "two-arm", "endpoint-independent", kNone},
+        Masqueraded{"AddressDependentFilteringOnOneSegment", "one-arm", "address-dependent", kByAddress},
+        Masqueraded{"EndpointIndependentFilteringOnOneSegment", "one-arm", "endpoint-independent", kNone}),
+    [](const auto& test) { return test.param.name; });
 
 }  // namespace
 }  // namespace fwd::test

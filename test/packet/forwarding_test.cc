@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <set>
 
 #include "test/packet/networks.h"
 
@@ -191,6 +192,28 @@ TEST_P(TwoLinks, SeveralTargetsTakeTurnsAndASessionStaysWithItsOwn) {
     }
     EXPECT_EQ(sessions, (std::map<std::uint16_t, int>{{8080, 20}, {8081, 10}}));
     box_.expect_every_packet_accounted_for();
+}
+
+/// L2: by option all sessions of a client have the same target; clients are spread by weight.
+TEST_P(TwoLinks, TargetIsChosenByTheClientsAddress) {
+    box_.set_rules(R"(rules = ( { protocol = "tcp"; external = "192.0.2.3:80"; balance = "source-hash";
+                                  target = "10.0.0.4:8080*3,10.0.0.5:8081"; } );)");
+    box_.settle();
+    std::map<std::uint16_t, int> clients;
+    for (std::uint32_t n = 0; n < 60; ++n) {
+        const auto client = net::Ipv4Address::from_host(0xc6336400U + n);
+        std::set<std::uint16_t> targets;
+        for (std::uint16_t port = 1; port <= 4; ++port) {
+            const auto sent =
+                box_.exchange("wan", request().ipv4(client, kPublic).tcp(port, 80, kSyn), "lan");
+            ASSERT_THAT(sent, SizeIs(1));
+            targets.insert(look_into(sent[0]).destination.port.host());
+        }
+        ASSERT_THAT(targets, SizeIs(1)) << n;
+        ++clients[*targets.begin()];
+    }
+    EXPECT_NEAR(clients[8080], 45, 12);
+    EXPECT_NEAR(clients[8081], 15, 12);
 }
 
 /// L3

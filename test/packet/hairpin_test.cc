@@ -154,6 +154,19 @@ TEST_P(Hairpin, HostsPunchHolesToEachOther) {
     EXPECT_EQ(box_.mappings(), 2);
 }
 
+/// U9: of an external address on the client's own segment there is no other side to be seen from: full NAT,
+/// and no mapping.
+TEST(HairpinOnOneSegment, IsAsTheRuleSays) {
+    Box box{"masquerade_ports = \"5000-5999\";" + kOneArm +
+            R"(masquerades = ( { inside = "10.0.0.0/24"; } );)"};
+    const auto sent =
+        box.exchange("lan", box.to("lan").from(kClientMac).ipv4(kClient, kExternal).udp(4000, 53), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    EXPECT_EQ(look_into(sent[0]).source.address, kFwd);
+    EXPECT_LT(look_into(sent[0]).source.port.host(), 6000);
+    EXPECT_EQ(box.mappings(), 0);
+}
+
 INSTANTIATE_TEST_SUITE_P(Places, Hairpin,
                          ::testing::Values(Where{"SameLink", "lan", "10.0.0.5"_ip, mac(5)},
                                            Where{"OtherLink", "dmz", "10.1.0.9"_ip, mac(9)}),

@@ -288,7 +288,7 @@ TEST_F(Host, RefusalsByIcmpAreNotForTheKernels) {
     EXPECT_EQ(box.count(Verdict::punt_syn_refused), 1);
 }
 
-/// P6.
+/// P6
 TEST_F(Host, LinksWithVlansHaveServices) {
     Box box{R"(
         links = ( { name = "wan"; device = "net_null_trunk"; vlan = 100; addresses = [ "192.0.2.1/24" ];
@@ -301,7 +301,7 @@ TEST_F(Host, LinksWithVlansHaveServices) {
     EXPECT_EQ(box.count(Verdict::punt_host), 1);
 }
 
-/// R16 of own addresses: one that comes is used at once, one that goes is nobody's.
+/// R16: of own addresses one that comes is used at once, one that goes is nobody's.
 TEST_F(Host, ALinksAddressesMayChange) {
     constexpr auto kOther = "192.0.2.77"_ip;
     EXPECT_FALSE(reaches(from(kPeer, kOther).tcp(1, 22, kSyn)));

@@ -347,5 +347,34 @@ TEST(Icmp, PingOfAnOwnAddressIsAnsweredWhereTheLinkSaysSo) {
     EXPECT_EQ(silent.count(Verdict::drop_icmp_ignored), 1);
 }
 
+/// I1: by either family at most so many: a flood is counted, and leaves room for other links' pings.
+TEST(Icmp, FloodOfPingsIsLimitedAndCounted) {
+    Box box{R"(
+        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; ping = true; },
+                  { name = "lan"; device = "net_null_lan"; ping = true;
+                    addresses = [ "10.0.0.2/24", "2001:db8:1::2/64" ]; } );
+        neighbours = ( { link = "wan"; address = "192.0.2.9"; mac = "02:00:00:00:00:09"; },
+                       { link = "lan"; address = "10.0.0.1"; mac = "02:00:00:00:00:01"; },
+                       { link = "lan"; address = "2001:db8:1::1"; mac = "02:00:00:00:00:01"; } );)"};
+    const auto to_lan = [&] { return box.to("lan").from(kClientMac); };
+    for (const auto& ping : {to_lan().ipv4(kClient, kFwd).icmp(8, 0, 7),
+                             to_lan().ipv6("2001:db8:1::1"_ip6, "2001:db8:1::2"_ip6).icmpv6(128, 0, 7)}) {
+        const auto refused = box.count(Verdict::drop_punt_limited);
+        for (int i = 0; i < 5'000; ++i) {
+            box.put_many("lan", ping);
+            if (i % 100 == 0) box.settle();
+        }
+        box.settle();
+        EXPECT_GE(box.take("lan").size(), 200);
+        EXPECT_GE(box.count(Verdict::drop_punt_limited) - refused, 4'000);
+        EXPECT_THAT(box.exchange("wan", box.to("wan").ipv4("192.0.2.9"_ip, kWanAddress).icmp(8, 0), "wan"),
+                    SizeIs(1));
+        box.pass(5s);
+        box.take("lan");  // announcements
+        EXPECT_THAT(box.exchange("lan", ping, "lan"), SizeIs(1)) << "in time again";
+    }
+    box.expect_every_packet_accounted_for();
+}
+
 }  // namespace
 }  // namespace fwd::test

@@ -4,10 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
+#include <optional>
 #include <span>
 #include <string>
 
 #include "test/packet/ipv6_networks.h"
+#include "test/packet/reports.h"
 
 namespace fwd::test {
 namespace {
@@ -25,10 +28,18 @@ std::uint16_t identification_of(const Frame& frame) {
 
 class Crossing : public testing::Test {
  protected:
-    Crossing() {
+    explicit Crossing(const std::string& more = "") : box_{more + kTwoArm6} { rules(""); }
+    /// Both ways, each with this setting.
+    void rules(const std::string& more) {
         box_.set_rules(R"(rules = (
-            { protocol = "tcp+udp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; },
-            { protocol = "tcp+udp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:8080"; } );)");
+            { name = "to-6"; protocol = "tcp+udp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; )" +
+                       more + R"( },
+            { name = "to-4"; protocol = "tcp+udp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:8080"; )" +
+                       more + "} );");
+        forget();
+    }
+    /// What fwd has announced.
+    void forget() {
         box_.settle();
         box_.take("wan");
         box_.take("lan");
@@ -53,7 +64,14 @@ class Crossing : public testing::Test {
         return sent.size() == 1 ? look_into(sent[0]).source.port.host() : std::uint16_t{0};
     }
 
-    Box box_{kTwoArm6};
+    /// Where a packet to a target goes.
+    std::optional<net::IpEndpoint> target_of(const PacketBuilder& frame) {
+        const auto sent = box_.exchange("wan", frame, "lan");
+        return sent.size() == 1 ? std::optional{look_into(sent[0]).destination} : std::nullopt;
+    }
+    bool reaches(const PacketBuilder& frame) { return target_of(frame).has_value(); }
+
+    Box box_;
 };
 
 /// S1, P1: an IPv4 client of an IPv6 server.
@@ -133,6 +151,187 @@ TEST_F(Crossing, SessionsEndAndTheirRecordsAreUsedAgain) {
         EXPECT_EQ(box_.sessions(), 0);
         box_.expect_no_record_lost();
     }
+}
+
+/// L1
+TEST_F(Crossing, RangesGoOntoRanges) {
+    box_.set_rules(R"(rules = (
+        { protocol = "udp"; external = "192.0.2.3:2000-2999"; target = "[fd00::5]:52000-52999"; },
+        { protocol = "udp"; external = "[2001:db8:2::3]:2000-2999"; target = "10.0.0.4:2000-2999"; } );)");
+    forget();
+    for (const std::uint16_t offset : {0, 999}) {
+        const auto port = static_cast<std::uint16_t>(2000 + offset);
+        EXPECT_EQ(target_of(request().udp(7, port)), endpoint("fd00::5"_ip6, 52000 + offset));
+        EXPECT_EQ(target_of(request6().udp(7, port)), endpoint(kLanServer, port));
+    }
+    EXPECT_FALSE(reaches(request().udp(7, 3000)));
+    EXPECT_FALSE(reaches(request6().udp(7, 1999)));
+}
+
+/// L2
+TEST_F(Crossing, SeveralTargetsTakeTurnsAndASessionStaysWithItsOwn) {
+    box_.set_rules(R"(rules = (
+        { protocol = "tcp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080*2,[fd00::5]:8081"; },
+        { protocol = "tcp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:8080*2,10.0.0.4:8081"; } );)");
+    forget();
+    for (const auto& client : {request(), request6()}) {
+        std::map<std::uint16_t, int> sessions;
+        for (std::uint16_t port = 1; port <= 30; ++port) {
+            const auto target = target_of(PacketBuilder{client}.tcp(port, 80, kSyn));
+            ASSERT_TRUE(target) << port;
+            ++sessions[target->port.host()];
+            EXPECT_EQ(target_of(PacketBuilder{client}.tcp(port, 80, kAck)), target);
+        }
+        EXPECT_EQ(sessions, (std::map<std::uint16_t, int>{{8080, 20}, {8081, 10}}));
+    }
+}
+
+/// L3: by the family that clients have.
+TEST_F(Crossing, ClientsMayBeLeftOut) {
+    box_.set_rules(R"(rules = (
+        { protocol = "udp"; external = "192.0.2.3:80"; target = "[fd00::4]:80";
+          from = [ "198.51.100.0/24" ]; not_from = [ "198.51.100.8/29" ]; },
+        { protocol = "udp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:80";
+          from = [ "2001:db8:f::/48" ]; not_from = [ "2001:db8:f:1::/64" ]; } );)");
+    forget();
+    EXPECT_TRUE(reaches(request().udp(1, 80)));
+    EXPECT_FALSE(reaches(request().ipv4("198.51.100.8"_ip, kPublic).udp(1, 80)));
+    EXPECT_FALSE(reaches(request().ipv4("203.0.113.1"_ip, kPublic).udp(1, 80)));
+    EXPECT_TRUE(reaches(request6().udp(1, 80)));
+    EXPECT_FALSE(reaches(request6().ipv6("2001:db8:f:1::1"_ip6, kPublic6).udp(1, 80)));
+    EXPECT_FALSE(reaches(request6().ipv6("2001:db8:e::1"_ip6, kPublic6).udp(1, 80)));
+    EXPECT_EQ(box_.count(Verdict::drop_source_denied), 4);
+}
+
+/// R5: a client is an address of IPv4, and a network of 64 bits of IPv6.
+TEST_F(Crossing, SessionsOfAClientAreLimited) {
+    rules("max_sessions_per_source = 2;");
+    for (std::uint16_t port = 1; port <= 3; ++port) {
+        EXPECT_EQ(reaches(request().udp(port, 80)), port <= 2);
+        EXPECT_EQ(reaches(request6().udp(port, 80)), port <= 2);
+    }
+    EXPECT_FALSE(reaches(request6().ipv6("2001:db8:f::77"_ip6, kPublic6).udp(1, 80)));
+    EXPECT_EQ(box_.count(Verdict::drop_source_full), 3);
+    EXPECT_TRUE(reaches(request().ipv4("198.51.100.8"_ip, kPublic).udp(1, 80)));
+    EXPECT_TRUE(reaches(request6().ipv6("2001:db8:f:1::7"_ip6, kPublic6).udp(1, 80)));
+    box_.end_sessions();
+    forget();
+    EXPECT_TRUE(reaches(request().udp(3, 80)));
+    EXPECT_TRUE(reaches(request6().udp(3, 80)));
+}
+
+/// R5
+TEST_F(Crossing, NewSessionsOfARuleAreLimitedInTime) {
+    rules("rate = 20;");
+    for (const auto& client : {request(), request6()}) {
+        int opened = 0;
+        for (std::uint16_t port = 1; port <= 20; ++port)
+            opened += reaches(PacketBuilder{client}.udp(port, 80)) ? 1 : 0;
+        EXPECT_EQ(opened, 3) << "a burst of a tenth of a second";
+    }
+    EXPECT_EQ(box_.count(Verdict::drop_rate_limited), 34);
+    box_.pass(std::chrono::seconds{1});
+    forget();
+    EXPECT_TRUE(reaches(request().udp(20, 80)));
+    EXPECT_TRUE(reaches(request6().udp(20, 80)));
+}
+
+/// L5: their sessions are a rule's like any other's.
+TEST_F(Crossing, KillEndsTheSessionsOfOneRule) {
+    BoxReports reports{box_};
+    EXPECT_TRUE(reaches(request().udp(1, 80)));
+    EXPECT_TRUE(reaches(request6().udp(1, 80)));
+    const auto victim = reports.id_of("to-6");
+    box_.set_rules(R"(rules = ( { name = "to-4"; protocol = "tcp+udp"; external = "[2001:db8:2::3]:80";
+                                  target = "10.0.0.4:8080"; } );)");
+    forget();
+    EXPECT_TRUE(reaches(request().udp(1, 80))) << "it lives on";
+    EXPECT_EQ(reports.kill(victim), 1);
+    EXPECT_FALSE(reaches(request().udp(1, 80)));
+    EXPECT_TRUE(reaches(request6().udp(1, 80)));
+    box_.pass(std::chrono::seconds{2});
+    EXPECT_EQ(box_.sessions(), 1);
+    box_.expect_no_record_lost();
+}
+
+class CrossingOfFewPorts : public Crossing {
+ protected:
+    CrossingOfFewPorts() : Crossing{"masquerade_ports = \"5000-5003\";\n"} {}
+};
+
+/// R11
+TEST_F(CrossingOfFewPorts, OutOfPortsLiveSessionsGoOn) {
+    for (const auto& client : {request(), request6()}) {
+        for (std::uint16_t port = 1; port <= 6; ++port)
+            EXPECT_EQ(reaches(PacketBuilder{client}.udp(port, 80)), port <= 4) << port;
+        for (std::uint16_t port = 1; port <= 4; ++port)
+            EXPECT_TRUE(reaches(PacketBuilder{client}.udp(port, 80))) << port;
+    }
+    EXPECT_EQ(box_.count(Verdict::drop_ports_used_up), 4);
+    EXPECT_EQ(box_.sessions(), 8);
+}
+
+class CrossingWithWindowCheck : public Crossing {
+ protected:
+    CrossingWithWindowCheck() : Crossing{"tcp_window_check = true;\n"} {}
+};
+
+/// T11: sequence numbers are the same in both families, and so is what can't be.
+TEST_F(CrossingWithWindowCheck, SegmentsOutsideTheReceiversWindowAreDropped) {
+    constexpr std::uint32_t kLeast = 1U << 16U;
+    for (const bool client6 : {false, true}) {
+        const auto client = [&](std::uint8_t flags, std::uint32_t sequence, std::uint32_t acknowledged) {
+            return (client6 ? request6() : request()).tcp(5000, 80, flags).sequence(sequence, acknowledged);
+        };
+        const std::uint16_t port = open(client(kSyn, 999, 0));
+        ASSERT_NE(port, 0);
+        const auto target = [&](std::uint8_t flags, std::uint32_t sequence, std::uint32_t acknowledged) {
+            auto frame = box_.to("lan").from(kServerMac);
+            client6 ? frame.ipv4(kLanServer, "10.0.0.1"_ip) : frame.ipv6(kLanServer6, kOwn6);
+            return box_.exchange("lan", frame.tcp(8080, port, flags).sequence(sequence, acknowledged), "wan")
+                .size();
+        };
+        ASSERT_EQ(target(kSyn | kAck, 4999, 1000), 1);
+        ASSERT_TRUE(reaches(client(kAck, 1000, 5000)));
+        EXPECT_FALSE(reaches(client(kAck, 1000 + kLeast + 1, 5000)));
+        EXPECT_EQ(target(kAck, 5000 + kLeast + 1, 1000), 0);
+        EXPECT_TRUE(reaches(client(kAck, 1000 + kLeast, 5000)));
+        EXPECT_EQ(target(kAck, 5000 + kLeast, 1000), 1);
+    }
+    EXPECT_EQ(box_.count(Verdict::drop_outside_window), 4);
+}
+
+/// I8: whoever is refused is told in its own family.
+TEST(CrossingRefusal, IsToldByOption) {
+    std::string config = kTwoArm6;
+    config.insert(config.find("name = \"wan\";"), "refuse = \"icmp\"; ");
+    Box box{config};
+    box.set_rules(R"(rules = (
+        { protocol = "udp"; external = "192.0.2.3:80"; target = "[fd00::4]:80"; from = [ "203.0.113.0/24" ]; },
+        { protocol = "udp"; external = "[2001:db8:2::3]:80"; target = "10.0.0.4:80"; max_sessions = 1; } );)");
+    box.settle();
+    box.take("wan");
+    const auto denied = box.to("wan").from(kRouterMac).ipv4(kFarClient, kPublic).udp(1, 80).payload("q");
+    EXPECT_THAT(box.exchange("wan", denied, "wan"), ElementsAre(from_fwd(box, "wan", kRouterMac)
+                                                                    .ipv4(kWanAddress, kFarClient)
+                                                                    .identification(0)
+                                                                    .dont_fragment()
+                                                                    .icmp(3, 13)
+                                                                    .payload(denied.ip_bytes())
+                                                                    .frame()));
+    const auto too_many = [&](std::uint16_t port) {
+        return box.to("wan").from(kRouterMac).ipv6(kFarClient6, kPublic6).udp(port, 80).payload("q");
+    };
+    EXPECT_THAT(box.exchange("wan", too_many(1), "lan"), SizeIs(1));
+    EXPECT_THAT(box.exchange("wan", too_many(2), "wan"),
+                ElementsAre(from_fwd(box, "wan", kRouterMac)
+                                .ipv6("2001:db8:2::1"_ip6, kFarClient6)
+                                .icmpv6(1, 1)
+                                .payload(too_many(2).ip_bytes())
+                                .frame()));
+    EXPECT_EQ(box.count(Verdict::drop_source_denied), 1);
+    EXPECT_EQ(box.count(Verdict::drop_rule_full), 1);
+    box.expect_every_packet_accounted_for();
 }
 
 TEST_F(Crossing, NeitherWithoutASynNorWithoutARule) {

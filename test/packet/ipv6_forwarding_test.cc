@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <map>
+#include <set>
 
 #include "test/packet/ipv6_networks.h"
 
@@ -164,6 +166,28 @@ TEST_F(Ipv6, SeveralTargetsTakeTurns) {
     EXPECT_EQ(sessions, (std::map<std::uint16_t, int>{{8080, 20}, {8081, 10}}));
 }
 
+/// L2: by option all sessions of a client have the same target.
+TEST_F(Ipv6, TargetIsChosenByTheClientsAddress) {
+    rules(R"({ protocol = "tcp"; external = "[2001:db8:2::3]:80"; balance = "source-hash";
+               target = "[fd00::4]:8080,[fd00::5]:8081"; })");
+    std::map<std::uint16_t, int> clients;
+    for (std::uint8_t n = 0; n < 60; ++n) {
+        net::Ipv6Address client = kFarClient6;
+        client.bytes[15] = n;
+        std::set<std::uint16_t> targets;
+        for (std::uint16_t port = 1; port <= 4; ++port) {
+            const auto sent = box_.exchange(
+                "wan", box_.to("wan").from(kRouterMac).ipv6(client, kPublic6).tcp(port, 80, kSyn), "lan");
+            ASSERT_THAT(sent, SizeIs(1));
+            targets.insert(look_into(sent[0]).destination.port.host());
+        }
+        ASSERT_THAT(targets, SizeIs(1)) << int{n};
+        ++clients[*targets.begin()];
+    }
+    EXPECT_NEAR(clients[8080], 30, 14);
+    EXPECT_THAT(clients, SizeIs(2));
+}
+
 /// L3
 TEST_F(Ipv6, ClientsMayBeLeftOut) {
     rules(R"({ protocol = "tcp"; external = "[2001:db8:2::3]:80"; target = "[fd00::4]:8080";
@@ -196,6 +220,58 @@ TEST_F(Ipv6, SessionsOfAClientAreLimited) {
     box_.clear_sessions();
     box_.pass(std::chrono::seconds{2});
     EXPECT_TRUE(reaches(from("2001:db8:f::3"_ip6, 1)));
+}
+
+/// R5: more than so many new ones a second are refused, whoever opens them.
+TEST_F(Ipv6, NewSessionsOfARuleAreLimitedInTime) {
+    rules(R"({ protocol = "udp"; external = "[2001:db8:2::3]:80"; target = "[fd00::4]:80"; rate = 20; })");
+    std::uint16_t port = 1;
+    for (int second = 0; second < 2; ++second) {
+        int opened = 0;
+        for (int tries = 0; tries < 20; ++tries) opened += reaches(request().udp(port++, 80)) ? 1 : 0;
+        EXPECT_EQ(opened, 3) << "a burst of a tenth of a second";
+        EXPECT_EQ(box_.count(Verdict::drop_rate_limited), 17 * (second + 1));
+        box_.pass(std::chrono::seconds{1});
+        box_.take("lan");  // announcements
+    }
+}
+
+/// P7
+TEST_F(Ipv6, JumboFramesPassWhereTheLinksAllowThem) {
+    std::string networks = kTwoArm6;
+    for (const char* name : {"\"wan\";", "\"lan\";"})
+        networks.insert(networks.find(name) + std::strlen(name), " mtu = 9000;");
+    Box box{networks};
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").ipv6(kFarClient6, kPublic6).udp(1, 27015).payload_bytes(8952),
+                     "lan"),
+        ElementsAre(from_fwd(box, "lan", mac(5))
+                        .ipv6(kFarClient6, "fd00::5"_ip6)
+                        .ttl(63)
+                        .udp(1, 27015)
+                        .payload_bytes(8952)
+                        .frame()));
+}
+
+/// P6
+TEST_F(Ipv6, LinksMayBeVlansOfOneDevice) {
+    std::string networks = kTwoArm6;
+    for (const auto& [device, vlan] : {std::pair{"net_null_wan\";", "100"}, {"net_null_lan\";", "4094"}}) {
+        networks.replace(networks.find(device), std::strlen(device),
+                         std::string{"net_null_trunk\"; vlan = "} + vlan + ";");
+    }
+    Box box{networks};
+    EXPECT_THAT(
+        box.exchange("wan", box.to("wan").from(kRouterMac).ipv6(kFarClient6, kPublic6).udp(1, 27015), "lan"),
+        ElementsAre(
+            from_fwd(box, "lan", mac(5)).ipv6(kFarClient6, "fd00::5"_ip6).ttl(63).udp(1, 27015).frame()));
+    EXPECT_THAT(
+        box.exchange("lan", box.to("lan").ipv6("fd00::5"_ip6, kFarClient6).udp(27015, 1), "wan"),
+        ElementsAre(
+            from_fwd(box, "wan", kRouterMac).ipv6(kPublic6, kFarClient6).ttl(63).udp(27015, 1).frame()));
+    box.put("wan", packet().to(box.mac_of("wan")).vlan(7).ipv6(kFarClient6, kPublic6).udp(2, 27015));
+    box.settle();
+    EXPECT_EQ(box.count(Verdict::drop_unknown_vlan), 1);
 }
 
 /// R18: sessions of IPv6 make room as those of IPv4 do.

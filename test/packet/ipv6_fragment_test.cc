@@ -9,11 +9,13 @@
 #include <optional>
 #include <random>
 
+#include "dataplane/fragment_table.h"
 #include "test/packet/ipv6_networks.h"
 
 namespace fwd::test {
 namespace {
 
+using dataplane::FragmentTable;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using namespace std::chrono_literals;
@@ -241,6 +243,26 @@ TEST_F(Ipv6Fragments, WithoutTheirFirstOneWaitBoundedInNumberAndTime) {
     box_.pass(20s);
     EXPECT_EQ(held(), 0);
     EXPECT_EQ(box_.count(Verdict::drop_fragment_expired), 500);
+    box_.expect_every_packet_accounted_for();
+}
+
+/// U14: those of one source, a network of 64 bits, take no more than its share.
+TEST_F(Ipv6Fragments, OfOneSourceTakeNoMoreThanItsShare) {
+    const auto kOther = "2001:db8:f:2::8"_ip6;
+    const auto innocent = fragments_of(request(5000).ipv6(kOther, kPublic6), 1);
+    box_.put("wan", innocent[1]);
+    const auto flood = fragments_of(request(65507), 2, 128);
+    for (std::size_t i = flood.size() - 1; i != 0; --i) {
+        box_.put("wan", flood[i]);
+        if (i % 50 == 0) box_.settle();
+    }
+    box_.settle();
+    EXPECT_LE(held(), FragmentTable::kMostWaiting + 1);
+    EXPECT_GT(box_.count(Verdict::drop_fragments_full), 0);
+    EXPECT_EQ(joined(send({innocent[0], innocent[2], innocent[3]})),
+              request_as_forwarded(5000).ipv6(kOther, "fd00::5"_ip6).ip_bytes());
+    box_.pass(20s);
+    EXPECT_EQ(held(), 0);
     box_.expect_every_packet_accounted_for();
 }
 

@@ -118,5 +118,19 @@ INSTANTIATE_TEST_SUITE_P(Places, Hairpin6,
                                            Where{"OtherLink", "dmz", "fd00:1::9"_ip6, mac(9)}),
                          [](const auto& where) { return std::string{where.param.name}; });
 
+/// U9: of an external address on the client's own segment there is no other side to be seen from.
+TEST(Hairpin6OnOneSegment, IsAsTheRuleSays) {
+    Box box{"masquerade_ports = \"5000-5999\";" + kOneArm6 +
+            R"(masquerades = ( { inside = "2001:db8:1::/64"; } );)"};
+    box.settle();
+    box.take("lan");
+    const auto sent =
+        box.exchange("lan", box.to("lan").from(kClientMac).ipv6(kClient6, kExternal6).udp(4000, 53), "lan");
+    ASSERT_THAT(sent, SizeIs(1));
+    EXPECT_EQ(look_into(sent[0]).source.address, net::IpAddress{kFwd6});
+    EXPECT_LT(look_into(sent[0]).source.port.host(), 6000);
+    EXPECT_EQ(box.mappings(), 0);
+}
+
 }  // namespace
 }  // namespace fwd::test

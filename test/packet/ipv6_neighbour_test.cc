@@ -100,6 +100,20 @@ class Nd : public testing::Test {
     std::vector<Frame> announced_;
 };
 
+/// P5: of questions. What answers fwd's own comes through beside it.
+TEST_F(Nd, FloodOfQuestionsIsLimitedAndCounted) {
+    for (int i = 0; i < 20'000; ++i) {
+        box_.put_many("lan", asks_for(kExternal6));
+        if (i % 500 == 0) box_.settle();
+    }
+    box_.settle();
+    EXPECT_LE(box_.take("lan").size(), 2000);
+    EXPECT_GE(box_.count(Verdict::drop_punt_limited), 18'000);
+    EXPECT_THAT(box_.exchange("lan", request(), "lan"), ElementsAre(question().frame()));
+    EXPECT_THAT(box_.exchange("lan", server_is_at(kServerMac), "lan"), SizeIs(1));
+    box_.expect_every_packet_accounted_for();
+}
+
 TEST_F(Nd, OwnAndExternalAddressesAreAnsweredFor) {
     EXPECT_THAT(box_.exchange("lan", asks_for(kFwd6), "lan"), ElementsAre(answer(kFwd6).frame()));
     EXPECT_THAT(box_.exchange("lan", asks_for(kExternal6), "lan"), ElementsAre(answer(kExternal6).frame()));

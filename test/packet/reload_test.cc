@@ -14,8 +14,8 @@
 #include <thread>
 #include <vector>
 
-#include "control/live_sessions.h"
 #include "test/packet/networks.h"
+#include "test/packet/reports.h"
 
 namespace fwd::test {
 namespace {
@@ -245,36 +245,19 @@ TEST(Reload, SessionOpenedByTheOldRulesDoesNotSurviveAKill) {
                             static_cast<std::uint16_t>(1024 + worker * 30000 + number % 30000), 1000, 0};
                     }};
     box.watch_transmit("lan", [](std::uint16_t, const std::uint8_t*) {});
-    const control::LiveSessions live{box.dataplane(), [] {}};
-    const auto sessions_of = [&](dataplane::RuleId rule) {
-        std::size_t count = 0;
-        live.visit(0, live.flows().position_count(), [&](dataplane::FlowPosition id, dataplane::StateWord) {
-            if (live.flows().session(id).rule == rule) ++count;
-            return true;
-        });
-        return count;
-    };
+    BoxReports reports{box};
     box.set_rules(with);
     box.start();
     std::size_t killed = 0;
     for (int round = 0; round < kRounds; ++round) {
-        std::optional<dataplane::RuleId> victim;
-        for (const auto& [id, rule] : box.rules()) {
-            if (rule.name == "r1000") victim = box.policies().dataplane_id(id);
-        }
-        ASSERT_TRUE(victim);
+        const dataplane::RuleId victim = reports.id_of("r1000");
         const std::uint64_t before = traffic.sent();
         while (traffic.sent() < before + 200) std::this_thread::yield();
         box.set_rules(without);  // returns when no worker uses the old ones
-        killed += sessions_of(*victim);
-        live.visit(0, live.flows().position_count(),
-                   [&](dataplane::FlowPosition id, dataplane::StateWord word) {
-                       if (live.flows().session(id).rule == *victim) live.flows().condemn(id, word);
-                       return true;
-                   });
+        killed += reports.kill(victim);
         const std::uint64_t later = traffic.sent();
         while (traffic.sent() < later + 100) std::this_thread::yield();
-        ASSERT_EQ(sessions_of(*victim), 0U) << "round " << round;
+        ASSERT_EQ(reports.sessions_of(victim), 0U) << "round " << round;
         box.set_rules(with);
     }
     box.stop();

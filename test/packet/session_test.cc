@@ -561,6 +561,90 @@ TEST_F(BusyTable, ClosingSessionsMakeRoomBeforeThoseThatOpen) {
     EXPECT_GT(box_.total(&ThreadCounters::sessions_evicted), 4000);
 }
 
+/// A table of 256 places, and what of it may make room.
+class NearlyAllAssured : public ::testing::Test {
+ protected:
+    enum Of { client = 1, target, client_again };
+
+    /// A session that has had so many packets.
+    bool open(Of packets, unsigned worker = 0) {
+        const std::uint16_t port = port_++;
+        const auto request = [&] {
+            return box_.exchange("wan", box_.to("wan").ipv4(kFarClient, kPublic).udp(port, 27015), "lan",
+                                 worker);
+        };
+        if (request().size() != 1) return false;
+        if (packets >= target)
+            box_.exchange("lan", box_.to("lan").ipv4("10.0.0.5"_ip, kFarClient).udp(27015, port), "wan",
+                          worker);
+        if (packets >= client_again) request();
+        return true;
+    }
+    void open_many(unsigned count, Of packets, unsigned worker = 0) {
+        for (unsigned n = 0; n < count; ++n) EXPECT_TRUE(open(packets, worker)) << n;
+    }
+    void open_and_close(unsigned count, unsigned worker = 0) {
+        for (unsigned n = 0; n < count; ++n) {
+            const std::uint16_t port = port_++;
+            const auto from_client = [&](std::uint8_t flags) {
+                box_.exchange("wan", box_.to("wan").ipv4(kFarClient, kPublic).tcp(port, 80, flags), "lan",
+                              worker);
+            };
+            from_client(kSyn);
+            box_.exchange("lan", box_.to("lan").ipv4(kLanServer, kFarClient).tcp(8080, port, kSyn | kAck),
+                          "wan", worker);
+            from_client(kAck);
+            from_client(kRst);
+        }
+    }
+    void expect_left(std::uint32_t closing, std::uint32_t unanswered, std::uint32_t half_open) {
+        using dataplane::Evictable;
+        const dataplane::FlowTable& flows = box_.dataplane().flows();
+        EXPECT_EQ(flows.evictable_count(Evictable::closing), closing);
+        EXPECT_EQ(flows.evictable_count(Evictable::unanswered), unanswered);
+        EXPECT_EQ(flows.evictable_count(Evictable::half_open), half_open);
+    }
+    void TearDown() override {
+        EXPECT_EQ(box_.sessions(), 256);
+        box_.pass(1s);
+        box_.expect_no_record_lost();
+        box_.expect_every_packet_accounted_for();
+    }
+
+    Box box_{kTwoArm, 2};
+    std::uint16_t port_ = 1;
+};
+
+/// R18: as long as none of them are many: those that close, then those that nobody has answered, and last
+/// those that a client may be about to use.
+TEST_F(NearlyAllAssured, ClosingSessionsMakeRoomThenUnansweredThenHalfOpenOnes) {
+    open_many(206, client_again);
+    open_and_close(10);
+    open_many(20, client);
+    open_many(20, target);
+    expect_left(10, 20, 20);
+    open_many(10, client_again);
+    expect_left(0, 20, 20);
+    open_many(20, client_again);
+    expect_left(0, 0, 20);
+    open_many(20, client_again);
+    expect_left(0, 0, 0);
+    EXPECT_FALSE(open(client));
+    EXPECT_EQ(box_.count(Verdict::drop_sessions_full), 1);
+}
+
+/// R18: a flood at one worker, clients at another one, which ends closing sessions of its own before half
+/// open ones.
+TEST_F(NearlyAllAssured, WorkerWithoutAnyOfTheFloodEndsClosingSessionsFirst) {
+    open_many(220, client_again, 0);
+    open_many(5, target, 1);
+    open_and_close(5, 1);
+    open_many(26, client, 0);
+    expect_left(5, 26, 5);
+    open_many(5, client_again, 1);
+    expect_left(0, 26, 5);
+}
+
 class SourcePorts : public OneOrTwoWorkers {};
 INSTANTIATE_TEST_SUITE_P(Packet, SourcePorts, ::testing::Values(1, 2), worker_count);
 

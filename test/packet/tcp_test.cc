@@ -191,7 +191,7 @@ TEST_F(Tcp, TargetOpensTheNextConnection) {
     EXPECT_EQ(box_.sessions(), 1);
 }
 
-/// T2, RFC 5961: a SYN in an established connection changes nothing.
+/// T2: a SYN in an established connection changes nothing (RFC 5961).
 TEST_F(Tcp, SynInAConnectionChangesNothing) {
     establish();
     client(kSyn, 77);

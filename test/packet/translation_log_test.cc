@@ -150,45 +150,53 @@ TEST_F(TranslationLog, WorkersNeverWaitForControl) {
     EXPECT_GT(log_.lost(), 0U);
 }
 
-class TranslationLogOfMasquerade : public TranslationLog {
+class TranslationLogOfMasquerade : public TranslationLog,
+                                   public ::testing::WithParamInterface<const Family*> {
  protected:
     TranslationLogOfMasquerade()
-        : TranslationLog{
-              masqueraded(R"({ name = "home"; inside = "lan"; filtering = "endpoint-independent"; })")} {
+        : TranslationLog{masqueraded(
+              R"({ name = "home"; inside = "lan"; filtering = "endpoint-independent"; })", "", *GetParam())} {
+        box_.settle();
+        box_.take("wan");
         turn_on();
         take();
     }
     /// The next line, and what it says of addresses and ports.
-    void expect_line(const char* event, const std::string& client, const std::string& external,
-                     const std::string& source, const std::string& target) {
+    void expect_start(const net::IpEndpoint& client, const net::IpEndpoint& external,
+                      const net::IpEndpoint& source, const net::IpEndpoint& target) {
         const auto lines = take();
         ASSERT_THAT(lines, SizeIs(1));
         json said = lines[0];
-        for (const char* key : {"time", "duration_s", "packets_in", "bytes_in", "packets_out", "bytes_out"})
-            said.erase(key);
-        EXPECT_EQ(said, (json{{"event", event},
+        said.erase("time");
+        EXPECT_EQ(said, (json{{"event", "start"},
                               {"protocol", "udp"},
                               {"rule", "home"},
-                              {"client", client},
-                              {"external", external},
-                              {"source", source},
-                              {"target", target}}));
+                              {"client", control::to_text(client)},
+                              {"external", control::to_text(external)},
+                              {"source", control::to_text(source)},
+                              {"target", control::to_text(target)}}));
     }
+    const Family& in_ = *GetParam();
     Outbound out_{box_};
 };
+INSTANTIATE_TEST_SUITE_P(, TranslationLogOfMasquerade, ::testing::Values(&kIpv4, &kIpv6),
+                         [](const auto& test) { return std::string{test.param->name}; });
 
-/// R17 (RFC 6888, REQ-12): of a host inside, whoever begins, and after its masquerade is gone.
-TEST_F(TranslationLogOfMasquerade, SaysWhoHadAnExternalPort) {
-    const auto sent = out_.udp(endpoint(kHost, 5000), endpoint(kPeer, 53));
+/// R17: of a host inside, whoever begins, and after its masquerade is gone (RFC 6888, REQ-12).
+TEST_P(TranslationLogOfMasquerade, SaysWhoHadAnExternalPort) {
+    const auto host = endpoint(in_.host, 5000), peer = endpoint(in_.peer, 53),
+               stranger = endpoint(in_.stranger, 99);
+    const auto sent = out_.udp(host, peer);
     ASSERT_TRUE(sent);
-    const std::string outside = "192.0.2.1:" + std::to_string(sent->source.port.host());
-    expect_line("start", "10.0.0.4:5000", "198.51.100.7:53", outside, "198.51.100.7:53");
-    ASSERT_TRUE(out_.udp_back(endpoint(kStranger, 99), sent->source));
-    expect_line("start", "198.51.100.8:99", outside, "198.51.100.8:99", "10.0.0.4:5000");
-    ASSERT_TRUE(out_.udp_back(endpoint(kPeer, 53), sent->source));
+    EXPECT_EQ(sent->source.address, in_.wan);
+    expect_start(host, peer, sent->source, peer);
+    ASSERT_TRUE(out_.udp_back(stranger, sent->source));
+    expect_start(stranger, sent->source, stranger, host);
+    ASSERT_TRUE(out_.udp_back(peer, sent->source));
     // Both are kept alive by the host alone (requirement U6), and the second one was not.
     box_.pass(100s);
-    ASSERT_TRUE(out_.udp(endpoint(kHost, 5000), endpoint(kPeer, 53)));
+    box_.take("wan");  // announcements
+    ASSERT_TRUE(out_.udp(host, peer));
     box_.set_rules("masquerades = ( );");
     log_.learn_names(box_.policies(), box_.rules(), box_.masquerades());
     box_.clear_sessions();
@@ -200,7 +208,7 @@ TEST_F(TranslationLogOfMasquerade, SaysWhoHadAnExternalPort) {
         EXPECT_EQ(line["rule"], "home");
         clients.insert(line["client"]);
     }
-    EXPECT_EQ(clients, (std::set<std::string>{"10.0.0.4:5000", "198.51.100.8:99"}));
+    EXPECT_EQ(clients, (std::set<std::string>{control::to_text(host), control::to_text(stranger)}));
 }
 
 class TranslationLogOfBothFamilies : public TranslationLog {
@@ -236,6 +244,36 @@ TEST_F(TranslationLogOfBothFamilies, SaysWhoHadAnAddressOfEither) {
     EXPECT_EQ(lines[0]["external"], "192.0.2.3:80");
     EXPECT_EQ(lines[0]["source"], "[fd00::1]:" + std::to_string(look_into(sent[0]).source.port.host()));
     EXPECT_EQ(lines[0]["target"], "[fd00::4]:8080");
+}
+
+class TranslationLogOfPrefixes : public TranslationLog {
+ protected:
+    TranslationLogOfPrefixes()
+        : TranslationLog{kTwoArm6 +
+                         R"(prefixes = ( { inside = "fd00::/48"; external = "2001:db8:aa::/48"; } );)"} {}
+};
+
+/// R17: of a host that has a counterpart in another network.
+TEST_F(TranslationLogOfPrefixes, SaysWhoHadAnAddress) {
+    turn_on();
+    take();
+    box_.settle();
+    box_.take("wan");
+    const auto sent = box_.exchange(
+        "lan", box_.to("lan").from(kServerMac).ipv6(kLanServer6, kFarClient6).udp(5000, 53), "wan");
+    ASSERT_THAT(sent, SizeIs(1));
+    const Seen seen = look_into(sent[0]);
+    EXPECT_EQ(seen.source.address.v6().bytes[5], 0xaa);
+    auto lines = take();
+    ASSERT_THAT(lines, SizeIs(1));
+    lines[0].erase("time");
+    EXPECT_EQ(lines[0], (json{{"event", "start"},
+                              {"protocol", "udp"},
+                              {"rule", ""},
+                              {"client", "[fd00::4]:5000"},
+                              {"external", "[2001:db8:f::7]:53"},
+                              {"source", control::to_text(seen.source)},
+                              {"target", "[2001:db8:f::7]:53"}}));
 }
 
 TEST_F(TranslationLog, LostLinesAreToldNowAndThen) {

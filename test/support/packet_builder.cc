@@ -82,6 +82,9 @@ PacketBuilder& PacketBuilder::ipv6(net::Ipv6Address source, net::Ipv6Address des
     ipv6_destination_ = destination;
     return *this;
 }
+PacketBuilder& PacketBuilder::ip(const net::IpAddress& source, const net::IpAddress& destination) {
+    return source.is_v4() ? ipv4(source.v4(), destination.v4()) : ipv6(source.v6(), destination.v6());
+}
 PacketBuilder& PacketBuilder::extension(std::uint8_t number, Bytes rest) {
     extensions_.emplace_back(number, std::move(rest));
     return *this;

@@ -76,6 +76,9 @@ constexpr net::Endpoint endpoint(net::Ipv4Address address, std::uint16_t port) {
 constexpr net::IpEndpoint endpoint(net::Ipv6Address address, std::uint16_t port) {
     return {address, net::be16::from_host(port)};
 }
+constexpr net::IpEndpoint endpoint(const net::IpAddress& address, std::uint16_t port) {
+    return {address, net::be16::from_host(port)};
+}
 constexpr net::MacAddress mac(std::uint8_t last) {
     return {{0x02, 0, 0, 0, 0, last}};
 }
@@ -101,6 +104,8 @@ class PacketBuilder {
 
     PacketBuilder& ipv4(net::Ipv4Address source, net::Ipv4Address destination);
     PacketBuilder& ipv6(net::Ipv6Address source, net::Ipv6Address destination);
+    /// Whichever of them two addresses of one family are.
+    PacketBuilder& ip(const net::IpAddress& source, const net::IpAddress& destination);
     PacketBuilder& ttl(std::uint8_t hops);  ///< or the hop limit
     /// An IPv6 extension header behind those before it: everything but its next header, a multiple of 8 bytes
     /// less one.

@@ -111,6 +111,9 @@ TEST(MasqueradeSettings, WrongOnesAreRefused) {
          "fwd.conf:6: masquerades[0].pool[1]: got 2001:db8::7, IPv6, for hosts of 10.0.0.0/24; want IPv4"},
         {"masquerades = ( { inside = \"10.0.0.0/24\"; to = [ \"2001:db8::/32\" ]; } );",
          "fwd.conf:6: masquerades[0].to[0]: got 2001:db8::/32, IPv6, for hosts of 10.0.0.0/24; want IPv4"},
+        {"masquerades = ( { inside = \"lan\"; to = [ \"10.0.0.0/8\", \"10.0.0.1/8\" ]; } );",
+         "fwd.conf:6: masquerades[0].to[1]: got '10.0.0.1/8', want no bits set behind the prefix length: "
+         "10.0.0.0/8"},
         {"masquerades = ( { inside = \"lan\"; pool = [ \"192.0.2.1\" ]; } );",
          "fwd.conf:6: masquerades[0].pool[0]: got 192.0.2.1, fwd's own address on link wan; want no pool to "
          "use own "

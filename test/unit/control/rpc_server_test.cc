@@ -348,6 +348,35 @@ TEST_F(RpcServerTest, RuleThatNoConfigurationFileCouldHoldIsRefused) {
     EXPECT_TRUE(book_.rules().empty());
 }
 
+TEST_F(RpcServerTest, WrongValuesAreRefusedByTheirField) {
+    listen();
+    TestClient client{path()};
+    const auto refused = [&](const char* method, Json params) {
+        return ask(client, request(1, method, params))["error"]["message"].get<std::string>();
+    };
+    const auto rule = [&](const char* key, const Json& value) {
+        Json params = rule_params(1);
+        params[key] = value;
+        return refused("rule.add", params);
+    };
+    const std::string weight = ", want a weight of 1 to 100 behind the star";
+    EXPECT_EQ(rule("target", "10.0.0.4:80*0"), "target: got '10.0.0.4:80*0'" + weight);
+    EXPECT_EQ(rule("target", "10.0.0.5:80,10.0.0.4:80*101"), "target: got '10.0.0.4:80*101'" + weight);
+    const std::string bits = "got '10.0.0.1/8', want no bits set behind the prefix length: 10.0.0.0/8";
+    EXPECT_EQ(rule("from", {"10.0.0.1/8"}), "from[0]: " + bits);
+    EXPECT_EQ(rule("not_from", {"11.0.0.0/8", "10.0.0.1/8"}), "not_from[1]: " + bits);
+    const auto masquerade = [&](const char* key, const Json& value) {
+        return refused("masquerade.add", {{"inside", "lan"}, {key, value}});
+    };
+    EXPECT_EQ(masquerade("to", {"10.0.0.1/8"}), "to[0]: " + bits);
+    EXPECT_EQ(
+        masquerade("pool", {"192.0.2.9", "192.0.2.1"}),
+        "pool[1]: got 192.0.2.1, fwd's own address on link wan; want no pool to use own addresses, or an "
+        "address that nobody has");
+    EXPECT_TRUE(book_.rules().empty());
+    EXPECT_TRUE(book_.masquerades().empty());
+}
+
 TEST_F(RpcServerTest, WritesThatWaitTogetherShareOneCommit) {
     listen();
     std::deque<TestClient> clients;

@@ -505,6 +505,13 @@ TEST(Settings, BadTextsAreRefused) {
         {rule_with("from", "[ \"10.0.0.1/24\" ]"),
          "fwd.conf:6: rules[0].from[0]: got '10.0.0.1/24', want no bits set behind the prefix length: "
          "10.0.0.0/24"},
+        {rule_with("not_from", "[ \"10.0.0.0/24\", \"10.0.0.1/24\" ]"),
+         "fwd.conf:6: rules[0].not_from[1]: got '10.0.0.1/24', want no bits set behind the prefix length: "
+         "10.0.0.0/24"},
+        {rule_with("target", "\"10.0.0.4:80*0\""),
+         "fwd.conf:5: rules[0].target: got '10.0.0.4:80*0', want a weight of 1 to 100 behind the star"},
+        {rule_with("target", "\"10.0.0.5:80,10.0.0.4:80*101\""),
+         "fwd.conf:5: rules[0].target: got '10.0.0.4:80*101', want a weight of 1 to 100 behind the star"},
         {rule_with("from", "[ ]"),
          "fwd.conf:6: rules[0].from: got an empty list, want at least one prefix, or no "
          "such key to allow every source"},
@@ -624,6 +631,11 @@ prefixes = ( )" +
                  "2001:db8:1::/48"},
         {with(R"({ inside = "fd00::/48"; external = "2001:db8:1::/56"; })"),
          where + "external: got 2001:db8:1::/56 for fd00::/48; want two prefixes of the same length"},
+        {with(R"({ inside = "fd00::1/48"; external = "2001:db8:1::/48"; })"),
+         where + "inside: got 'fd00::1/48', want no bits set behind the prefix length: fd00::/48"},
+        {with(R"({ inside = "fd00::/48"; external = "2001:db8:1:1::/48"; })"),
+         where + "external: got '2001:db8:1:1::/48', want no bits set behind the prefix length: "
+                 "2001:db8:1::/48"},
         {with(R"({ inside = "fd01::/48"; external = "2001:db8:1::/48"; })"),
          where +
              "inside: got fd01::/48, to which there is no route; want a link's network, or a route to it"},
@@ -639,6 +651,24 @@ prefixes = ( )" +
         load_good(with(R"({ inside = "fd00::/48"; external = "2001:db8:1::/48"; inbound = true; })"));
     ASSERT_EQ(settings.prefixes.size(), 1U);
     EXPECT_TRUE(settings.prefixes[0].inbound);
+}
+
+TEST(Settings, PoolHasNoAddressOfFwdsOwnInEitherFamily) {
+    const auto with_pool = [](const std::string& address) {
+        return kIpv6Links + R"(masquerades = ( { inside = "lan"; pool = [ "2001:db8:2::9", ")" + address +
+               R"(" ]; } );)";
+    };
+    const std::string where = "fwd.conf:5: masquerades[0].pool[1]: ";
+    expect_messages({
+        {with_pool("2001:db8:2::1"), where +
+                                         "got 2001:db8:2::1, fwd's own address on link wan; want no pool to "
+                                         "use own addresses, or an address that nobody has"},
+        {with_pool("fd00:1::1"), where +
+                                     "got fd00:1::1, fwd's own address on link lan; want no pool to use own "
+                                     "addresses, or an address that nobody has"},
+        {with_pool("2001:db8:2::fe"),
+         where + "got 2001:db8:2::fe, the gateway of ::/0; want an address that no other host has"},
+    });
 }
 
 TEST(Settings, LinksMayShareADeviceByVlanAndNestNetworks) {
