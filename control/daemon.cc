@@ -15,6 +15,7 @@
 #include <span>
 #include <utility>
 
+#include "control/capabilities.h"
 #include "control/masquerade_json.h"
 #include "control/rule_json.h"
 #include "control/text.h"
@@ -128,6 +129,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& conf
         for (const int descriptor : daemon->host_->descriptors()) daemon->server_->wake_by(descriptor);
     }
     daemon->log_links();
+    daemon->drop_capabilities();
+    daemon->log_ready();
     return daemon;
 }
 
@@ -218,6 +221,16 @@ void Daemon::log_links() const {
     spdlog::info("{} worker(s) on core(s) {}, room for {} sessions, {} MB of {}", workers,
                  fmt::join(eal_.worker_cores, ", "), settings_.sessions, eal_.memory_bytes >> 20U,
                  eal_.hugepages ? "hugepages" : "ordinary memory");
+}
+
+void Daemon::drop_capabilities() {
+    const std::vector<std::string> drivers = drivers_in_use();
+    if (const auto ok = keep_only(needed_capabilities(drivers, uses_physical_addresses())); !ok)
+        spdlog::warn("cannot drop what capabilities nothing needs any more: {}", ok.error().text());
+    spdlog::info("capabilities from now on: {}", own_capabilities_text());
+}
+
+void Daemon::log_ready() const {
     spdlog::info("ready with {} rule(s), socket {}", book_.rules().size(), settings_.socket.string());
 }
 

@@ -7,6 +7,7 @@
 
 #include <cctype>
 #include <sstream>
+#include <string_view>
 
 #include "test/e2e/lab.h"
 #include "test/package/root.h"
@@ -47,6 +48,13 @@ class Packages {
     TemporaryDirectory directory_;
     std::filesystem::path base_ = "/";
 };
+
+std::size_t number_of(std::string_view text, std::string_view part) {
+    std::size_t number = 0;
+    for (std::size_t at = text.find(part); at != std::string_view::npos; at = text.find(part, at + 1))
+        ++number;
+    return number;
+}
 
 class PackageTest : public ::testing::Test {
  protected:
@@ -279,6 +287,11 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     EXPECT_NE(log.find("ready with"), std::string::npos) << log;
     EXPECT_EQ(log.find("warning"), std::string::npos) << log;
 
+    // Set up, it needs nothing but its descriptors, also for the kernel's part of the link.
+    const std::string threads = output_of("cat /proc/$(pgrep --exact --uid fwd fwdd)/task/*/status");
+    EXPECT_EQ(number_of(threads, "CapPrm:\t0000000000000000"), number_of(threads, "CapPrm:")) << threads;
+    EXPECT_GE(number_of(threads, "CapPrm:"), 3U) << threads;
+    EXPECT_NE(log.find("capabilities from now on: none"), std::string::npos) << log;
     EXPECT_NE(output_of("ip -brief address show dev fwd-lan").find("10.0.0.2/24"), std::string::npos)
         << "the kernel's part of the link";
 
