@@ -315,6 +315,28 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     EXPECT_EQ(property("Result"), "success");
 }
 
+/// Before anybody gives it an address.
+TEST_F(PackageTest, CardIsBoundBeforeTheNetworkAndByForce) {
+    install();
+    root().write("/etc/systemd/system/fwd-test.target", "[Unit]\nDefaultDependencies=no");
+    auto systemd = root().boot("fwd-test.target");
+    if (!systemd) GTEST_SKIP() << "no cgroups of version 2";
+    ASSERT_TRUE(eventually([&] { return root().in("systemctl is-active fwd-test.target").status == 0; }))
+        << systemd->output();
+    const auto property = [&](const char* name) {
+        return ' ' + output_of(fmt::format("systemctl show --value -p {} fwd-bind@0000:01:00.0", name)) + ' ';
+    };
+    for (const char* later : {" network-pre.target ", " fwd.service ", " shutdown.target "})
+        EXPECT_NE(property("Before").find(later), std::string::npos) << later << property("Before");
+    EXPECT_NE(property("Wants").find(" network-pre.target "), std::string::npos)
+        << "it orders nothing by itself";
+    for (const char* earlier : {" systemd-udev-trigger.service ", " local-fs.target "})
+        EXPECT_NE(property("After").find(earlier), std::string::npos) << earlier << property("After");
+    EXPECT_EQ(property("After").find(" basic.target "), std::string::npos) << "that may be after the network";
+    EXPECT_NE(property("ExecStart").find("/usr/bin/fwdctl bind --force 0000:01:00.0 "), std::string::npos)
+        << property("ExecStart");
+}
+
 TEST_F(PackageTest, CompletionsAreUnderstoodByTheirShells) {
     if (is_full_run()) GTEST_SKIP() << "a Debian without zsh and fish";
     install();
