@@ -143,6 +143,38 @@ TEST_F(PackageTest, CardIsBoundAtEveryBootBeforeTheServiceIfToldSo) {
     EXPECT_FALSE(root().exists("/etc/systemd/system/fwd.service.wants/fwd-bind@.service"));
 }
 
+TEST_F(PackageTest, NothingInItOpensALogin) {
+    const std::string files = output_of("dpkg-deb --contents /mnt/1.deb");
+    EXPECT_NE(files.find("/usr/sbin/fwdd"), std::string::npos) << files;
+    for (const char* secret : {"ssh", "authorized_keys", ".key", ".pem", "id_rsa", "shadow", "passw"})
+        EXPECT_EQ(files.find(secret), std::string::npos) << secret << " in " << files;
+    install();
+    EXPECT_TRUE(output_of("passwd --status fwd").starts_with("fwd L ")) << "locked";
+}
+
+/// Of the image's first boot.
+TEST_F(PackageTest, PasswordThatIsNoHashOpensNoLogin) {
+    root().write("/tmp/appliance", read_file(source_file("tools/appliance/files/usr/lib/fwd/appliance")));
+    const auto hash_of_root = [&](const std::string& file) {
+        root().write("/tmp/root-password", file);
+        // As the image is made: nobody may log in.
+        output_of("usermod --password '*' root");
+        output_of("bash -c '. /tmp/appliance && set_root_password /tmp/root-password'");
+        return output_of("getent shadow root | cut -d : -f 2");
+    };
+    // openssl passwd -6 -salt salt secret
+    const std::string good =
+        "$6$salt$egUxKNxDs8kPfh8iPMNcosMhb2eWah6d3R44JDm5Rj/j/XWR5E33QPd0YmHXoDHOIDR6kL5D3JcQcz0O8FHE00";
+    EXPECT_EQ(hash_of_root(good), good);
+    EXPECT_EQ(hash_of_root(good + "  \nsomething else"), good);
+    for (const char* bad :
+         {"", "   ", "\n\n", "secret", "$", "$6$", "$6$salt$hash:0:0:99999", "root::0:0:99999"}) {
+        const std::string hash = hash_of_root(bad);
+        // What begins so is no hash of any password.
+        EXPECT_TRUE(hash.starts_with('!') || hash == "*") << '"' << bad << "\" became \"" << hash << '"';
+    }
+}
+
 TEST_F(PackageTest, UpgradeKeepsConfigurationAndRulesAndRestarts) {
     install();
     asked();
