@@ -343,6 +343,16 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     EXPECT_NE(output_of("pgrep --exact --uid fwd fwdd"), first);
     EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);
 
+    // An upgrade brings another one, with its rules.
+    output_of("rm /usr/sbin/policy-rc.d");
+    const std::string before = property("MainPID");
+    upgrade();
+    EXPECT_TRUE(
+        eventually([&] { return is_active() && property("MainPID") != before; }, std::chrono::seconds{60}))
+        << systemd->output();
+    EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);
+    EXPECT_NE(output_of("dpkg-query -W fwd").find("+next"), std::string::npos);
+
     output_of("systemctl stop fwd");
     EXPECT_EQ(property("Result"), "success");
 }
