@@ -170,7 +170,14 @@ Result<void> Daemon::create_dataplane() {
     auto policy = policies_.initial(dataplane::FlowHash{config.secret});
     if (!policy) return tl::unexpected(policy.error());
     auto made = dataplane::Dataplane::create(config, std::move(*policy));
-    if (!made) return tl::unexpected(to_error(made.error()));
+    if (!made) {
+        Error error = to_error(made.error());
+        if (made.error().link >= 0) {
+            const LinkSettings& link = settings_.links[static_cast<std::size_t>(made.error().link)];
+            error.message = fmt::format("link {} on {}: {}", link.name, link.device, error.message);
+        }
+        return tl::unexpected(std::move(error));
+    }
     dataplane_ = std::move(*made);
     neighbours_ = std::make_unique<Neighbours>(*dataplane_, settings_.links);
     const auto has_host = [](const LinkSettings& link) { return !link.host.empty(); };
@@ -210,9 +217,10 @@ void Daemon::log_links() const {
         std::string shared;
         if (port.rx_queues() < workers) {
             shared = fmt::format(
-                ": fewer than the {} workers; the others receive by other links if they have any, age their "
+                "{}: fewer than the {} workers; the others receive by other links if they have any, age "
+                "their "
                 "share of the sessions, and send through the one with the queue",
-                workers);
+                port.lacks_rss() ? " for want of RSS" : "", workers);
         }
         spdlog::info("link {} on {}: mtu {}, mac {}, {} rx and {} tx queue(s){}{}", settings_.links[i].name,
                      settings_.links[i].device, settings_.links[i].mtu, to_text(port.mac()), port.rx_queues(),

@@ -220,6 +220,19 @@ TEST_F(StartTest, ReloadThatIsAskedForDuringTheStartWaitsForItsEnd) {
     EXPECT_EQ(fwdd.stop().status, 0);
 }
 
+TEST_F(StartTest, DeviceThatCannotBeSetUpIsNamedWithItsLink) {
+    if (geteuid() != 0) GTEST_SKIP() << "makes an interface, which needs root";
+    std::string text = config("", "net_tap0,iface=fwd-tap0");
+    text.replace(text.find(" } );"), 5,
+                 R"( }, { name = "wan"; device = "net_af_packet0,iface=lo"; mtu = 9000; )"
+                 R"(addresses = [ "192.0.2.1/24" ]; } );)");
+    write_file(file("fwd.conf"), text);
+    const Finished done = run({"unshare", "--net", "sh", "-c",
+                               fmt::format("ip link set lo up; exec timeout 20 {} --config {}",
+                                           build_file("control/fwdd").string(), file("fwd.conf"))});
+    expect_refused(done, {"fwdd: link wan on net_af_packet0,iface=lo: can't configure the device: "});
+}
+
 TEST_F(StartTest, LogLevelLeavesOutWhatIsBelowIt) {
     write_file(file("fwd.conf"), config("log_level = \"warning\";\n"));
     Process fwdd{{build_file("control/fwdd"), "--config", file("fwd.conf")}};
