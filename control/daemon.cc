@@ -15,6 +15,7 @@
 #include <span>
 #include <utility>
 
+#include "control/capabilities.h"
 #include "control/masquerade_json.h"
 #include "control/rule_json.h"
 #include "control/text.h"
@@ -128,6 +129,8 @@ Result<std::unique_ptr<Daemon>> Daemon::create(const std::filesystem::path& conf
         for (const int descriptor : daemon->host_->descriptors()) daemon->server_->wake_by(descriptor);
     }
     daemon->log_links();
+    daemon->drop_capabilities();
+    daemon->log_ready();
     return daemon;
 }
 
@@ -168,7 +171,14 @@ Result<void> Daemon::create_dataplane() {
     auto policy = policies_.initial(dataplane::FlowHash{config.secret});
     if (!policy) return tl::unexpected(policy.error());
     auto made = dataplane::Dataplane::create(config, std::move(*policy));
-    if (!made) return tl::unexpected(to_error(made.error()));
+    if (!made) {
+        Error error = to_error(made.error());
+        if (made.error().link >= 0) {
+            const LinkSettings& link = settings_.links[static_cast<std::size_t>(made.error().link)];
+            error.message = fmt::format("link {} on {}: {}", link.name, link.device, error.message);
+        }
+        return tl::unexpected(std::move(error));
+    }
     dataplane_ = std::move(*made);
     neighbours_ = std::make_unique<Neighbours>(*dataplane_, settings_.links);
     const auto has_host = [](const LinkSettings& link) { return !link.host.empty(); };
@@ -209,9 +219,10 @@ void Daemon::log_links() const {
         std::string shared;
         if (port.rx_queues() < workers) {
             shared = fmt::format(
-                ": fewer than the {} workers; the others receive by other links if they have any, age their "
+                "{}: fewer than the {} workers; the others receive by other links if they have any, age "
+                "their "
                 "share of the sessions, and send through the one with the queue",
-                workers);
+                port.lacks_rss() ? " for want of RSS" : "", workers);
         }
         spdlog::info("link {} on {}: mtu {}, mac {}, {} rx and {} tx queue(s){}{}", settings_.links[i].name,
                      settings_.links[i].device, settings_.links[i].mtu, to_text(port.mac()), port.rx_queues(),
@@ -220,6 +231,16 @@ void Daemon::log_links() const {
     spdlog::info("{} worker(s) on core(s) {}, room for {} sessions, {} MB of {}", workers,
                  fmt::join(eal_.worker_cores, ", "), settings_.sessions, eal_.memory_bytes >> 20U,
                  eal_.hugepages ? "hugepages" : "ordinary memory");
+}
+
+void Daemon::drop_capabilities() {
+    const std::vector<std::string> drivers = drivers_in_use();
+    if (const auto ok = keep_only(needed_capabilities(drivers, uses_physical_addresses())); !ok)
+        spdlog::warn("cannot drop what capabilities nothing needs any more: {}", ok.error().text());
+    spdlog::info("capabilities from now on: {}", own_capabilities_text());
+}
+
+void Daemon::log_ready() const {
     spdlog::info("ready with {} rule(s), socket {}", book_.rules().size(), settings_.socket.string());
 }
 

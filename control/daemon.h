@@ -90,6 +90,9 @@ class Daemon : public Operations {
     Result<void> create_dataplane();
     void add_static_neighbours();
     void log_links() const;
+    /// All is set up.
+    static void drop_capabilities();
+    void log_ready() const;
     std::string status_line() const;
     void tell_alive(Neighbours::Clock::time_point now);
     /// ARP and the like, which must not wait: packets for control, and what is due.

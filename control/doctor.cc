@@ -6,16 +6,20 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <set>
+#include <system_error>
+#include <utility>
 
+#include "control/files.h"
+#include "control/rule_store.h"
 #include "control/text.h"
 
 namespace fwd::control {
 namespace {
 
 using Findings = std::vector<Finding>;
-
-constexpr std::string_view kDevices = "/sys/bus/pci/devices/";
 
 std::string_view text_of(Health health) {
     switch (health) {
@@ -62,7 +66,6 @@ void check_hugepages(const Settings& settings, const Needs& needs, const Machine
 
 Finding check_driver(const std::string& device, const std::string& driver) {
     Finding finding{"driver", device, Health::ok, driver, {}};
-    const std::string bind = fmt::format("dpdk-devbind.py --bind=vfio-pci {}", device);
     if (driver == "vfio-pci" || is_bifurcated(driver)) return finding;
     if (driver == "igb_uio" || driver == "uio_pci_generic") {
         finding.health = Health::warning;
@@ -74,14 +77,14 @@ Finding check_driver(const std::string& device, const std::string& driver) {
         finding.health = Health::error;
         finding.found += ": the kernel has this card";
     }
-    finding.remedy = bind;
+    finding.remedy = fmt::format("fwdctl bind {0}; for every boot: systemctl enable fwd-bind@{0}", device);
     return finding;
 }
 
 /// Whether a card's memory accesses are kept within what is fwdd's.
 Finding check_iommu(const std::string& device, const Machine& machine) {
     Finding finding{"iommu", device, Health::ok, {}, {}};
-    const std::string group = machine.link(fmt::format("{}{}/iommu_group", kDevices, device));
+    const std::string group = machine.link(fmt::format("{}{}/iommu_group", kPciDevices, device));
     if (group.empty()) {
         const bool unsafe = machine.line("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode") == "Y";
         finding.health = unsafe ? Health::warning : Health::error;
@@ -92,20 +95,16 @@ Finding check_iommu(const std::string& device, const Machine& machine) {
         return finding;
     }
     finding.found = "group " + group;
-    for (const std::string& other :
-         machine.names(fmt::format("/sys/kernel/iommu_groups/{}/devices", group))) {
-        const std::string driver = machine.link(fmt::format("{}{}/driver", kDevices, other));
-        if (other == device || driver.empty() || driver == "vfio-pci" || driver == "pcieport") continue;
+    for (const Machine::GroupMember& other : machine.hindering_in_group(device)) {
         finding.health = Health::error;
-        finding.found += fmt::format(", which {} is in with driver {}", other, driver);
-        finding.remedy =
-            fmt::format("dpdk-devbind.py --bind=vfio-pci {}, or another slot for the card", other);
+        finding.found += fmt::format(", which {} is in with driver {}", other.address, other.driver);
+        finding.remedy += (finding.remedy.empty() ? "" : "; ") + other.remedy;
     }
     return finding;
 }
 
 void check_numa(const std::string& device, const Needs& needs, const Machine& machine, Findings& findings) {
-    const std::string text = machine.line(fmt::format("{}{}/numa_node", kDevices, device));
+    const std::string text = machine.line(fmt::format("{}{}/numa_node", kPciDevices, device));
     std::vector<unsigned> far;
     for (const unsigned core : needs.worker_cores) {
         const auto node = machine.node_of_core(core);
@@ -126,12 +125,12 @@ void check_numa(const std::string& device, const Needs& needs, const Machine& ma
 void check_devices(const Settings& settings, const Needs& needs, const Machine& machine, Findings& findings) {
     for (const std::string& device : devices_of(settings)) {
         if (is_pci_address(device)) {
-            if (!machine.exists(fmt::format("{}{}", kDevices, device))) {
+            if (!machine.exists(fmt::format("{}{}", kPciDevices, device))) {
                 findings.push_back({"driver", device, Health::error, "no such card",
                                     "lspci -D shows the addresses of those that there are"});
                 continue;
             }
-            const std::string driver = machine.link(fmt::format("{}{}/driver", kDevices, device));
+            const std::string driver = machine.link(fmt::format("{}{}/driver", kPciDevices, device));
             findings.push_back(check_driver(device, driver));
             if (!is_bifurcated(driver)) findings.push_back(check_iommu(device, machine));
             check_numa(device, needs, machine, findings);
@@ -250,6 +249,62 @@ void check_host(const Settings& settings, const Machine& machine, Findings& find
     }
 }
 
+/// What fwdctl has added, and is none of the configuration's.
+struct Durable {
+    std::vector<Rule> rules;
+    std::vector<Masquerade> masquerades;
+};
+
+/// Gone with this object.
+struct ScratchDirectory {
+    std::filesystem::path path;
+
+    ScratchDirectory() = default;
+    ScratchDirectory(const ScratchDirectory&) = delete;
+    ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+    ~ScratchDirectory() {
+        std::error_code ignored;
+        if (!path.empty()) std::filesystem::remove_all(path, ignored);
+    }
+    Result<void> make() {
+        std::error_code code;
+        std::string name = std::filesystem::temp_directory_path(code) / "fwd-check-XXXXXX";
+        if (::mkdtemp(name.data()) == nullptr) return system_error("cannot make the directory " + name);
+        path = name;
+        return {};
+    }
+};
+
+/// Of a copy, since a running fwdd has the database for itself, and nothing is to be changed here.
+Result<Durable> read_durable(const std::filesystem::path& directory) {
+    const std::filesystem::path file = directory / "rules.db";
+    std::error_code code;
+    if (!std::filesystem::exists(file, code)) {
+        if (code) return system_error("cannot look at it", code.value());
+        return Durable{};
+    }
+    ScratchDirectory copy;
+    if (auto ok = copy.make(); !ok) return tl::unexpected(ok.error());
+    // The log first: what is in there may get into the database meanwhile, and does no harm twice.
+    const std::filesystem::path log = file.string() + "-wal";
+    if (std::filesystem::exists(log, code)) std::filesystem::copy_file(log, copy.path / log.filename(), code);
+    if (!code) std::filesystem::copy_file(file, copy.path / file.filename(), code);
+    if (code) return system_error("cannot read it", code.value());
+    auto store = RuleStore::open(copy.path);
+    if (!store) return unavailable(store.error().message);
+    Durable durable;
+    return (*store)
+        ->load()
+        .and_then([&](std::vector<Rule> rules) {
+            durable.rules = std::move(rules);
+            return (*store)->load_masquerades();
+        })
+        .map([&](std::vector<Masquerade> masquerades) {
+            durable.masquerades = std::move(masquerades);
+            return std::move(durable);
+        });
+}
+
 /// An address that the kernel has as well is answered twice: by fwd and by the kernel.
 void check_addresses(const Settings& settings, const Machine& machine, Findings& findings) {
     const std::vector<std::string> kernels = machine.own_addresses();
@@ -257,23 +312,36 @@ void check_addresses(const Settings& settings, const Machine& machine, Findings&
     const auto look = [&](const std::string& address, const std::string& what) {
         if (std::ranges::binary_search(kernels, address)) clashes.emplace(address, what);
     };
+    const auto look_at_all = [&](const std::vector<Rule>& rules, const std::vector<Masquerade>& masquerades) {
+        for (const Rule& rule : rules)
+            look(to_text(rule.external.address), "the external address of rule " + rule.name);
+        for (const Masquerade& masquerade : masquerades) {
+            for (const auto& address : masquerade.pool)
+                look(to_text(address), "in the pool of masquerade " + masquerade.name);
+        }
+    };
     for (const LinkSettings& link : settings.links) {
         if (!link.host.empty()) continue;  // the kernel is to have them
         for (const auto& own : link.addresses)
             look(to_text(own.address), "an own address of link " + link.name);
     }
-    for (const Rule& rule : settings.rules)
-        look(to_text(rule.external.address), "the external address of rule " + rule.name);
-    for (const Masquerade& masquerade : settings.masquerades) {
-        for (const auto& address : masquerade.pool)
-            look(to_text(address), "in the pool of masquerade " + masquerade.name);
+    look_at_all(settings.rules, settings.masquerades);
+    const auto durable = read_durable(machine.path(settings.state_directory.string()));
+    if (durable) {
+        look_at_all(durable->rules, durable->masquerades);
+    } else {
+        findings.push_back(
+            {"addresses", (settings.state_directory / "rules.db").string(), Health::warning,
+             "the addresses of rules that fwdctl has added are unknown: " + durable.error().text(),
+             "have a look as root, or as the user that fwdd runs as"});
     }
     for (const auto& [address, what] : clashes) {
         findings.push_back(
             {"addresses", address, Health::error, what + ", and the kernel's as well",
              fmt::format("another address for fwd, or: ip address delete {} dev ...", address)});
     }
-    if (clashes.empty()) findings.push_back({"addresses", {}, Health::ok, "none is the kernel's", {}});
+    if (clashes.empty() && durable)
+        findings.push_back({"addresses", {}, Health::ok, "none is the kernel's", {}});
 }
 
 }  // namespace

@@ -160,6 +160,20 @@ Result<Eal> start_eal(const Settings& settings) {
     return eal;
 }
 
+std::vector<std::string> drivers_in_use() {
+    std::vector<std::string> drivers;
+    for (std::uint16_t id = rte_eth_find_next(0); id < RTE_MAX_ETHPORTS; id = rte_eth_find_next(id + 1)) {
+        rte_eth_dev_info device{};
+        if (rte_eth_dev_info_get(id, &device) == 0 && device.driver_name != nullptr)
+            drivers.emplace_back(device.driver_name);
+    }
+    return drivers;
+}
+
+bool uses_physical_addresses() {
+    return rte_eal_has_hugepages() != 0 && rte_eal_iova_mode() == RTE_IOVA_PA;
+}
+
 void stop_eal() {
     rte_eal_cleanup();
 }

@@ -28,6 +28,11 @@ Result<Needs> needs_of(const Settings& settings);
 /// each of its own. Takes hugepages when enough are free, ordinary memory otherwise.
 Result<Eal> start_eal(const Settings& settings);
 
+/// Of all devices, also those that make others up.
+std::vector<std::string> drivers_in_use();
+/// For want of an IOMMU.
+bool uses_physical_addresses();
+
 /// Gives everything back.
 void stop_eal();
 

@@ -2,6 +2,7 @@
 #include "control/machine.h"
 
 #include <arpa/inet.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
@@ -75,6 +76,29 @@ std::size_t Machine::meminfo(std::string_view key) const {
         if (name == key) return value;
     }
     return 0;
+}
+
+bool Machine::is_network_card(std::string_view address) const {
+    return line(fmt::format("{}{}/class", kPciDevices, address)).starts_with("0x02");
+}
+
+std::vector<Machine::GroupMember> Machine::hindering_in_group(std::string_view address) const {
+    const std::string group = link(fmt::format("{}{}/iommu_group", kPciDevices, address));
+    if (group.empty()) return {};
+    std::vector<GroupMember> hindering;
+    for (const std::string& other : names(fmt::format("/sys/kernel/iommu_groups/{}/devices", group))) {
+        const std::string driver = link(fmt::format("{}{}/driver", kPciDevices, other));
+        if (other == address || driver.empty() || driver == "vfio-pci" || driver == "pcieport") continue;
+        hindering.push_back({other, driver,
+                             is_network_card(other)
+                                 ? fmt::format("fwdctl bind {}, or another slot for the card", other)
+                                 : "another slot for the card"});
+    }
+    return hindering;
+}
+
+std::size_t Machine::hugepage_count() const {
+    return meminfo("HugePages_Total:");
 }
 
 std::size_t Machine::hugepage_bytes() const {

@@ -23,6 +23,9 @@ constexpr bool is_bifurcated(std::string_view driver) {
 /// Of a virtual device that uses one of the kernel's: "eth1" of "net_af_packet0,iface=eth1".
 std::optional<std::string> kernel_interface(std::string_view device);
 
+/// What the kernel knows of each PCI device, in a directory of its address.
+inline constexpr std::string_view kPciDevices = "/sys/bus/pci/devices/";
+
 class Machine {
  public:
     explicit Machine(std::filesystem::path root = "/") : root_{std::move(root)} {}
@@ -36,6 +39,18 @@ class Machine {
     /// Names in a directory, sorted.
     std::vector<std::string> names(std::string_view absolute) const;
 
+    /// A device that the kernel's driver has in a card's IOMMU group: until it is taken from it, nobody gets
+    /// the card.
+    struct GroupMember {
+        std::string address;
+        std::string driver;
+        std::string remedy;
+    };
+    /// @param address in full
+    std::vector<GroupMember> hindering_in_group(std::string_view address) const;
+    bool is_network_card(std::string_view address) const;
+
+    std::size_t hugepage_count() const;  ///< reserved, in use or not
     std::size_t free_hugepage_bytes() const;
     std::size_t hugepage_bytes() const;  ///< of one
     /// A list of cores as the kernel writes it: "0-2,5".

@@ -181,7 +181,11 @@ Setup<void> Dataplane::open_ports(const DataplaneConfig& config) {
                 settings.multicast = settings.multicast || has_ipv6(other) || !other.host.empty();
             }
             auto opened = Port::open(settings);
-            if (!opened) return tl::unexpected(opened.error());
+            if (!opened) {
+                SetupError error = opened.error();
+                error.link = static_cast<int>(i);
+                return tl::unexpected(error);
+            }
             ports_.push_back(std::move(*opened));
             port = std::prev(ports_.end());
         }

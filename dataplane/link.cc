@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "dataplane/link.h"
 
+#include <rte_bus.h>
 #include <rte_dev.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
 #include <algorithm>
 #include <cstdio>
+#include <string_view>
+
+#include "dataplane/rx_queues.h"
 
 namespace fwd::dataplane {
 namespace {
@@ -15,6 +19,12 @@ constexpr unsigned kOutboxPackets = 2048;
 constexpr std::uint16_t kRxDescriptors = 1024;
 constexpr std::uint16_t kTxDescriptors = 1024;
 constexpr int kTransmitTries = 4;
+
+/// Of virtual devices and virtio. DPDK's hardware is on other buses.
+bool is_spread_by_others(const rte_eth_dev_info& device) noexcept {
+    return std::string_view{rte_bus_name(rte_dev_bus(device.device))} == "vdev" ||
+           std::string_view{device.driver_name} == "net_virtio";
+}
 
 }  // namespace
 
@@ -81,21 +91,18 @@ Setup<void> Port::start(const Config& config, bool rx_interrupts) {
     rte_eth_dev_info info{};
     if (const int rc = rte_eth_dev_info_get(config.ethdev, &info); rc != 0)
         return fail("can't ask the device", rc);
-    const unsigned wanted = config.queues != 0 ? config.queues : config.workers;
-    rx_queues_ =
-        static_cast<std::uint16_t>(std::clamp(wanted, 1U, std::max<unsigned>(info.max_rx_queues, 1)));
+    const unsigned wanted =
+        config.queues != 0 ? std::min<unsigned>(config.queues, config.workers) : config.workers;
+    const RxQueues rx = choose_rx_queues(info, wanted, is_spread_by_others(info));
+    rx_queues_ = rx.count;
+    lacks_rss_ = rx.lacks_rss;
     tx_queues_ =
         static_cast<std::uint16_t>(std::clamp(config.workers, 1U, std::max<unsigned>(info.max_tx_queues, 1)));
-    rx_queues_ = std::min<std::uint16_t>(rx_queues_, static_cast<std::uint16_t>(config.workers));
 
     rte_eth_conf conf{};
-    if (rx_queues_ > 1) {
+    if (rx.rss != 0) {
         conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-        conf.rx_adv_conf.rss_conf.rss_hf =
-            (RTE_ETH_RSS_IPV4 | RTE_ETH_RSS_NONFRAG_IPV4_TCP | RTE_ETH_RSS_NONFRAG_IPV4_UDP |
-             RTE_ETH_RSS_IPV6 | RTE_ETH_RSS_NONFRAG_IPV6_TCP | RTE_ETH_RSS_NONFRAG_IPV6_UDP) &
-            info.flow_type_rss_offloads;
-        if (conf.rx_adv_conf.rss_conf.rss_hf == 0) conf.rxmode.mq_mode = RTE_ETH_MQ_RX_NONE;
+        conf.rx_adv_conf.rss_conf.rss_hf = rx.rss;
     }
     conf.rxmode.offloads = info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
     conf.intr_conf.rxq = rx_interrupts ? 1 : 0;

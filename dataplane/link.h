@@ -129,6 +129,8 @@ class Port {
     std::uint16_t tx_queues() const noexcept { return tx_queues_; }
     net::MacAddress mac() const noexcept { return addressing.mac; }
     bool has_rx_interrupts() const noexcept { return has_rx_interrupts_; }
+    /// Whether it has one receive queue only because it would not use more.
+    bool lacks_rss() const noexcept { return lacks_rss_; }
 
     /// Packets from threads without a transmit queue of their own; drained by the worker of queue 0, which
     /// has to be told by notify_outbox().
@@ -153,6 +155,7 @@ class Port {
     rte_ring* outbox_ = nullptr;
     Bell* outbox_bell_ = nullptr;
     bool has_rx_interrupts_ = false;
+    bool lacks_rss_ = false;
     bool started_ = false;
     bool is_removed_ = false;
 };

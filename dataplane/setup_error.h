@@ -9,6 +9,7 @@ namespace fwd::dataplane {
 struct SetupError {
     const char* what = "";  ///< a static text: "can't start the port"
     int code = 0;           ///< an errno value, positive; 0 when there is none
+    int link = -1;          ///< index of the link whose device it is about; -1: none
 };
 
 template <typename T>

@@ -220,6 +220,19 @@ TEST_F(StartTest, ReloadThatIsAskedForDuringTheStartWaitsForItsEnd) {
     EXPECT_EQ(fwdd.stop().status, 0);
 }
 
+TEST_F(StartTest, DeviceThatCannotBeSetUpIsNamedWithItsLink) {
+    if (geteuid() != 0) GTEST_SKIP() << "makes an interface, which needs root";
+    std::string text = config("", "net_tap0,iface=fwd-tap0");
+    text.replace(text.find(" } );"), 5,
+                 R"( }, { name = "wan"; device = "net_af_packet0,iface=lo"; mtu = 9000; )"
+                 R"(addresses = [ "192.0.2.1/24" ]; } );)");
+    write_file(file("fwd.conf"), text);
+    const Finished done = run({"unshare", "--net", "sh", "-c",
+                               fmt::format("ip link set lo up; exec timeout 20 {} --config {}",
+                                           build_file("control/fwdd").string(), file("fwd.conf"))});
+    expect_refused(done, {"fwdd: link wan on net_af_packet0,iface=lo: can't configure the device: "});
+}
+
 TEST_F(StartTest, LogLevelLeavesOutWhatIsBelowIt) {
     write_file(file("fwd.conf"), config("log_level = \"warning\";\n"));
     Process fwdd{{build_file("control/fwdd"), "--config", file("fwd.conf")}};
@@ -238,6 +251,56 @@ TEST_F(StartTest, FullDiskIsRefusedWithItsPlace) {
              fmt::format("mount -t tmpfs -o size=8k none {} && exec {} --config {}", file("state"),
                          build_file("control/fwdd").string(), file("fwd.conf"))});
     expect_refused(done, {file("state"), "the disk is full", "free space"});
+}
+
+TEST_F(StartTest, OnceAllIsSetUpNoThreadHasACapabilityThatNothingNeeds) {
+    if (geteuid() != 0) GTEST_SKIP() << "who is not root has none";
+    constexpr std::uint64_t kFilesAndMemory = 1U << 1U | 1U << 14U;  // cap_dac_override, cap_ipc_lock
+    constexpr std::uint64_t kBpf = 1U << 12U | 1U << 21U;            // cap_net_admin, cap_sys_admin
+    struct {
+        std::string device;
+        std::uint64_t kept;
+        std::string names;
+    } const rows[] = {
+        {"net_null0", kFilesAndMemory, "cap_dac_override, cap_ipc_lock\n"},
+        {"net_af_packet0,iface=veth0", kFilesAndMemory, "cap_dac_override, cap_ipc_lock\n"},
+        {"net_tap0,iface=fwd-tap", kFilesAndMemory, "cap_dac_override, cap_ipc_lock\n"},
+        {"net_af_xdp0,iface=veth0", kFilesAndMemory | kBpf,
+         "cap_dac_override, cap_net_admin, cap_ipc_lock, cap_sys_admin\n"},
+    };
+    for (const auto& row : rows) {
+        write_file(file("fwd.conf"), config("", row.device));
+        Process fwdd{{"unshare", "--net", "sh", "-c",
+                      fmt::format("ip link add veth0 type veth peer name veth1; ip link set veth0 up; "
+                                  "ip link set veth1 up; exec {} --config {}",
+                                  build_file("control/fwdd").string(), file("fwd.conf"))}};
+        ASSERT_TRUE(fwdd.says("ready")) << fwdd.output();
+        EXPECT_NE(fwdd.output().find("capabilities from now on: " + row.names), std::string::npos)
+            << fwdd.output();
+        unsigned threads = 0;
+        for (const auto& thread :
+             std::filesystem::directory_iterator{fmt::format("/proc/{}/task", fwdd.pid())}) {
+            ++threads;
+            std::istringstream status{read_file(thread.path() / "status")};
+            std::string key;
+            std::string value;
+            while (status >> key && std::getline(status, value)) {
+                if (key == "CapPrm:" || key == "CapEff:") {
+                    EXPECT_EQ(std::stoull(value, nullptr, 16), row.kept) << row.device << ' ' << key;
+                } else if (key == "NoNewPrivs:") {
+                    EXPECT_EQ(std::stoi(value), 1);
+                }
+            }
+        }
+        EXPECT_GE(threads, 3U) << "control, a worker and one of EAL's";
+        const Finished done = fwdd.stop();
+        EXPECT_EQ(done.status, 0);
+        // What drivers say when they can't give back what they have.
+        for (const char* complaint : {"not permitted", "failed\n", "rror"}) {
+            EXPECT_EQ(done.output.find(complaint, done.output.find("info: stopping")), std::string::npos)
+                << done.output;
+        }
+    }
 }
 
 TEST_F(StartTest, LinesForTheJournalCarryTheirPriority) {

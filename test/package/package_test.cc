@@ -7,6 +7,7 @@
 
 #include <cctype>
 #include <sstream>
+#include <string_view>
 
 #include "test/e2e/lab.h"
 #include "test/package/root.h"
@@ -47,6 +48,13 @@ class Packages {
     TemporaryDirectory directory_;
     std::filesystem::path base_ = "/";
 };
+
+std::size_t number_of(std::string_view text, std::string_view part) {
+    std::size_t number = 0;
+    for (std::size_t at = text.find(part); at != std::string_view::npos; at = text.find(part, at + 1))
+        ++number;
+    return number;
+}
 
 class PackageTest : public ::testing::Test {
  protected:
@@ -133,6 +141,38 @@ TEST_F(PackageTest, CardIsBoundAtEveryBootBeforeTheServiceIfToldSo) {
     output_of("systemctl --root=/ enable fwd-bind@0000:01:00.0.service 2>&1");
     EXPECT_TRUE(root().exists("/etc/systemd/system/fwd.service.wants/fwd-bind@0000:01:00.0.service"));
     EXPECT_FALSE(root().exists("/etc/systemd/system/fwd.service.wants/fwd-bind@.service"));
+}
+
+TEST_F(PackageTest, NothingInItOpensALogin) {
+    const std::string files = output_of("dpkg-deb --contents /mnt/1.deb");
+    EXPECT_NE(files.find("/usr/sbin/fwdd"), std::string::npos) << files;
+    for (const char* secret : {"ssh", "authorized_keys", ".key", ".pem", "id_rsa", "shadow", "passw"})
+        EXPECT_EQ(files.find(secret), std::string::npos) << secret << " in " << files;
+    install();
+    EXPECT_TRUE(output_of("passwd --status fwd").starts_with("fwd L ")) << "locked";
+}
+
+/// Of the image's first boot.
+TEST_F(PackageTest, PasswordThatIsNoHashOpensNoLogin) {
+    root().write("/tmp/appliance", read_file(source_file("tools/appliance/files/usr/lib/fwd/appliance")));
+    const auto hash_of_root = [&](const std::string& file) {
+        root().write("/tmp/root-password", file);
+        // As the image is made: nobody may log in.
+        output_of("usermod --password '*' root");
+        output_of("bash -c '. /tmp/appliance && set_root_password /tmp/root-password'");
+        return output_of("getent shadow root | cut -d : -f 2");
+    };
+    // openssl passwd -6 -salt salt secret
+    const std::string good =
+        "$6$salt$egUxKNxDs8kPfh8iPMNcosMhb2eWah6d3R44JDm5Rj/j/XWR5E33QPd0YmHXoDHOIDR6kL5D3JcQcz0O8FHE00";
+    EXPECT_EQ(hash_of_root(good), good);
+    EXPECT_EQ(hash_of_root(good + "  \nsomething else"), good);
+    for (const char* bad :
+         {"", "   ", "\n\n", "secret", "$", "$6$", "$6$salt$hash:0:0:99999", "root::0:0:99999"}) {
+        const std::string hash = hash_of_root(bad);
+        // What begins so is no hash of any password.
+        EXPECT_TRUE(hash.starts_with('!') || hash == "*") << '"' << bad << "\" became \"" << hash << '"';
+    }
 }
 
 TEST_F(PackageTest, UpgradeKeepsConfigurationAndRulesAndRestarts) {
@@ -279,6 +319,11 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     EXPECT_NE(log.find("ready with"), std::string::npos) << log;
     EXPECT_EQ(log.find("warning"), std::string::npos) << log;
 
+    // Set up, it needs nothing but its descriptors, also for the kernel's part of the link.
+    const std::string threads = output_of("cat /proc/$(pgrep --exact --uid fwd fwdd)/task/*/status");
+    EXPECT_EQ(number_of(threads, "CapPrm:\t0000000000000000"), number_of(threads, "CapPrm:")) << threads;
+    EXPECT_GE(number_of(threads, "CapPrm:"), 3U) << threads;
+    EXPECT_NE(log.find("capabilities from now on: none"), std::string::npos) << log;
     EXPECT_NE(output_of("ip -brief address show dev fwd-lan").find("10.0.0.2/24"), std::string::npos)
         << "the kernel's part of the link";
 
@@ -298,8 +343,40 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     EXPECT_NE(output_of("pgrep --exact --uid fwd fwdd"), first);
     EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);
 
+    // An upgrade brings another one, with its rules.
+    output_of("rm /usr/sbin/policy-rc.d");
+    const std::string before = property("MainPID");
+    upgrade();
+    EXPECT_TRUE(
+        eventually([&] { return is_active() && property("MainPID") != before; }, std::chrono::seconds{60}))
+        << systemd->output();
+    EXPECT_NE(output_of("fwdctl list-rules").find("web"), std::string::npos);
+    EXPECT_NE(output_of("dpkg-query -W fwd").find("+next"), std::string::npos);
+
     output_of("systemctl stop fwd");
     EXPECT_EQ(property("Result"), "success");
+}
+
+/// Before anybody gives it an address.
+TEST_F(PackageTest, CardIsBoundBeforeTheNetworkAndByForce) {
+    install();
+    root().write("/etc/systemd/system/fwd-test.target", "[Unit]\nDefaultDependencies=no");
+    auto systemd = root().boot("fwd-test.target");
+    if (!systemd) GTEST_SKIP() << "no cgroups of version 2";
+    ASSERT_TRUE(eventually([&] { return root().in("systemctl is-active fwd-test.target").status == 0; }))
+        << systemd->output();
+    const auto property = [&](const char* name) {
+        return ' ' + output_of(fmt::format("systemctl show --value -p {} fwd-bind@0000:01:00.0", name)) + ' ';
+    };
+    for (const char* later : {" network-pre.target ", " fwd.service ", " shutdown.target "})
+        EXPECT_NE(property("Before").find(later), std::string::npos) << later << property("Before");
+    EXPECT_NE(property("Wants").find(" network-pre.target "), std::string::npos)
+        << "it orders nothing by itself";
+    for (const char* earlier : {" systemd-udev-trigger.service ", " local-fs.target "})
+        EXPECT_NE(property("After").find(earlier), std::string::npos) << earlier << property("After");
+    EXPECT_EQ(property("After").find(" basic.target "), std::string::npos) << "that may be after the network";
+    EXPECT_NE(property("ExecStart").find("/usr/bin/fwdctl bind --force 0000:01:00.0 "), std::string::npos)
+        << property("ExecStart");
 }
 
 TEST_F(PackageTest, CompletionsAreUnderstoodByTheirShells) {

@@ -21,9 +21,11 @@ struct Card {
     std::vector<std::string> interfaces{};  ///< the kernel's names of it
     std::string link{};                     ///< up or down; empty when no interface tells
     std::optional<int> node{};              ///< of NUMA
-    std::string used_by{};                  ///< what the kernel needs it for; empty: nothing
+    std::string used_by{};                  ///< "default route, addresses", "fwdd"; empty: nothing
+    std::string ends{};  ///< of that, what the machine can't be reached without; empty: nothing
 };
 
+/// Who has a card by VFIO, and which sessions are those of sshd, root learns alone.
 std::vector<Card> cards(const control::Machine& machine);
 
 std::string cards_text(const std::vector<Card>& cards);
@@ -41,6 +43,8 @@ enum class InUse { refuse, take };
 control::Result<void> bind_card(const control::Machine& machine, const std::string& address,
                                 const std::string& driver, InUse in_use,
                                 const WriteFile& write = write_to_kernel);
+/// What fwdd still lacks for a card that vfio-pci has, and the remedy, a line each.
+std::vector<std::string> lacking(const control::Machine& machine, const std::string& address);
 /// Gives it back to the kernel's own driver.
 control::Result<void> unbind_card(const control::Machine& machine, const std::string& address,
                                   const WriteFile& write = write_to_kernel);

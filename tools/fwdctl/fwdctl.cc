@@ -111,13 +111,22 @@ class Run {
             return kDone;
         }
         const bool binds = line_.local() == "bind";
+        if (::geteuid() != 0) {
+            return fail({control::ErrorKind::refused, "",
+                         fmt::format("only root may take cards from drivers: sudo fwdctl {} {}",
+                                     line_.local(), line_.device())},
+                        kRefused);
+        }
         const auto done = binds ? bind_card(machine, line_.device(), line_.driver(),
                                             line_.force() ? InUse::take : InUse::refuse)
                                 : unbind_card(machine, line_.device());
         if (!done) return fail(done.error(), kRefused);
+        const bool is_for_fwdd = binds && line_.driver() == "vfio-pci";
+        const auto warnings = is_for_fwdd ? lacking(machine, line_.device()) : std::vector<std::string>{};
         if (line_.json()) {
-            print({{"device", line_.device()}});
+            print({{"device", line_.device()}, {"warnings", warnings}});
         } else {
+            for (const std::string& warning : warnings) fmt::print(err_, "fwdctl: warning: {}\n", warning);
             fmt::print(out_, "{} {}\n", line_.device(),
                        binds ? "has driver " + line_.driver() : "is the kernel's again");
         }

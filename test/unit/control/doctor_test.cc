@@ -10,7 +10,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/rule_store.h"
 #include "control/text.h"
+#include "test/unit/control/plain_operations.h"
 #include "test/unit/control/temporary_directory.h"
 
 namespace fwd::control {
@@ -106,11 +108,12 @@ TEST_F(DoctorTest, TooFewHugepagesAreAWarningWithTheNumberThatWouldDo) {
 
 TEST_F(DoctorTest, CardOfTheKernelIsAnErrorWithTheCommandThatBindsIt) {
     add_card(kCard, "e1000e", "7");
-    expect("driver", Health::error, "e1000e: the kernel has this card", "--bind=vfio-pci 0000:01:00.0");
+    expect("driver", Health::error, "e1000e: the kernel has this card",
+           "fwdctl bind 0000:01:00.0; for every boot: systemctl enable fwd-bind@0000:01:00.0");
     remove("sys/bus/pci/devices/" + kCard + "/driver");
-    expect("driver", Health::error, "none", "--bind=vfio-pci");
+    expect("driver", Health::error, "none", "fwdctl bind");
     add_card(kCard, "uio_pci_generic", "7");
-    expect("driver", Health::warning, "for root alone", "--bind=vfio-pci");
+    expect("driver", Health::warning, "for root alone", "fwdctl bind");
     remove("sys/bus/pci/devices/" + kCard);
     expect("driver", Health::error, "no such card", "lspci -D");
 }
@@ -133,7 +136,10 @@ TEST_F(DoctorTest, IommuGroupWithAnotherDriversDeviceIsAnError) {
     add_card("0000:00:1c.0", "pcieport", "7");  // the bridge above
     EXPECT_EQ(finding("iommu").health, Health::ok);
     add_card("0000:01:00.1", "ixgbe", "7");
-    expect("iommu", Health::error, "0000:01:00.1 is in with driver ixgbe", "--bind=vfio-pci 0000:01:00.1");
+    write("sys/bus/pci/devices/0000:01:00.1/class", "0x020000\n");
+    expect("iommu", Health::error, "0000:01:00.1 is in with driver ixgbe", "fwdctl bind 0000:01:00.1");
+    write("sys/bus/pci/devices/0000:01:00.1/class", "0x040300\n");  // sound
+    EXPECT_EQ(finding("iommu").remedy, "another slot for the card");
 }
 
 TEST_F(DoctorTest, WorkersCoreIsToBeIsolatedAndFast) {
@@ -187,6 +193,29 @@ TEST_F(DoctorTest, AddressThatTheKernelHasTooIsAnError) {
     EXPECT_EQ(finding("addresses").subject, "10.0.0.2");
     settings_.links[0].addresses[0] = *parse_interface_address("10.0.0.3/24");
     EXPECT_EQ(finding("addresses").health, Health::ok);
+}
+
+TEST_F(DoctorTest, AddressOfARuleThatFwdctlHasAddedIsSeenWhetherFwddRunsOrNot) {
+    write("proc/net/fib_trie", "Local:\n     |-- 10.0.0.3\n        /32 host LOCAL\n");
+    const std::filesystem::path state = path("var/lib/fwd");
+    EXPECT_EQ(finding("addresses").health, Health::ok);
+    EXPECT_FALSE(std::filesystem::exists(state)) << "nothing is made";
+    const auto expect_clash = [&] {
+        expect("addresses", Health::error, "the external address of rule web, and the kernel's as well",
+               "ip address delete 10.0.0.3");
+    };
+    {
+        auto running = RuleStore::open(state);
+        ASSERT_TRUE(running) << running.error().text();
+        const auto rule = test::make_rule("tcp", "10.0.0.3:80", "10.0.0.4:8080", "web");
+        const Rule* const added[] = {&rule};
+        ASSERT_TRUE((*running)->change({}, added));
+        expect_clash();  // in its log alone
+    }
+    expect_clash();
+    write("var/lib/fwd/rules.db", "a letter");
+    expect("addresses", Health::warning, "damaged", "as root");
+    EXPECT_EQ(finding("addresses").subject, "/var/lib/fwd/rules.db");
 }
 
 TEST_F(DoctorTest, KernelsPartOfALinkNeedsTunAndPortsOfItsOwn) {

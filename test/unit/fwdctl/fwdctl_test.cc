@@ -3,7 +3,10 @@
 #include "tools/fwdctl/fwdctl.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <cstdlib>
+#include <iostream>
 #include <sstream>
 #include <vector>
 
@@ -220,6 +223,21 @@ TEST(Fwdctl, WithJsonErrorsAreJsonToo) {
         ASSERT_TRUE(message.is_object() && message.contains("error")) << done.err;
         EXPECT_EQ(message["error"]["kind"], row.kind);
         EXPECT_NE(message["error"]["message"], "");
+    }
+}
+
+TEST(Bind, IsForRootAloneAndSaysSo) {
+    for (const char* command : {"bind", "unbind"}) {
+        // Who is root may stop being it only in a process of its own.
+        EXPECT_EXIT(
+            {
+                if (::geteuid() == 0 && ::seteuid(65534) != 0) std::abort();
+                const Outcome done = run_with({command, "0000:01:00.0"});
+                std::cerr << done.err;
+                std::exit(done.status);
+            },
+            ::testing::ExitedWithCode(1),
+            std::string{"only root may take cards from drivers: sudo fwdctl "} + command + " 0000:01:00.0");
     }
 }
 
