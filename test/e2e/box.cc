@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <csignal>
 #include <utility>
 
 namespace fwd::test {
@@ -80,6 +81,36 @@ Bird::Bird(const std::string& network_namespace, const std::string& config) {
                    10s) &&
         bird_->is_running())
         << bird_->output();
+}
+
+Frr::Frr(const std::string& network_namespace, const std::string& config) {
+    // What another FRR on this machine has is elsewhere.
+    const std::string files = files_.path().string();
+    EXPECT_EQ(run({"chown", "frr:frr", files}).status, 0);
+    for (const std::string name : {"zebra", "bfdd", "bgpd"}) {
+        daemons_.push_back(std::make_unique<Process>(
+            Command{"ip", "netns", "exec", network_namespace, "sh", "-c",
+                    fmt::format("exec /usr/lib/frr/{0} --config_file /dev/null --socket {1}/zserv.api "
+                                "--vty_socket {1} --vty_port 0 --pid_file {1}/{0}.pid --log stdout {2}",
+                                name, files, name == "bfdd" ? "--bfdctl " + files + "/bfdd.sock" : "")}));
+        const auto is_ready = [&] { return std::filesystem::exists(files_ / (name + ".vty")); };
+        EXPECT_TRUE(eventually([&] { return is_ready() || !daemons_.back()->is_running(); }, 10s) &&
+                    is_ready())
+            << daemons_.back()->output();
+    }
+    // One file for all three, as Debian's script has it.
+    write_file(files_ / "frr.conf", config);
+    const Finished read = run({"vtysh", "--vty_socket", files, "-f", files_ / "frr.conf"});
+    EXPECT_TRUE(read.status == 0 && read.output.empty()) << read.output;
+}
+
+void Frr::stop() {
+    // zebra goes last, and takes the routes along. By SIGKILL files stay in /var/tmp/frr.
+    for (; !daemons_.empty(); daemons_.pop_back()) {
+        Process& daemon = *daemons_.back();
+        if (daemon.is_running()) kill(daemon.pid(), SIGTERM);
+        EXPECT_TRUE(eventually([&] { return !daemon.is_running(); }, 10s)) << daemon.output();
+    }
 }
 
 }  // namespace fwd::test
