@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <set>
+#include <sstream>
 
 #include "test/e2e/lab.h"
 
@@ -17,6 +18,7 @@ class HostTest : public LabTest, public ::testing::WithParamInterface<const char
     void start_network(const std::string& services) {
         topology_ = GetParam();
         ASSERT_NO_FATAL_FAILURE(up({.topology = topology_,
+                                    .ipv6 = true,
                                     .settings = {fmt::format("{}.host=({})", link(), services),
                                                  fmt::format("{}.ping=false", link())}}));
     }
@@ -101,31 +103,30 @@ TEST_P(HostTest, ServiceIsThereForTheSourcesThatItsFromNames) {
     expect_every_packet_accounted_for();
 }
 
-class ScanTest : public HostTest {};
-INSTANTIATE_TEST_SUITE_P(, ScanTest, ::testing::Values("two-arm"), [](const auto&) { return "TwoArm"; });
-
-/// T4: whatever is not listed looks as if nobody were there.
-TEST_P(ScanTest, ShowsWhatIsListedAlone) {
-    // Nobody listens at 9100: the kernel says so, for it is listed. At 3000 somebody does, and it is not.
-    ASSERT_NO_FATAL_FAILURE(start_network(R"("ssh", { protocol = "tcp"; port = "9100"; })"));
-    ASSERT_NO_FATAL_FAILURE(start_sshd());
-    ASSERT_NO_FATAL_FAILURE(start_web_server());
-    add_rule("tcp link:wan:80 10.0.0.4:8080");
-    Process hidden_tcp = start("fwd", "socat TCP4-LISTEN:3000,fork,reuseaddr PIPE");
-    Process hidden_udp = start("fwd", "socat UDP4-RECVFROM:161,fork PIPE");
-    ASSERT_TRUE(eventually([&] {
-        const std::string sockets = exec("fwd", "ss -Htuln").output;
-        return sockets.find(":3000 ") != std::string::npos && sockets.find(":161 ") != std::string::npos;
-    }));
-    Capture seen = capture("client", "src host 192.0.2.1");
-    const auto scan = [&](const std::string& words) {
+class ScanTest : public HostTest {
+ protected:
+    /// Nobody listens at 9100: the kernel says so, for it is listed. At 3000 somebody does, and it is not.
+    void start_what_is_scanned() {
+        ASSERT_NO_FATAL_FAILURE(start_network(R"("ssh", { protocol = "tcp"; port = "9100"; })"));
+        ASSERT_NO_FATAL_FAILURE(start_sshd());
+        ASSERT_NO_FATAL_FAILURE(start_web_server());
+        add_rule("tcp 192.0.2.1:80 10.0.0.4:8080");
+        add_rule("tcp '[2001:db8:2::2]:80' 10.0.0.4:8080");
+        hidden_.push_back(start("fwd", "socat TCP6-LISTEN:3000,ipv6only=0,fork,reuseaddr PIPE"));
+        hidden_.push_back(start("fwd", "socat UDP6-RECVFROM:161,ipv6only=0,fork PIPE"));
+        ASSERT_TRUE(eventually([&] {
+            const std::string sockets = exec("fwd", "ss -Htuln").output;
+            return sockets.find(":3000 ") != std::string::npos && sockets.find(":161 ") != std::string::npos;
+        }));
+    }
+    using States = std::set<std::string>;
+    States scan(const std::string& words) {
         // Greppable output: "22/open/tcp//ssh///", and of the many filtered ones their number.
-        const Finished done =
-            exec("client", fmt::format("nmap -n -Pn -T5 --max-retries 1 --max-rtt-timeout 200ms "
-                                       "--min-rate 2000 -oG - {} 192.0.2.1",
-                                       words));
+        const Finished done = exec("client", fmt::format("nmap -n -Pn -T5 --max-retries 1 --max-rtt-timeout "
+                                                         "200ms --min-rate 2000 -oG - {}",
+                                                         words));
         EXPECT_EQ(done.status, 0) << done.output;
-        std::set<std::string> states;
+        States states;
         for (const char* state : {"open", "closed", "unfiltered"}) {
             for (std::size_t at = 0;
                  (at = done.output.find(fmt::format("/{}/", state), at)) != std::string::npos; ++at) {
@@ -134,9 +135,21 @@ TEST_P(ScanTest, ShowsWhatIsListedAlone) {
             }
         }
         return states;
-    };
-    using States = std::set<std::string>;
-    const std::string ports = "-p 1-100,170-190,3000,4000,8080,9090-9110,32768-32800";
+    }
+
+ private:
+    std::vector<Process> hidden_;
+};
+INSTANTIATE_TEST_SUITE_P(, ScanTest, ::testing::Values("two-arm"), [](const auto&) { return "TwoArm"; });
+
+constexpr const char* kPorts = "-p 1-100,170-190,3000,4000,8080,9090-9110,32768-32800";
+
+/// T4: whatever is not listed looks as if nobody were there.
+TEST_P(ScanTest, ShowsWhatIsListedAlone) {
+    ASSERT_NO_FATAL_FAILURE(start_what_is_scanned());
+    Capture seen = capture("client", "src host 192.0.2.1");
+    const auto scan = [&](const std::string& how) { return ScanTest::scan(how + " 192.0.2.1"); };
+    const std::string ports = kPorts;
     EXPECT_EQ(scan("-sS " + ports), (States{"22 open", "80 open", "9100 closed"}));
     EXPECT_EQ(scan("-sS -g 22 " + ports), (States{"22 open", "80 open", "9100 closed"}));
     EXPECT_EQ(scan("-sS -g 179 -p 23,179,3000"), States{});
@@ -145,11 +158,53 @@ TEST_P(ScanTest, ShowsWhatIsListedAlone) {
     EXPECT_EQ(scan("-sF -p 21,23,3000"), States{});
     EXPECT_EQ(scan("-sU -p 53,67,68,123,161,500,546,3784,33434"), States{});
     EXPECT_NE(exec("client", "ping -c 1 -W 1 192.0.2.1").status, 0);
+    // Each of the others once. All of them arrive, unless the machine has more to do than this.
+    const std::uint64_t before = dropped("no-rule");
+    scan("-sS -p- --min-rate 10000 --max-rate 20000 --max-retries 0");
+    EXPECT_GT(dropped("no-rule") - before, 20000);
 
     std::set<std::string> speakers;
     for (const WirePacket& packet : seen.stop().packets)
         speakers.insert(fmt::format("{}/{}", packet.protocol, packet.source_port));
     EXPECT_EQ(speakers, (std::set<std::string>{"6/22", "6/80", "6/9100"})) << "nothing else has left fwd";
+    expect_every_packet_accounted_for();
+}
+
+/// T4: by IPv6 nothing more, but for neighbour discovery.
+TEST_P(ScanTest, ShowsWhatIsListedAloneByIpv6) {
+    ASSERT_NO_FATAL_FAILURE(start_what_is_scanned());
+    // Until it is sure that its address is free, fwd does not answer for it.
+    ASSERT_TRUE(eventually([&] {
+        return exec("client", "socat -u /dev/null TCP6:[2001:db8:2::2]:22,connect-timeout=1").status == 0;
+    }));
+    const std::string mac = fwdctl("list-links")["links"][0]["mac"];
+    Process seen =
+        start("client", fmt::format("tcpdump -Z root -n -q -l --immediate-mode -i eth0 'ip6 and ether "
+                                    "src {} and ip6[6] != 0 and not (ip6[6] == 58 and ip6[40] > 132)'",
+                                    mac));
+    ASSERT_TRUE(seen.says("listening on")) << seen.output();
+    const auto scan = [&](const std::string& how) { return ScanTest::scan("-6 " + how + " 2001:db8:2::2"); };
+    const std::string ports = kPorts;
+    EXPECT_EQ(scan("-sS " + ports), (States{"22 open", "80 open", "9100 closed"}));
+    EXPECT_EQ(scan("-sA " + ports), (States{"22 unfiltered", "9100 unfiltered"}));
+    EXPECT_EQ(scan("-sF -p 21,23,3000"), States{});
+    EXPECT_EQ(scan("-sU -p 53,123,161,500,547,3784,33434"), States{});
+    EXPECT_NE(exec("client", "ping -c 1 -W 1 2001:db8:2::2").status, 0);
+    const std::string link_local =
+        exec("fwd", "ip -6 -o address show dev fwd-wan scope link | grep -o 'fe80[^/]*' | tr -d '\\n'")
+            .output;
+    const std::string near = fmt::format("-6 -sS -p 22,80,3000 {}%eth0", link_local);
+    EXPECT_TRUE(eventually([&] { return ScanTest::scan(near) == States{"22 open"}; }, 20s));
+
+    std::set<std::string> speakers;
+    std::istringstream lines{seen.stop(SIGINT).output};
+    for (std::string line; std::getline(lines, line);) {
+        // "12:00:00.000000 IP6 2001:db8:2::2.22 > 2001:db8:2::1.40000: tcp 0"
+        if (const std::size_t at = line.find(" IP6 "); at != std::string::npos)
+            speakers.insert(line.substr(at + 5, line.find(" > ") - at - 5));
+    }
+    EXPECT_EQ(speakers, (std::set<std::string>{"2001:db8:2::2.22", "2001:db8:2::2.80", "2001:db8:2::2.9100",
+                                               link_local + ".22"}));
     expect_every_packet_accounted_for();
 }
 
