@@ -2,6 +2,7 @@
 #include "control/host_links.h"
 
 #include <rte_ether.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
@@ -176,6 +177,21 @@ void HostLinks::expect_answers(LinkId link, std::span<const std::uint8_t> frame,
     const auto patience =
         answer.protocol == net::Protocol::tcp ? settings_.timeouts.tcp_established : settings_.timeouts.udp;
     dataplane_.host_flows().note(dataplane_.hash().tag(answer), now + patience);
+}
+
+bool HostLinks::has_learnt() {
+    const bool has_learnt = watch_->poll();
+    for (const unsigned interface : watch_->take_restarted()) {
+        const auto entry =
+            std::ranges::find(entries_, interface, [](const Entry& e) { return e.interface->index(); });
+        if (auto ok = entry->interface->add_again(); !ok) {
+            spdlog::error(ok.error().text());
+        } else {
+            spdlog::info("the kernel's interface {} has fwd's addresses and routes again",
+                         entry->interface->name());
+        }
+    }
+    return has_learnt;
 }
 
 bool HostLinks::is_complete() const {

@@ -36,7 +36,8 @@ class HostLinks {
     /// Sends what the kernel wants to send, at most some hundred frames; returns how many.
     unsigned poll(Clock::time_point now);
     /// Whether the kernel has other addresses, routes or neighbours than at the last call.
-    bool has_learnt() { return watch_->poll(); }
+    /// Gives an interface that somebody has taken down and up its addresses and routes again.
+    bool has_learnt();
 
     /// Whether no interface has been taken away, after which the kernel is cut off for good.
     bool is_complete() const;

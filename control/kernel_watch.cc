@@ -9,6 +9,7 @@
 #include <linux/lwtunnel.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/errno.h>
 #include <netlink/msg.h>
@@ -147,6 +148,7 @@ bool KernelWatch::poll() {
         const std::size_t bytes = receive(events_.get(), room, MSG_DONTWAIT);
         if (bytes == 0 && errno == ENOBUFS) {
             is_stale_ = true;
+            restarted_.insert(interfaces_.begin(), interfaces_.end());
         } else if (bytes == 0) {
             if (!is_stale_) return has_changed;
             auto state = ask();
@@ -157,7 +159,8 @@ bool KernelWatch::poll() {
             return has_changed;
         }
         for_each_message(room, bytes, [&](const nlmsghdr& message) {
-            if (is_stale_) return false;
+            note_restart(message);
+            if (is_stale_) return true;
             const Effect effect = take(message, state_);
             is_stale_ = effect == Effect::ask_again;
             has_changed = has_changed || effect == Effect::changed;
@@ -181,6 +184,18 @@ std::vector<KernelWatch::Route> KernelWatch::routes() const {
     for (const auto& [prefix, hops] : state_.routes)
         routes.push_back({.prefix = prefix, .via = hops.front().via, .interface = hops.front().interface});
     return routes;
+}
+
+void KernelWatch::note_restart(const nlmsghdr& message) {
+    if (message.nlmsg_type != RTM_NEWLINK || nlmsg_valid_hdr(&message, sizeof(ifinfomsg)) == 0) return;
+    const auto& body = body_of<ifinfomsg>(message);
+    const auto interface = static_cast<unsigned>(body.ifi_index);
+    if (!watches(interface)) return;
+    if ((body.ifi_flags & IFF_UP) == 0) {
+        down_.insert(interface);
+    } else if (down_.erase(interface) != 0) {
+        restarted_.insert(interface);
+    }
 }
 
 bool KernelWatch::watches(unsigned interface) const {

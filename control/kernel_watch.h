@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "control/error.h"
@@ -53,6 +55,9 @@ class KernelWatch {
     /// next hops the first.
     std::vector<Route> routes() const;
     std::vector<Neighbour> neighbours() const { return state_.neighbours; }
+    /// Interfaces that have been down and are up again since the last call, as far as poll() has heard: their
+    /// IPv6 addresses and all their routes are gone. When the kernel could not tell all, each of them.
+    std::set<unsigned> take_restarted() { return std::exchange(restarted_, {}); }
 
  private:
     enum class Effect { none, changed, ask_again };
@@ -80,6 +85,7 @@ class KernelWatch {
 
     KernelWatch() = default;
     bool watches(unsigned interface) const;
+    void note_restart(const nlmsghdr& message);
     /// All that there is, by a socket of its own.
     Result<State> ask() const;
     Effect take(const nlmsghdr& message, State& state) const;
@@ -91,6 +97,7 @@ class KernelWatch {
     std::vector<unsigned> interfaces_;
     NetlinkSocket events_;
     State state_;
+    std::set<unsigned> down_, restarted_;
     bool is_stale_ = false;  ///< `state_` lacks something that was told
 };
 

@@ -103,6 +103,40 @@ TEST_P(HostTest, ServiceIsThereForTheSourcesThatItsFromNames) {
     expect_every_packet_accounted_for();
 }
 
+/// The kernel's end of a link, in the hands of whoever administers the machine.
+class InterfaceTest : public LabTest {
+ protected:
+    void start_network() {
+        ASSERT_NO_FATAL_FAILURE(up({.topology = "two-arm",
+                                    .ipv6 = true,
+                                    .config = R"(routes = ( { prefix = "198.18.0.0/15"; via = "192.0.2.10"; },
+                                        { prefix = "2001:db8:18::/48"; via = "2001:db8:2::1"; } );)",
+                                    .settings = {R"(wan.host=["ping"])", "wan.ping=false"}}));
+    }
+    std::size_t times_logged(const std::string& text) const {
+        const std::string log = fwdd_log();
+        std::size_t times = 0;
+        for (std::size_t at = 0; (at = log.find(text, at)) != std::string::npos; ++at) ++times;
+        return times;
+    }
+};
+
+TEST_F(InterfaceTest, HasItsAddressesAndRoutesAgainWhenItWasDown) {
+    ASSERT_NO_FATAL_FAILURE(start_network());
+    const auto shown = [&] {
+        return exec("fwd", "(ip -o address show dev fwd-wan; ip route; ip -6 route) | sort").output;
+    };
+    const std::string before = shown();
+    ASSERT_NE(before.find("198.18.0.0/15 via 192.0.2.10 dev fwd-wan"), std::string::npos) << before;
+    ASSERT_NE(before.find("2001:db8:18::/48 via 2001:db8:2::1 dev fwd-wan"), std::string::npos) << before;
+    exec("fwd", "ip link set fwd-wan down; ip link set fwd-wan up");
+    EXPECT_TRUE(eventually([&] { return shown() == before; }, 10s)) << before << "and now\n" << shown();
+    EXPECT_EQ(exec("client", "ping -c 1 -W 5 192.0.2.1").status, 0);
+    EXPECT_EQ(exec("client", "ping -c 1 -W 5 2001:db8:2::2").status, 0);
+    EXPECT_EQ(times_logged("fwd-wan has fwd's addresses and routes again"), 1);
+    expect_every_packet_accounted_for();
+}
+
 class ScanTest : public HostTest {
  protected:
     /// Nobody listens at 9100: the kernel says so, for it is listed. At 3000 somebody does, and it is not.

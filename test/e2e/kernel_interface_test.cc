@@ -478,6 +478,37 @@ TEST_F(KernelWatchTest, RoutesThatGoWithoutAWordAreNoticed) {
     EXPECT_THAT(routes(), IsEmpty());
 }
 
+TEST_F(KernelWatchTest, InterfaceThatWasDownMayHaveWhatItHadAgain) {
+    ASSERT_TRUE(wan_->add_address(own("10.2.0.7/24")));
+    ASSERT_TRUE(wan_->add_address(own("2001:db8:2::7/64")));
+    ASSERT_TRUE(wan_->add_route(net::kAnyIpv4, control::parse_address("10.2.0.254").value()));
+    ASSERT_TRUE(wan_->add_route(net::kAnyIpv6, control::parse_address("fe80::fe").value()));
+    const auto shown = [] {
+        return shell("(ip -o address show dev wan; ip route show dev wan; ip -6 route show dev wan) | sort");
+    };
+    const std::string before = shown();
+    has_changed();
+    EXPECT_THAT(watch_->take_restarted(), IsEmpty());
+
+    ip("link set wan down");
+    has_changed();
+    EXPECT_THAT(watch_->take_restarted(), IsEmpty());
+    ip("link set wan up");
+    has_changed();
+    EXPECT_THAT(watch_->take_restarted(), ElementsAre(wan_->index()));
+    EXPECT_THAT(watch_->take_restarted(), IsEmpty());
+    EXPECT_NE(shown(), before);
+    for (const char* how : {"after that", "once more"}) {
+        const auto added = wan_->add_again();
+        EXPECT_TRUE(added) << how << ": " << added.error().text();
+        EXPECT_EQ(shown(), before) << how;
+    }
+    // Too fast for anybody to look in between.
+    shell("ip link set wan down; ip link set wan up");
+    has_changed();
+    EXPECT_THAT(watch_->take_restarted(), ElementsAre(wan_->index()));
+}
+
 TEST_F(KernelWatchTest, PermanentNeighboursCount) {
     ip("neighbour add 10.1.0.2 lladdr 02:00:00:00:01:02 dev lan nud permanent");
     ip("neighbour add 2001:db8:1::2 lladdr 02:00:00:00:01:03 dev lan nud permanent");
