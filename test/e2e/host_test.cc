@@ -137,6 +137,27 @@ TEST_F(InterfaceTest, HasItsAddressesAndRoutesAgainWhenItWasDown) {
     expect_every_packet_accounted_for();
 }
 
+TEST_F(InterfaceTest, RoutesThatAreNotFollowedAreNamedOnce) {
+    ASSERT_NO_FATAL_FAILURE(start_network());
+    const std::vector<std::pair<std::string, std::string>> routes{
+        {"blackhole 203.0.113.0/24",
+         "route to 203.0.113.0/24: it drops or refuses packets, and fwd does not follow it"},
+        {"198.51.100.0/24 via inet6 fe80::1 dev fwd-wan",
+         "route to 198.51.100.0/24: its next hop fe80::1 is of the other family, and fwd does not follow it"},
+        {"100.64.0.0/10 nexthop via 192.0.2.10 nexthop via 192.0.2.11",
+         "route to 100.64.0.0/10: fwd uses the first of its next hops alone"}};
+    for (const auto& [route, line] : routes) {
+        EXPECT_EQ(exec("fwd", "ip route add " + route).output, "");
+        EXPECT_TRUE(eventually([&] { return times_logged(line) == 1; }, 10s)) << route << '\n' << fwdd_log();
+        exec("fwd", fmt::format("ip route delete {0}; sleep 0.3; ip route add {0}", route));
+    }
+    exec("fwd", "ip route add 198.51.101.0/24 via 192.0.2.10");
+    exec("fwd", "for i in $(seq 100); do ip route add blackhole 203.0.112.$i; done");
+    EXPECT_TRUE(eventually([&] { return times_logged("no more of them are named") == 1; }, 10s));
+    EXPECT_EQ(times_logged("the kernel's route to "), 50);
+    for (const auto& [route, line] : routes) EXPECT_EQ(times_logged(line), 1) << line;
+}
+
 class ScanTest : public HostTest {
  protected:
     /// Nobody listens at 9100: the kernel says so, for it is listed. At 3000 somebody does, and it is not.
