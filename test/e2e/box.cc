@@ -25,22 +25,26 @@ std::string replaced(std::string text, const std::string& from, const std::strin
 
 Box::Box(std::string host, std::string address)
     : host_{std::move(host)}, address_{std::move(address)}, namespace_{lab_namespace(host_)} {
+    std::string config = replaced(read_file(lab_file("fwd.conf")), "10.0.0.2/24", address_ + "/24");
+    const bool ipv6 = config.find("2001:db8::2/64") != std::string::npos;
+    const std::string number = address_.substr(address_.rfind('.') + 1);
+    config = replaced(config, "2001:db8::2/64", fmt::format("2001:db8::{}/64", number));
     // As tools/lab makes the lab's own.
     const Finished made = run({"sh", "-ec",
                                fmt::format(R"(
         ip netns delete {0} 2>/dev/null || true
         ip netns add {0}
-        ip netns exec {0} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
+        ip netns exec {0} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6={3}
         ip -n {0} link set lo up
         ip -n {1} link add {2}-lan type veth peer name lan netns {0}
         ip -n {1} link set {2}-lan master lan up
+        ip netns exec {0} sysctl -qw net.ipv6.conf.lan.disable_ipv6=1
         ip -n {0} link set lan up
         ip netns exec {0} nft 'add table netdev lan; add chain netdev lan hide {{
             type filter hook ingress device lan priority 0; policy drop; }}'
         )",
-                                           namespace_, lab_namespace("switch"), host_)});
+                                           namespace_, lab_namespace("switch"), host_, ipv6 ? 0 : 1)});
     EXPECT_EQ(made.status, 0) << made.output;
-    std::string config = replaced(read_file(lab_file("fwd.conf")), "10.0.0.2/24", address_ + "/24");
     config = replaced(config, lab_file("fwd.sock"), files_ / "fwd.sock");
     config = replaced(config, lab_file("state"), files_ / "state");
     write_file(files_ / "fwd.conf", config);

@@ -17,7 +17,8 @@ namespace fwd::test {
 class Box {
  public:
     /// @param host what exec() and start() call it
-    /// @param address without a length, as the lab's fwdd has 10.0.0.2
+    /// @param address without a length, as the lab's fwdd has 10.0.0.2; in a lab with IPv6 it has a second
+    /// one, with the same last number
     Box(std::string host, std::string address);
     Box(const Box&) = delete;
     Box& operator=(const Box&) = delete;
