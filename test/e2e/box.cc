@@ -32,6 +32,7 @@ Box::Box(std::string host, std::string address)
     // As tools/lab makes the lab's own.
     const Finished made = run({"sh", "-ec",
                                fmt::format(R"(
+        kill -9 $(ip netns pids {0} 2>/dev/null) 2>/dev/null || true
         ip netns delete {0} 2>/dev/null || true
         ip netns add {0}
         ip netns exec {0} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6={3}
