@@ -403,6 +403,7 @@ void Daemon::follow_kernel() {
         any_changed = any_changed || changed;
     }
     follow_kernel_neighbours();
+    for (const std::string& line : host_->tell_unfollowed()) spdlog::warn(line);
     if (auto ok = policies_.publish_network(*dataplane_, std::move(addresses), host_->routes()); !ok)
         spdlog::error("routes of the kernel: {}; the ones before stay", ok.error().text());
     if (!any_changed) return;

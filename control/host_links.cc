@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "control/host_links.h"
 
+#include <fmt/format.h>
 #include <rte_ether.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <array>
 #include <cstring>
 
+#include "control/text.h"
 #include "dataplane/translation.h"
 #include "dataplane/wide_translation.h"
 
@@ -18,6 +21,7 @@ using dataplane::LinkId;
 constexpr unsigned kFramesAtOnce = 64;  // of one interface
 constexpr std::size_t kLongestFrame = 9600 + dataplane::kEthernetBytes + dataplane::kVlanTagBytes;
 constexpr std::chrono::seconds kExpiryTime{1};
+constexpr std::size_t kMostTold = 50;
 
 bool has_ipv6(const LinkSettings& link) {
     return std::ranges::any_of(link.addresses, [](const auto& own) { return !own.address.is_v4(); });
@@ -178,6 +182,21 @@ void HostLinks::expect_answers(LinkId link, std::span<const std::uint8_t> frame,
     dataplane_.host_flows().note(dataplane_.hash().tag(answer), now + patience);
 }
 
+bool HostLinks::has_learnt() {
+    const bool has_learnt = watch_->poll();
+    for (const unsigned interface : watch_->take_restarted()) {
+        const auto entry =
+            std::ranges::find(entries_, interface, [](const Entry& e) { return e.interface->index(); });
+        if (auto ok = entry->interface->add_again(); !ok) {
+            spdlog::error(ok.error().text());
+        } else {
+            spdlog::info("the kernel's interface {} has fwd's addresses and routes again",
+                         entry->interface->name());
+        }
+    }
+    return has_learnt;
+}
+
 bool HostLinks::is_complete() const {
     return std::ranges::none_of(entries_, [](const Entry& entry) { return entry.interface->is_gone(); });
 }
@@ -207,11 +226,49 @@ std::vector<dataplane::Route> HostLinks::routes() const {
     std::vector<dataplane::Route> routes;
     for (const KernelWatch::Route& route : watch_->routes()) {
         const auto link = link_of(route.interface);
-        const bool usable = link && (!route.via || route.via->is_v4() == route.prefix.address.is_v4()) &&
-                            (route.prefix.address.is_v4() || dataplane_.links()[link->value].has_ipv6());
-        if (usable) routes.push_back({route.prefix, *link, route.via});
+        if (link && !why_not(route, *link)) routes.push_back({route.prefix, *link, route.via});
     }
     return routes;
+}
+
+std::optional<std::string> HostLinks::why_not(const KernelWatch::Route& route, LinkId link) const {
+    if (route.via && route.via->is_v4() != route.prefix.address.is_v4())
+        return fmt::format("its next hop {} is of the other family", to_text(*route.via));
+    if (!route.prefix.address.is_v4() && !dataplane_.links()[link.value].has_ipv6())
+        return fmt::format("link {} has no IPv6 address", settings_.links[link.value].name);
+    return std::nullopt;
+}
+
+std::vector<std::string> HostLinks::tell_unfollowed() {
+    std::vector<std::string> lines;
+    if (told_.size() > kMostTold) return lines;
+    const auto tell = [&](const net::IpPrefix& prefix, std::string_view why) {
+        const std::string line = fmt::format("the kernel's route to {}: {}", to_text(prefix), why);
+        if (told_.size() > kMostTold || !told_.insert(line).second) return;
+        lines.push_back(told_.size() <= kMostTold
+                            ? line
+                            : "more of the kernel's routes are not followed: no more of them are named");
+    };
+    for (const KernelWatch::Unfollowed& route : watch_->unfollowed()) {
+        using enum KernelWatch::Unfollowed::Why;
+        switch (route.why) {
+            case nowhere:
+                tell(route.prefix, "it drops or refuses packets, and fwd does not follow it");
+                break;
+            case wrapped:
+                tell(route.prefix, "it wraps packets into something, and fwd does not follow it");
+                break;
+            case several:
+                tell(route.prefix, "fwd uses the first of its next hops alone");
+                break;
+        }
+    }
+    for (const KernelWatch::Route& route : watch_->routes()) {
+        const auto link = link_of(route.interface);
+        if (!link) continue;
+        if (const auto why = why_not(route, *link)) tell(route.prefix, *why + ", and fwd does not follow it");
+    }
+    return lines;
 }
 
 std::vector<HostLinks::Neighbour> HostLinks::neighbours() const {

@@ -5,7 +5,9 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <set>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "control/kernel_interface.h"
@@ -36,7 +38,11 @@ class HostLinks {
     /// Sends what the kernel wants to send, at most some hundred frames; returns how many.
     unsigned poll(Clock::time_point now);
     /// Whether the kernel has other addresses, routes or neighbours than at the last call.
-    bool has_learnt() { return watch_->poll(); }
+    /// Gives an interface that somebody has taken down and up its addresses and routes again.
+    bool has_learnt();
+    /// Which of the kernel's routes fwd does not follow, or in part: a sentence each, once, and not for ever
+    /// more of them.
+    std::vector<std::string> tell_unfollowed();
 
     /// Whether no interface has been taken away, after which the kernel is cut off for good.
     bool is_complete() const;
@@ -78,6 +84,8 @@ class HostLinks {
     Result<void> add(dataplane::LinkId link);
     Entry* find(dataplane::LinkId link);
     std::optional<dataplane::LinkId> link_of(unsigned interface) const;
+    /// Why a route's next hop is of no use on a link.
+    std::optional<std::string> why_not(const KernelWatch::Route& route, dataplane::LinkId link) const;
     /// @param bytes of the packet behind its Ethernet header
     void write(Entry& entry, const std::uint8_t* l3, std::size_t bytes, const rte_mbuf& packet);
     bool send(dataplane::LinkId link, std::span<const std::uint8_t> frame, Clock::time_point now);
@@ -89,6 +97,7 @@ class HostLinks {
     std::vector<Entry> entries_;
     std::unique_ptr<KernelWatch> watch_;
     Clock::time_point next_expiry_{};
+    std::set<std::string> told_;
 };
 
 }  // namespace fwd::control

@@ -73,6 +73,15 @@ Result<std::vector<HostService>> host_service(std::string_view name) {
                                    fmt::join(names, ", ")));
 }
 
+std::vector<net::Ipv6Address> groups_of(const HostService& service) {
+    const auto group = [](std::uint8_t last) {
+        return net::Ipv6Address{{0xff, 0x02, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last}};
+    };
+    if (service.protocol == kOspf) return {group(5), group(6)};  // RFC 5340, appendix A.1
+    if (service.protocol == kVrrp) return {group(0x12)};         // RFC 5798, section 5.1.2.2
+    return {};
+}
+
 bool finds_addresses(std::string_view service) {
     return service == "dhcp-client";
 }

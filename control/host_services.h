@@ -14,6 +14,9 @@ namespace fwd::control {
 /// field, names those there are.
 Result<std::vector<dataplane::HostService>> host_service(std::string_view name);
 
+/// The groups of IPv6 that a service's packets go to.
+std::vector<net::Ipv6Address> groups_of(const dataplane::HostService& service);
+
 /// Whether it is there for a link that has no address yet.
 bool finds_addresses(std::string_view service);
 

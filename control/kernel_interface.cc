@@ -149,6 +149,29 @@ bool KernelInterface::write(std::span<const std::uint8_t> frame) {
 }
 
 Result<void> KernelInterface::add_address(net::IpInterfaceAddress address) {
+    auto done = put(address);
+    if (done) addresses_.push_back(address);
+    return done;
+}
+
+Result<void> KernelInterface::add_route(net::IpPrefix prefix, net::IpAddress via) {
+    auto done = put(prefix, via, NLM_F_EXCL);
+    if (done) routes_.emplace_back(prefix, via);
+    return done;
+}
+
+Result<void> KernelInterface::add_again() {
+    Result<void> done;
+    for (const net::IpInterfaceAddress& address : addresses_) {
+        if (done) done = put(address);
+    }
+    for (const auto& [prefix, via] : routes_) {
+        if (done) done = put(prefix, via, NLM_F_REPLACE);
+    }
+    return done;
+}
+
+Result<void> KernelInterface::put(net::IpInterfaceAddress address) {
     const auto own = made<NetlinkOwnAddress>(rtnl_addr_alloc());
     rtnl_addr_set_ifindex(own.get(), static_cast<int>(index_));
     rtnl_addr_set_local(own.get(), to_netlink(address.address, address.length).get());
@@ -159,7 +182,7 @@ Result<void> KernelInterface::add_address(net::IpInterfaceAddress address) {
     return {};
 }
 
-Result<void> KernelInterface::add_route(net::IpPrefix prefix, net::IpAddress via) {
+Result<void> KernelInterface::put(net::IpPrefix prefix, net::IpAddress via, int if_it_is_there) {
     const auto route = made<NetlinkRoute>(rtnl_route_alloc());
     rtnl_route_set_family(route.get(), prefix.address.is_v4() ? AF_INET : AF_INET6);
     rtnl_route_set_table(route.get(), RT_TABLE_MAIN);
@@ -172,7 +195,7 @@ Result<void> KernelInterface::add_route(net::IpPrefix prefix, net::IpAddress via
     rtnl_route_nh_set_ifindex(hop, static_cast<int>(index_));
     rtnl_route_nh_set_gateway(hop, to_netlink(via, via.is_v4() ? 32 : 128).get());
     rtnl_route_add_nexthop(route.get(), hop);  // which owns it now
-    const int code = rtnl_route_add(netlink_.get(), route.get(), NLM_F_EXCL);
+    const int code = rtnl_route_add(netlink_.get(), route.get(), if_it_is_there);
     if (code >= 0) return {};
     const std::string what = fmt::format("cannot give the kernel the route to {} via {} by {}",
                                          to_text(prefix), to_text(via), name_);

@@ -6,6 +6,8 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "control/error.h"
 #include "control/files.h"
@@ -54,15 +56,21 @@ class KernelInterface {
     Result<void> add_address(net::IpInterfaceAddress address);
     /// With kRouteProtocol and kRouteMetric. `via` is on one of the interface's networks.
     Result<void> add_route(net::IpPrefix prefix, net::IpAddress via);
+    /// Adds those of them again that the kernel has dropped: it does so when the interface goes down.
+    Result<void> add_again();
 
  private:
     KernelInterface() = default;
     Result<void> set_up(const Config& config);
+    Result<void> put(net::IpInterfaceAddress address);
+    Result<void> put(net::IpPrefix prefix, net::IpAddress via, int if_it_is_there);
 
     FileDescriptor device_;
     NetlinkSocket netlink_;
     std::string name_;
     unsigned index_ = 0;
+    std::vector<net::IpInterfaceAddress> addresses_;
+    std::vector<std::pair<net::IpPrefix, net::IpAddress>> routes_;
     bool gone_ = false;
 };
 

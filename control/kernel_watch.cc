@@ -9,6 +9,7 @@
 #include <linux/lwtunnel.h>
 #include <linux/nexthop.h>
 #include <linux/rtnetlink.h>
+#include <net/if.h>
 #include <netlink/attr.h>
 #include <netlink/errno.h>
 #include <netlink/msg.h>
@@ -84,6 +85,11 @@ std::optional<net::IpAddress> address_of(int family, const nlattr* attribute) {
     return address_of(family, nla_data(attribute), static_cast<std::size_t>(nla_len(attribute)));
 }
 
+bool leads_nowhere(unsigned route_type) {
+    return route_type == RTN_BLACKHOLE || route_type == RTN_UNREACHABLE || route_type == RTN_PROHIBIT ||
+           route_type == RTN_THROW;
+}
+
 /// One datagram: messages, or 0 and errno.
 std::size_t receive(nl_sock* socket, std::vector<std::uint8_t>& room, int flags) {
     ssize_t bytes = 0;
@@ -147,6 +153,7 @@ bool KernelWatch::poll() {
         const std::size_t bytes = receive(events_.get(), room, MSG_DONTWAIT);
         if (bytes == 0 && errno == ENOBUFS) {
             is_stale_ = true;
+            restarted_.insert(interfaces_.begin(), interfaces_.end());
         } else if (bytes == 0) {
             if (!is_stale_) return has_changed;
             auto state = ask();
@@ -157,7 +164,8 @@ bool KernelWatch::poll() {
             return has_changed;
         }
         for_each_message(room, bytes, [&](const nlmsghdr& message) {
-            if (is_stale_) return false;
+            note_restart(message);
+            if (is_stale_) return true;
             const Effect effect = take(message, state_);
             is_stale_ = effect == Effect::ask_again;
             has_changed = has_changed || effect == Effect::changed;
@@ -178,9 +186,41 @@ std::vector<net::IpInterfaceAddress> KernelWatch::addresses(unsigned interface) 
 std::vector<KernelWatch::Route> KernelWatch::routes() const {
     std::vector<Route> routes;
     routes.reserve(state_.routes.size());
-    for (const auto& [prefix, hops] : state_.routes)
-        routes.push_back({.prefix = prefix, .via = hops.front().via, .interface = hops.front().interface});
+    for (const auto& [prefix, hops] : state_.routes) {
+        const auto hop = std::ranges::find(hops, Way::plain, &Hop::way);
+        if (hop != hops.end())
+            routes.push_back({.prefix = prefix, .via = hop->via, .interface = hop->interface});
+    }
     return routes;
+}
+
+std::vector<KernelWatch::Unfollowed> KernelWatch::unfollowed() const {
+    using enum Unfollowed::Why;
+    std::vector<Unfollowed> unfollowed;
+    for (const auto& [prefix, hops] : state_.routes) {
+        const auto first = std::ranges::find(hops, Way::plain, &Hop::way);
+        const auto shares = [&](const Hop& hop) {
+            return hop.way == Way::plain && hop.metric == first->metric;
+        };
+        if (std::ranges::find(hops, Way::nowhere, &Hop::way) != hops.end())
+            unfollowed.push_back({prefix, nowhere});
+        if (std::ranges::find(hops, Way::wrapped, &Hop::way) != hops.end())
+            unfollowed.push_back({prefix, wrapped});
+        if (std::ranges::count_if(hops, shares) > 1) unfollowed.push_back({prefix, several});
+    }
+    return unfollowed;
+}
+
+void KernelWatch::note_restart(const nlmsghdr& message) {
+    if (message.nlmsg_type != RTM_NEWLINK || nlmsg_valid_hdr(&message, sizeof(ifinfomsg)) == 0) return;
+    const auto& body = body_of<ifinfomsg>(message);
+    const auto interface = static_cast<unsigned>(body.ifi_index);
+    if (!watches(interface)) return;
+    if ((body.ifi_flags & IFF_UP) == 0) {
+        down_.insert(interface);
+    } else if (down_.erase(interface) != 0) {
+        restarted_.insert(interface);
+    }
 }
 
 bool KernelWatch::watches(unsigned interface) const {
@@ -329,18 +369,19 @@ std::optional<KernelWatch::RouteMessage> KernelWatch::parse_route(const nlmsghdr
     }
 
     RouteMessage route{.prefix = prefix, .metric = attributes.number(RTA_PRIORITY, 0), .hops = {}};
-    // It may still have taken the place of one that counted.
-    if (body.rtm_type != RTN_UNICAST || body.rtm_protocol == RTPROT_KERNEL ||
-        body.rtm_protocol == kRouteProtocol)
-        return route;
     const std::uint32_t object = attributes.number(RTA_NH_ID, 0);
+    // It may still have taken the place of one that counted.
+    if (body.rtm_protocol == RTPROT_KERNEL || body.rtm_protocol == kRouteProtocol) return route;
+    if (leads_nowhere(body.rtm_type))
+        route.hops.push_back(
+            {.way = Way::nowhere, .metric = route.metric, .object = object, .via = {}, .interface = 0});
+    if (body.rtm_type != RTN_UNICAST) return route;
     const auto add_hop = [&](const auto& of, unsigned interface, unsigned flags) {
         if (!watches(interface) || (flags & RTNH_F_DEAD) != 0) return;
-        // One that wraps packets into something.
-        if (const nlattr* wrap = of.find(RTA_ENCAP_TYPE);
-            wrap != nullptr && nla_get_u16(wrap) != LWTUNNEL_ENCAP_NONE)
-            return;
-        Hop hop{.metric = route.metric,
+        const nlattr* wrap = of.find(RTA_ENCAP_TYPE);
+        const bool is_wrapped = wrap != nullptr && nla_get_u16(wrap) != LWTUNNEL_ENCAP_NONE;
+        Hop hop{.way = is_wrapped ? Way::wrapped : Way::plain,
+                .metric = route.metric,
                 .object = object,
                 .via = address_of(body.rtm_family, of.find(RTA_GATEWAY)),
                 .interface = interface};

@@ -6,6 +6,8 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
+#include <utility>
 #include <vector>
 
 #include "control/error.h"
@@ -36,6 +38,18 @@ class KernelWatch {
         friend bool operator==(const Neighbour&, const Neighbour&) = default;
     };
 
+    /// A route of the kernel's that routes() lacks, or has less of.
+    struct Unfollowed {
+        enum class Why : std::uint8_t {
+            nowhere,  ///< it drops or refuses packets: blackhole, unreachable, prohibit, throw
+            wrapped,  ///< it puts packets into something: a tunnel, MPLS
+            several,  ///< it has more next hops than the first
+        };
+        net::IpPrefix prefix;
+        Why why = Why::nowhere;
+        friend bool operator==(const Unfollowed&, const Unfollowed&) = default;
+    };
+
     /// Of the interfaces with these indices in the network namespace of the caller. Needs no capability.
     static Result<std::unique_ptr<KernelWatch>> create(std::vector<unsigned> interfaces);
 
@@ -52,12 +66,20 @@ class KernelWatch {
     /// and those that go with an address. For each prefix one: of the least metric among them, and of several
     /// next hops the first.
     std::vector<Route> routes() const;
+    /// Of the main table too; those that lead nowhere, by whatever interface.
+    std::vector<Unfollowed> unfollowed() const;
     std::vector<Neighbour> neighbours() const { return state_.neighbours; }
+    /// Interfaces that have been down and are up again since the last call, as far as poll() has heard: their
+    /// IPv6 addresses and all their routes are gone. When the kernel could not tell all, each of them.
+    std::set<unsigned> take_restarted() { return std::exchange(restarted_, {}); }
 
  private:
     enum class Effect { none, changed, ask_again };
 
+    /// What it takes to follow a next hop.
+    enum class Way : std::uint8_t { plain, wrapped, nowhere };
     struct Hop {
+        Way way = Way::plain;
         std::uint32_t metric = 0;
         std::uint32_t object = 0;  ///< the number that `ip nexthop` gives it; 0: it is the route's alone
         std::optional<net::IpAddress> via;
@@ -72,7 +94,7 @@ class KernelWatch {
     struct State {
         std::vector<OwnAddress> addresses;
         std::vector<Neighbour> neighbours;
-        /// None is empty; those of less metric come first, then as the kernel has them.
+        /// None is empty; next hops of less metric come first, then as the kernel has them.
         std::map<net::IpPrefix, std::vector<Hop>> routes;
         friend bool operator==(const State&, const State&) = default;
     };
@@ -80,6 +102,7 @@ class KernelWatch {
 
     KernelWatch() = default;
     bool watches(unsigned interface) const;
+    void note_restart(const nlmsghdr& message);
     /// All that there is, by a socket of its own.
     Result<State> ask() const;
     Effect take(const nlmsghdr& message, State& state) const;
@@ -91,6 +114,7 @@ class KernelWatch {
     std::vector<unsigned> interfaces_;
     NetlinkSocket events_;
     State state_;
+    std::set<unsigned> down_, restarted_;
     bool is_stale_ = false;  ///< `state_` lacks something that was told
 };
 

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "control/host_services.h"
 #include "control/text.h"
 #include "dataplane/address_check.h"
 
@@ -390,6 +391,11 @@ void Neighbours::report_groups(LinkId link_id, bool joins) {
         const auto has = [&](const auto& own) { return own.prefix().contains(address); };
         if (!address.is_v4() && std::ranges::any_of(link.ipv6_addresses, has))
             distinct.insert(dataplane::solicited_node(address.v6()));
+    }
+    // The kernel listens to them, and does not hear who asks.
+    for (const auto& service : link.host) {
+        const std::vector<net::Ipv6Address> its = groups_of(service);
+        distinct.insert(its.begin(), its.end());
     }
     const std::vector<net::Ipv6Address> groups{distinct.begin(), distinct.end()};
     std::span<const net::Ipv6Address> rest{groups};

@@ -6,6 +6,7 @@
 #include <chrono>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "test/e2e/lab.h"
 
@@ -16,7 +17,8 @@ namespace fwd::test {
 class Box {
  public:
     /// @param host what exec() and start() call it
-    /// @param address without a length, as the lab's fwdd has 10.0.0.2
+    /// @param address without a length, as the lab's fwdd has 10.0.0.2; in a lab with IPv6 it has a second
+    /// one, with the same last number
     Box(std::string host, std::string address);
     Box(const Box&) = delete;
     Box& operator=(const Box&) = delete;
@@ -38,15 +40,38 @@ class Box {
 /// With `to` for each `from` in the text.
 std::string replaced(std::string text, const std::string& from, const std::string& to);
 
-/// A BIRD in a host of the lab, with this configuration.
-class Bird {
+/// What speaks BGP in a host of the lab, and BFD.
+class RoutingDaemon {
+ public:
+    RoutingDaemon() = default;
+    RoutingDaemon(const RoutingDaemon&) = delete;
+    RoutingDaemon& operator=(const RoutingDaemon&) = delete;
+    virtual ~RoutingDaemon() = default;
+    /// Tells its peers that it goes.
+    virtual void stop() = 0;
+};
+
+/// BIRD with this configuration.
+class Bird : public RoutingDaemon {
  public:
     Bird(const std::string& network_namespace, const std::string& config);
-    void stop() { bird_->stop(); }
+    void stop() override { bird_->stop(); }
 
  private:
     TemporaryDirectory files_;
     std::unique_ptr<Process> bird_;
+};
+
+/// FRR's zebra, bgpd and bfdd with this configuration, as user frr.
+class Frr : public RoutingDaemon {
+ public:
+    Frr(const std::string& network_namespace, const std::string& config);
+    ~Frr() override { stop(); }
+    void stop() override;
+
+ private:
+    TemporaryDirectory files_;
+    std::vector<std::unique_ptr<Process>> daemons_;
 };
 
 /// What became of new connections, one after the other, for some time.

@@ -289,11 +289,24 @@ class KernelWatchTest : public KernelInterfaceTest {
         }
         return texts;
     }
+    /// "10.0.0.0/8 several"
+    std::vector<std::string> unfollowed() const {
+        using enum KernelWatch::Unfollowed::Why;
+        std::vector<std::string> texts;
+        for (const auto& [prefix, why] : watch_->unfollowed()) {
+            texts.push_back(fmt::format("{} {}", control::to_text(prefix),
+                                        why == nowhere   ? "nowhere"
+                                        : why == several ? "several"
+                                                         : "wrapped"));
+        }
+        return texts;
+    }
     /// The events have led to what a fresh look finds.
     void expect_as_asked_afresh() const {
         const auto fresh = KernelWatch::create({lan_->index(), wan_->index()});
         ASSERT_TRUE(fresh);
         EXPECT_EQ(routes(), routes_of(**fresh));
+        EXPECT_EQ(watch_->unfollowed(), (*fresh)->unfollowed());
         EXPECT_EQ(watch_->neighbours(), (*fresh)->neighbours());
         for (const auto* interface : {lan_.get(), wan_.get()}) {
             EXPECT_TRUE(std::ranges::is_permutation(watch_->addresses(interface->index()),
@@ -476,6 +489,65 @@ TEST_F(KernelWatchTest, RoutesThatGoWithoutAWordAreNoticed) {
     wan_.reset();
     EXPECT_TRUE(has_changed());
     EXPECT_THAT(routes(), IsEmpty());
+}
+
+TEST_F(KernelWatchTest, RoutesThatAreNotFollowedAreNamed) {
+    ip("route add blackhole 198.51.100.0/24");
+    ip("route add prohibit 203.0.113.0/24 metric 7");
+    ip("-6 route add unreachable 2001:db8:b::/48");
+    ip("route add 192.168.0.0/16 nexthop via 10.2.0.2 nexthop via 10.1.0.2");
+    ip("-6 route add 2001:db8:a::/48 nexthop via 2001:db8:1::2 nexthop via 2001:db8:1::3");
+    // Another metric, or another interface, takes nothing from what is followed.
+    ip("route add 172.16.0.0/12 via 10.1.0.2");
+    ip("route add 172.16.0.0/12 via 10.2.0.2 metric 9");
+    ip("route add 100.64.0.0/10 nexthop via 10.3.0.2 nexthop via 10.1.0.2");
+    EXPECT_TRUE(has_changed());
+    EXPECT_THAT(unfollowed(),
+                ElementsAre("192.168.0.0/16 several", "198.51.100.0/24 nowhere", "203.0.113.0/24 nowhere",
+                            "2001:db8:a::/48 several", "2001:db8:b::/48 nowhere"));
+    EXPECT_THAT(routes(), ElementsAre("100.64.0.0/10 10.1.0.2 lan", "172.16.0.0/12 10.1.0.2 lan",
+                                      "192.168.0.0/16 10.2.0.2 wan", "2001:db8:a::/48 2001:db8:1::2 lan"));
+    expect_as_asked_afresh();
+
+    ip("route replace 198.51.100.0/24 via 10.1.0.2");
+    ip("route delete prohibit 203.0.113.0/24 metric 7");
+    ip("-6 route delete unreachable 2001:db8:b::/48");
+    ip("route replace 192.168.0.0/16 via 10.2.0.2");
+    ip("-6 route delete 2001:db8:a::/48 via 2001:db8:1::3");
+    EXPECT_TRUE(has_changed());
+    EXPECT_THAT(unfollowed(), IsEmpty());
+    expect_as_asked_afresh();
+}
+
+TEST_F(KernelWatchTest, InterfaceThatWasDownMayHaveWhatItHadAgain) {
+    ASSERT_TRUE(wan_->add_address(own("10.2.0.7/24")));
+    ASSERT_TRUE(wan_->add_address(own("2001:db8:2::7/64")));
+    ASSERT_TRUE(wan_->add_route(net::kAnyIpv4, control::parse_address("10.2.0.254").value()));
+    ASSERT_TRUE(wan_->add_route(net::kAnyIpv6, control::parse_address("fe80::fe").value()));
+    const auto shown = [] {
+        return shell("(ip -o address show dev wan; ip route show dev wan; ip -6 route show dev wan) | sort");
+    };
+    const std::string before = shown();
+    has_changed();
+    EXPECT_THAT(watch_->take_restarted(), IsEmpty());
+
+    ip("link set wan down");
+    has_changed();
+    EXPECT_THAT(watch_->take_restarted(), IsEmpty());
+    ip("link set wan up");
+    has_changed();
+    EXPECT_THAT(watch_->take_restarted(), ElementsAre(wan_->index()));
+    EXPECT_THAT(watch_->take_restarted(), IsEmpty());
+    EXPECT_NE(shown(), before);
+    for (const char* how : {"after that", "once more"}) {
+        const auto added = wan_->add_again();
+        EXPECT_TRUE(added) << how << ": " << added.error().text();
+        EXPECT_EQ(shown(), before) << how;
+    }
+    // Too fast for anybody to look in between.
+    shell("ip link set wan down; ip link set wan up");
+    has_changed();
+    EXPECT_THAT(watch_->take_restarted(), ElementsAre(wan_->index()));
 }
 
 TEST_F(KernelWatchTest, PermanentNeighboursCount) {

@@ -13,7 +13,7 @@ namespace {
 using namespace std::chrono_literals;
 
 /// The router's part of what conf/bird.conf is for.
-constexpr const char* kRouter = R"(
+constexpr const char* kBirdRouter = R"(
     router id 10.0.0.1;
     protocol device { scan time 1; }
     protocol bfd { interface "*" { interval 100 ms; multiplier 3; }; }
@@ -30,7 +30,30 @@ constexpr const char* kRouter = R"(
     protocol bgp two from box { neighbor 10.0.0.5 as 65001; }
 )";
 
-class ScaleOutTest : public LabTest {
+/// And of conf/frr.conf.
+constexpr const char* kFrrRouter = R"(
+    router bgp 65000
+     bgp router-id 10.0.0.1
+     no bgp ebgp-requires-policy
+     neighbor box peer-group
+     neighbor box remote-as 65001
+     neighbor box bfd profile quick
+     neighbor box timers connect 1
+     neighbor 10.0.0.2 peer-group box
+     neighbor 10.0.0.5 peer-group box
+     address-family ipv4 unicast
+      maximum-paths 2
+     exit-address-family
+    exit
+    bfd
+     profile quick
+      detect-multiplier 3
+      receive-interval 100
+      transmit-interval 100
+)";
+
+/// With BIRD or FRR on all of them.
+class ScaleOutTest : public LabTest, public ::testing::WithParamInterface<const char*> {
  protected:
     void start_network() {
         // The client is the router as well; each fwdd asks the server by its own address.
@@ -41,13 +64,20 @@ class ScaleOutTest : public LabTest {
         ASSERT_NO_FATAL_FAILURE(start_echo_server(7000));
         second_ = std::make_unique<Box>("second", "10.0.0.5");
         exec("client", "sysctl -qw net.ipv4.fib_multipath_hash_policy=1");
-        const std::string box = read_file(source_file("conf/bird.conf"));
-        birds_.push_back(std::make_unique<Bird>(namespace_of("client"), kRouter));
-        birds_.push_back(std::make_unique<Bird>(namespace_of("fwd"), box));
-        birds_.push_back(
-            std::make_unique<Bird>(namespace_of("second"), replaced(box, "10.0.0.2", second_->address())));
+        const bool is_frr = GetParam() == std::string{"Frr"};
+        const std::string box = read_file(source_file(is_frr ? "conf/frr.conf" : "conf/bird.conf"));
+        start_routing("client", is_frr ? kFrrRouter : kBirdRouter);
+        start_routing("fwd", box);
+        start_routing("second", replaced(box, "10.0.0.2", second_->address()));
         ASSERT_TRUE(eventually([&] { return has_next_hop("10.0.0.2") && has_next_hop("10.0.0.5"); }, 20s))
             << exec("client", "ip route").output;
+    }
+    void start_routing(const std::string& host, const std::string& config) {
+        if (GetParam() == std::string{"Frr"}) {
+            daemons_.push_back(std::make_unique<Frr>(namespace_of(host), config));
+        } else {
+            daemons_.push_back(std::make_unique<Bird>(namespace_of(host), config));
+        }
     }
     bool has_next_hop(const std::string& address) {
         return exec("client", "ip route show 198.51.100.80").output.find("via " + address + " ") !=
@@ -62,10 +92,13 @@ class ScaleOutTest : public LabTest {
     unsigned opened_by_second() { return second_->fwdctl("stats")["sessions"]["opened"]; }
 
     std::unique_ptr<Box> second_;
-    std::vector<std::unique_ptr<Bird>> birds_;
+    std::vector<std::unique_ptr<RoutingDaemon>> daemons_;
 };
 
-TEST_F(ScaleOutTest, ConnectionsAreSpreadAndGoOnByTheOtherWhenOneFwddIsKilled) {
+INSTANTIATE_TEST_SUITE_P(, ScaleOutTest, ::testing::Values("Bird", "Frr"),
+                         [](const auto& test) { return test.param; });
+
+TEST_P(ScaleOutTest, ConnectionsAreSpreadAndGoOnByTheOtherWhenOneFwddIsKilled) {
     ASSERT_NO_FATAL_FAILURE(start_network());
     constexpr unsigned kConnections = 200;
     unsigned served = 0;

@@ -39,6 +39,33 @@ PacketBuilder advertisement(PacketBuilder frame, net::Ipv6Address source, net::I
     return frame.ipv6(source, destination).ttl(255).icmpv6(136, 0, flags).payload(std::move(content));
 }
 
+/// What fwd says about the groups that it listens to.
+Frame report(const Box& box, const std::set<net::Ipv6Address>& groups, std::uint8_t record_type) {
+    Bytes records;
+    for (const net::Ipv6Address& group : groups) {
+        records.insert(records.end(), {record_type, 0, 0, 0});
+        records.insert(records.end(), group.bytes.begin(), group.bytes.end());
+    }
+    const auto routers = "ff02::16"_ip6;
+    return from_fwd(box, "lan", multicast_mac(routers))
+        .ipv6(box.links()[0].link_local, routers)
+        .ttl(1)
+        .extension(0, Bytes{0, 5, 2, 0, 0, 1, 0})
+        .icmpv6(143, 0, static_cast<std::uint32_t>(groups.size()))
+        .payload(records)
+        .frame();
+}
+PacketBuilder listener_query(net::Ipv6Address source) {
+    return packet()
+        .to(multicast_mac(kAllNodes))
+        .from(kClientMac)
+        .ipv6(source, kAllNodes)
+        .ttl(1)
+        .extension(0, Bytes{0, 5, 2, 0, 0, 1, 0})
+        .icmpv6(130, 0)
+        .payload_bytes(20);
+}
+
 const std::string kSegment = R"(
     sessions = 256;
     links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "2001:db8:1::2/64" ]; ping = true; } );
@@ -78,22 +105,10 @@ class Nd : public testing::Test {
 
     /// fwd's report of its groups: those of its own addresses and of an external one.
     Frame listens_to(net::Ipv6Address external, std::uint8_t record_type) const {
-        const net::Ipv6Address own = box_.links()[0].link_local;
-        std::set<net::Ipv6Address> groups{solicited_node(own), solicited_node(kFwd6),
-                                          solicited_node(external)};
-        Bytes records;
-        for (const net::Ipv6Address& group : groups) {
-            records.insert(records.end(), {record_type, 0, 0, 0});
-            records.insert(records.end(), group.bytes.begin(), group.bytes.end());
-        }
-        const auto routers = "ff02::16"_ip6;
-        return from_fwd(box_, "lan", multicast_mac(routers))
-            .ipv6(own, routers)
-            .ttl(1)
-            .extension(0, Bytes{0, 5, 2, 0, 0, 1, 0})
-            .icmpv6(143, 0, static_cast<std::uint32_t>(groups.size()))
-            .payload(records)
-            .frame();
+        return report(
+            box_,
+            {solicited_node(box_.links()[0].link_local), solicited_node(kFwd6), solicited_node(external)},
+            record_type);
     }
 
     Box box_{kSegment};
@@ -251,22 +266,30 @@ TEST_F(Nd, FreeAddressesAreAnnounced) {
 
 /// Switches that filter multicast ask who listens, and forget who does not say (RFC 3810).
 TEST_F(Nd, ListenerQueryIsAnsweredWithTheGroups) {
-    const auto query = [&](net::Ipv6Address source) {
-        return to_group(kAllNodes)
-            .ipv6(source, kAllNodes)
-            .ttl(1)
-            .extension(0, Bytes{0, 5, 2, 0, 0, 1, 0})
-            .icmpv6(130, 0)
-            .payload_bytes(20);
-    };
-    EXPECT_THAT(box_.exchange("lan", query("fe80::1"_ip6), "lan"), ElementsAre(listens_to(kExternal6, 2)));
-    EXPECT_THAT(box_.exchange("lan", query(kClient6), "lan"), IsEmpty());
-    EXPECT_THAT(box_.exchange("lan", query("fe80::1"_ip6).ttl(2), "lan"), IsEmpty());
+    EXPECT_THAT(box_.exchange("lan", listener_query("fe80::1"_ip6), "lan"),
+                ElementsAre(listens_to(kExternal6, 2)));
+    EXPECT_THAT(box_.exchange("lan", listener_query(kClient6), "lan"), IsEmpty());
+    EXPECT_THAT(box_.exchange("lan", listener_query("fe80::1"_ip6).ttl(2), "lan"), IsEmpty());
     // Whoever asks all the time is answered once a second.
-    for (int n = 0; n < 5; ++n) EXPECT_THAT(box_.exchange("lan", query("fe80::1"_ip6), "lan"), IsEmpty());
+    for (int n = 0; n < 5; ++n)
+        EXPECT_THAT(box_.exchange("lan", listener_query("fe80::1"_ip6), "lan"), IsEmpty());
     box_.pass(1100ms);
     EXPECT_THAT(box_.take("lan"), ElementsAre(listens_to(kExternal6, 2)));
     box_.expect_every_packet_accounted_for();
+}
+
+/// Those of the kernel's services too, which hears no query.
+TEST(ListenerReport, NamesTheGroupsOfRoutingAndVrrp) {
+    Box box{R"(
+        links = ( { name = "lan"; device = "net_null_lan"; addresses = [ "2001:db8:1::2/64" ];
+                    host = ( "ssh", "ospf", "vrrp" ); } );
+    )"};
+    box.pass(1500ms);
+    box.take("lan");
+    const std::set<net::Ipv6Address> groups{solicited_node(box.links()[0].link_local), solicited_node(kFwd6),
+                                            "ff02::5"_ip6, "ff02::6"_ip6, "ff02::12"_ip6};
+    EXPECT_THAT(box.exchange("lan", listener_query("fe80::1"_ip6), "lan"),
+                ElementsAre(report(box, groups, 2)));
 }
 
 /// RFC 4862: an own address that another host has is that host's.
