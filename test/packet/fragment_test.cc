@@ -196,8 +196,8 @@ TEST(FragmentsOfAnInsideHost, AreTranslatedInWhateverOrderTheyCome) {
     box.expect_every_packet_accounted_for();
 }
 
-/// U14 (RFC 6864, section 5.3): senders that leave by one address know nothing of each other's
-/// identifications.
+/// U14: senders that leave by one address know nothing of each other's identifications (RFC 6864, section
+/// 5.3).
 TEST(FragmentsOfTwoSenders, AreNeverMixedUp) {
     Box box{kTwoArm};
     box.set_rules(R"(rules = (
