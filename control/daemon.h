@@ -91,7 +91,7 @@ class Daemon : public Operations {
     void add_static_neighbours();
     void log_links() const;
     /// All is set up.
-    static void drop_capabilities();
+    void drop_capabilities() const;
     void log_ready() const;
     std::string status_line() const;
     void tell_alive(Neighbours::Clock::time_point now);
