@@ -20,7 +20,7 @@ using namespace std::chrono_literals;
 
 constexpr std::uint8_t kEchoRequest = 128, kEchoReply = 129, kUnreachable = 1, kTimeExceeded = 3;
 constexpr auto kHost6 = kLanServer6, kOtherHost6 = "fd00::5"_ip6;
-constexpr auto kPeer6 = kFarClient6, kStranger6 = "2001:db8:f::8"_ip6;
+constexpr auto kPeer6 = kFarClient6;
 constexpr auto kWan6 = "2001:db8:2::1"_ip6, kPool6 = "2001:db8:2::77"_ip6;
 
 /// The two networks of both families, with masquerades as the configuration says them.
