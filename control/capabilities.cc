@@ -103,12 +103,14 @@ Result<void> keep_in(pid_t thread) {
 
 }  // namespace
 
-Capabilities needed_capabilities(std::span<const std::string> drivers, bool physical_addresses) {
+Capabilities needed_capabilities(std::span<const std::string> drivers, bool physical_addresses,
+                                 bool kernel_interfaces) {
     // Files and VFIO's devices of user fwd, where root runs fwdd, and memory for devices beyond
     // RLIMIT_MEMLOCK: rules and routes of a reload may lie in new hugepages. The unit gives neither.
     Capabilities needed = bit(CAP_DAC_OVERRIDE) | bit(CAP_IPC_LOCK);
     // The kernel tells them of such memory to nobody else.
     if (physical_addresses) needed |= bit(CAP_SYS_ADMIN);
+    if (kernel_interfaces) needed |= bit(CAP_NET_ADMIN);
     for (const std::string& driver : drivers) {
         // Otherwise its program stays on the interface when it is closed.
         if (driver == "net_af_xdp") needed |= bit(CAP_NET_ADMIN) | bit(CAP_SYS_ADMIN);

@@ -16,7 +16,10 @@ using Capabilities = std::uint64_t;
 
 /// What the devices' drivers, and what fwdd does on behalf of requests, still need once everything is set up.
 /// @param physical_addresses devices are told these, for want of an IOMMU
-Capabilities needed_capabilities(std::span<const std::string> drivers, bool physical_addresses);
+/// @param kernel_interfaces the kernel has interfaces of fwdd's, whose addresses and routes may have to be
+/// added again
+Capabilities needed_capabilities(std::span<const std::string> drivers, bool physical_addresses,
+                                 bool kernel_interfaces);
 
 /// Takes all other ones from all threads of this process, for good: what it would execute gets no more of
 /// them. Threads that others begin meanwhile are found too. Takes SIGUSR2 for the time being.

@@ -235,7 +235,8 @@ void Daemon::log_links() const {
 
 void Daemon::drop_capabilities() {
     const std::vector<std::string> drivers = drivers_in_use();
-    if (const auto ok = keep_only(needed_capabilities(drivers, uses_physical_addresses())); !ok)
+    const bool has_host = host_ != nullptr;
+    if (const auto ok = keep_only(needed_capabilities(drivers, uses_physical_addresses(), has_host)); !ok)
         spdlog::warn("cannot drop what capabilities nothing needs any more: {}", ok.error().text());
     spdlog::info("capabilities from now on: {}", own_capabilities_text());
 }

@@ -319,11 +319,12 @@ TEST_F(PackageTest, SystemdStartsReloadsWatchesAndStopsIt) {
     EXPECT_NE(log.find("ready with"), std::string::npos) << log;
     EXPECT_EQ(log.find("warning"), std::string::npos) << log;
 
-    // Set up, it needs nothing but its descriptors, also for the kernel's part of the link.
+    // Set up, it needs nothing but its descriptors; and to give the kernel's part of the link its addresses
+    // again.
     const std::string threads = output_of("cat /proc/$(pgrep --exact --uid fwd fwdd)/task/*/status");
-    EXPECT_EQ(number_of(threads, "CapPrm:\t0000000000000000"), number_of(threads, "CapPrm:")) << threads;
+    EXPECT_EQ(number_of(threads, "CapPrm:\t0000000000001000"), number_of(threads, "CapPrm:")) << threads;
     EXPECT_GE(number_of(threads, "CapPrm:"), 3U) << threads;
-    EXPECT_NE(log.find("capabilities from now on: none"), std::string::npos) << log;
+    EXPECT_NE(log.find("capabilities from now on: cap_net_admin\n"), std::string::npos) << log;
     EXPECT_NE(output_of("ip -brief address show dev fwd-lan").find("10.0.0.2/24"), std::string::npos)
         << "the kernel's part of the link";
 

@@ -24,10 +24,11 @@ TEST(Capabilities, ThoseKeptAreWhatADriverNeedsToTheEnd) {
         {{"net_mlx4"}, 1U << CAP_NET_ADMIN | 1U << CAP_NET_RAW},
     };
     for (const auto& row : rows) {
-        EXPECT_EQ(needed_capabilities(row.drivers, false), kAlways | row.more)
+        EXPECT_EQ(needed_capabilities(row.drivers, false, false), kAlways | row.more)
             << ::testing::PrintToString(row.drivers);
     }
-    EXPECT_EQ(needed_capabilities({}, true), kAlways | 1U << CAP_SYS_ADMIN);
+    EXPECT_EQ(needed_capabilities({}, true, false), kAlways | 1U << CAP_SYS_ADMIN);
+    EXPECT_EQ(needed_capabilities({}, false, true), kAlways | 1U << CAP_NET_ADMIN);
 }
 
 }  // namespace
