@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import time
+from dataclasses import dataclass
 
 from appliance.machine import MachineError
 from example import LAB, DemoError, background, lab, wait_for, web_server
@@ -27,8 +28,9 @@ def want(right, what):
 class Tests:
     """One after the other, each on what those before it have left."""
 
-    def __init__(self, vm, boot_seconds):
+    def __init__(self, vm, run, boot_seconds):
         self.vm = vm
+        self.run = run
         self.boot_seconds = boot_seconds
         (vm.directory / "www").mkdir(exist_ok=True)
         content = os.urandom(DOWNLOAD_BYTES)
@@ -65,6 +67,15 @@ class Tests:
         self.vm.run(f"test -e /sys/bus/pci/devices/{WAN_CARD}/iommu_group")
         status, text = self.vm.try_run("fwdd --check /etc/fwd/fwd.conf")
         want(status == 0, text)
+
+    def every_worker_receives(self):
+        queues = [link["rx_queues"] for link in self.fwdctl("list-links")["links"]]
+        want(queues == [self.vm.queues] * 2, f"links have {queues} queues")
+        # What nobody explains is received as well. From 64 ports, for whoever spreads by them.
+        lab("exec", "client", "bash", "-c", f"for i in {{1..64}}; do echo $i >/dev/udp/{EXTERNAL}/9; done")
+        lab("exec", "server", "ping", "-c", "3", "-i", "0.2", "-W", "2", "10.0.0.1")
+        received = [worker["received"] for worker in self.fwdctl("stats")["workers"]]
+        want(len(received) == self.run.workers and all(received), f"workers have received {received} packets")
 
     def nobody_can_log_in_and_nothing_listens(self):
         want(self.vm.run("passwd --status root").split()[1] == "L", "root has a password")
@@ -162,23 +173,41 @@ class Tests:
         self.download()
 
 
-NAMES = [name for name, value in vars(Tests).items()
-         if callable(value) and name not in ("__init__", "fwdctl", "download", "is_served", "rules", "udp")]
+ALL = tuple(name for name, value in vars(Tests).items()
+            if callable(value) and name not in ("__init__", "fwdctl", "download", "is_served", "rules", "udp"))
+BASIC = ("cards_are_given_to_vfio_behind_an_iommu", "every_worker_receives", "arp_and_ping_are_answered",
+         "download_is_what_was_sent", "udp_is_echoed", "link_goes_down_and_up",
+         "other_link_goes_on_without_a_card_that_is_pulled_out")
 
 
-def run_tests(vm, boot_seconds, tap, before):
-    """Runs all; returns how many failed."""
-    tests = Tests(vm, boot_seconds)
+@dataclass(frozen=True)
+class Run:
+    """A machine that is booted for some of the tests."""
+
+    nic: str
+    workers: int
+    names: tuple[str, ...]
+
+    def __str__(self):
+        return self.nic if self.workers == 1 else f"{self.nic}, {self.workers} workers"
+
+
+RUNS = (Run("e1000e", 1, ALL), Run("virtio-net", 2, ALL), Run("e1000e", 2, BASIC))
+
+
+def run_tests(vm, run, boot_seconds, tap, before):
+    """Runs those of a run; returns how many failed."""
+    tests = Tests(vm, run, boot_seconds)
     failed = 0
     with web_server(vm.directory):
-        for number, name in enumerate(NAMES, before + 1):
+        for number, name in enumerate(run.names, before + 1):
             started = time.monotonic()
             fault = ""
             try:
                 getattr(tests, name)()
             except (Failed, DemoError, MachineError, OSError, ValueError, KeyError) as error:
                 fault = f"{type(error).__name__}: {error}"
-            fact = f"{vm.nic}: {name.replace('_', ' ')}"
+            fact = f"{run}: {name.replace('_', ' ')}"
             seconds = time.monotonic() - started
             if tap:
                 print(f"{'not ok' if fault else 'ok'} {number} - {fact}", flush=True)
