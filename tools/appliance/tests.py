@@ -192,7 +192,7 @@ class Run:
         return self.nic if self.workers == 1 else f"{self.nic}, {self.workers} workers"
 
 
-RUNS = (Run("e1000e", 1, ALL), Run("virtio-net", 2, ALL), Run("e1000e", 2, BASIC))
+RUNS = (Run("e1000e", 1, ALL), Run("virtio-net", 2, ALL), Run("e1000e", 2, BASIC), Run("vmxnet3", 1, BASIC))
 
 
 def run_tests(vm, run, boot_seconds, tap, before):
