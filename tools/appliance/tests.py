@@ -67,6 +67,7 @@ class Tests:
         self.vm.run(f"test -e /sys/bus/pci/devices/{WAN_CARD}/iommu_group")
         status, text = self.vm.try_run("fwdd --check /etc/fwd/fwd.conf")
         want(status == 0, text)
+        want(self.fwdctl("status")["hugepages"], "fwdd runs on ordinary memory")
 
     def every_worker_receives(self):
         queues = [link["rx_queues"] for link in self.fwdctl("list-links")["links"]]
@@ -168,6 +169,7 @@ class Tests:
     def durable_rules_outlive_a_power_cut(self):
         self.vm.cut_power()
         self.vm.start(self.boot_seconds)
+        want(self.fwdctl("status")["hugepages"], "fwdd runs on ordinary memory")
         # The configuration disk has none of those of the file that was changed in the machine.
         want(self.rules() == {"web", "echo"}, f"rules are {self.rules()}")
         self.download()
