@@ -110,6 +110,33 @@ class Tests:
         else:
             raise Failed("nothing was refused")
 
+    def kernel_is_reached_by_what_the_link_lists_alone(self):
+        # Whatever comes to one of the two ports is told by which it came.
+        for port in (22, 23):
+            listener = f"systemd-socket-activate --accept --inetd --listen {port} echo port {port}"
+            self.vm.run(f"systemd-run --quiet {listener}")
+        wait_for(lambda: self.vm.run("ss -Htln").count("LISTEN") == 2, "the guest does not listen", 30)
+        connect = ("exec", "client", "socat", "-u")
+        answer = lab(*connect, f"TCP:{EXTERNAL}:22,connect-timeout=30", "STDOUT")
+        want(answer == "port 22\n", f"the answer is {answer!r}")
+        try:
+            lab(*connect, f"TCP:{EXTERNAL}:23,connect-timeout=5", "STDOUT")
+        except DemoError as error:
+            want("timed out" in str(error), str(error))
+        else:
+            raise Failed("the other port answers")
+
+    def kernel_hears_the_group_of_a_listed_protocol(self):
+        def to_kernel():
+            return {row["link"]: row["to_kernel"] for row in self.fwdctl("stats")["host"]}["wan"]
+
+        before = to_kernel()
+        lab("exec", "client", "python3", "-c",
+            "import socket\n"
+            "wire = socket.socket(socket.AF_INET, socket.SOCK_RAW, 112)\n"
+            "for _ in range(8): wire.sendto(bytes(20), ('224.0.0.18', 0))")
+        wait_for(lambda: to_kernel() >= before + 8, "the kernel does not hear of VRRP", 20)
+
     def reload_disturbs_no_download(self):
         log = self.vm.directory / "download.log"
         file = self.vm.directory / "slow"
@@ -189,6 +216,10 @@ class Run:
     nic: str
     workers: int
     names: tuple[str, ...]
+
+    def settings(self):
+        """Of links, beside those of a lab. What the basic tests are for has no part in the kernel."""
+        return ['wan.host=["ssh", "vrrp"]'] if self.names == ALL else []
 
     def __str__(self):
         return self.nic if self.workers == 1 else f"{self.nic}, {self.workers} workers"
