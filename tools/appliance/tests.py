@@ -194,12 +194,22 @@ class Tests:
         self.download()
 
     def durable_rules_outlive_a_power_cut(self):
+        # For the test after this one. What systemd enables is not on the disk at once.
+        self.vm.run(f"systemctl enable fwd-bind@{LAN_CARD} && sync")
+        self.vm.run(f"fwdctl add-rule tcp {EXTERNAL}:82 {SERVER}:8080 --name last")
         self.vm.cut_power()
         self.vm.start(self.boot_seconds)
         want(self.fwdctl("status")["hugepages"], "fwdd runs on ordinary memory")
         # The configuration disk has none of those of the file that was changed in the machine.
-        want(self.rules() == {"web", "echo"}, f"rules are {self.rules()}")
+        want(self.rules() == {"web", "echo", "last"}, f"rules are {self.rules()}")
         self.download()
+
+    def unit_has_bound_its_card_at_boot(self):
+        self.vm.run(f"systemctl is-active fwd-bind@{LAN_CARD}")
+        # Before the configuration disk was read, which names the card as well.
+        said = self.vm.run(f"journalctl --boot --output cat --unit fwd-bind@{LAN_CARD} --unit fwd-appliance")
+        bound, read = said.find(f"{LAN_CARD} has driver vfio-pci"), said.find("configuration disk")
+        want(0 <= bound < read, said)
 
 
 ALL = tuple(name for name, value in vars(Tests).items()
