@@ -15,6 +15,10 @@ import children
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 HERE = ROOT / "tools/appliance"
+IMAGE = ROOT / "build/fwd.qcow2"
+# What an image is made of.
+SOURCES = ("meson.build", "dataplane", "control", "conf", "tools/fwdctl", "tools/debian", "tools/documents",
+           "tools/package", "tools/appliance/files", "tools/appliance/grub.cfg", "tools/appliance/image.py")
 SECTOR = 512
 MEBIBYTE = 1 << 20
 FREE_MEBIBYTES = 700  # beside what is on the root: logs, rules, an update of the configuration
@@ -70,6 +74,13 @@ mkdir -p "$root/var/log/journal" "$root/boot/efi"
 
 class ImageError(Exception):
     pass
+
+
+def newer_source(image):
+    """What has changed last since an image was made, if anything has: its path from the root."""
+    files = [file for name in SOURCES for file in (ROOT / name, *(ROOT / name).rglob("*")) if file.is_file()]
+    newest = max(files, key=lambda file: file.stat().st_mtime)
+    return newest.relative_to(ROOT) if newest.stat().st_mtime > image.stat().st_mtime else None
 
 
 def sources():

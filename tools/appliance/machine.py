@@ -84,12 +84,13 @@ class Progress:
 class Machine:
     """Its files are in a directory of the caller's; the cards' taps in the namespace that QEMU runs in."""
 
-    def __init__(self, image, directory, namespace, cards, nic="e1000e", firmware="bios", memory=1024,
-                 accelerator=None):
+    def __init__(self, image, directory, namespace, cards, nic="e1000e", queues=1, firmware="bios",
+                 memory=1024, accelerator=None):
         self.directory = directory
         self.namespace = namespace
         self.cards = cards  # (PCI slot of the port before it, tap, MAC address)
         self.nic = nic
+        self.queues = queues
         self.firmware = firmware
         self.memory = memory
         self.accelerator = accelerator or ("kvm" if has_kvm() else "tcg")
@@ -135,13 +136,16 @@ class Machine:
         for number, (slot, tap, _) in enumerate(self.cards):
             # Each in a slot of its own, the first one on the first bus behind: cards can be pulled out there.
             command += ["-device", f"pcie-root-port,id=slot{number},chassis={number + 1},addr={slot}",
-                        "-netdev", f"tap,id=net{number},ifname={tap},script=no,downscript=no",
+                        "-netdev", f"tap,id=net{number},ifname={tap},queues={self.queues},script=no,downscript=no",
                         "-device", ",".join(f"{name}={value}" for name, value in self.card(number).items())]
         return command
 
     def card(self, number):
         """What QEMU wants to know of one."""
         driver, *options = NICS[self.nic].split(",")
+        if self.queues > 1:
+            # An interrupt for each queue of either direction, for the configuration and for control.
+            options += ["mq=on", f"vectors={2 * self.queues + 2}"]
         return {"driver": driver, **dict(option.split("=") for option in options), "romfile": "", "id": f"card{number}",
                 "bus": f"slot{number}", "netdev": f"net{number}", "mac": self.cards[number][2]}
 
@@ -212,7 +216,7 @@ class Machine:
         status, _, output = line.partition(b" ")
         return int(status), base64.b64decode(output).decode(errors="replace")
 
-    def try_run(self, command, seconds=60):
+    def try_run(self, command, seconds=120):
         """Runs a shell command in the machine; its status and what it wrote."""
         self.send(command)
         deadline = time.monotonic() + seconds
@@ -223,7 +227,7 @@ class Machine:
             self.receive()
         return self.take_answer()
 
-    def run(self, command, seconds=60):
+    def run(self, command, seconds=120):
         status, output = self.try_run(command, seconds)
         if status != 0:
             raise MachineError(f"{command}: status {status}: {output.strip()}")
