@@ -186,6 +186,7 @@ Result<void> Daemon::create_dataplane() {
         auto host = HostLinks::create(*dataplane_, settings_);
         if (!host) return tl::unexpected(host.error());
         host_ = std::move(*host);
+        follower_ = std::make_unique<KernelFollower>(*dataplane_, settings_, *host_, *neighbours_);
     }
     punts_ = std::make_unique<Punts>(*dataplane_, *neighbours_, host_.get());
     live_sessions_ = std::make_unique<LiveSessions>(*dataplane_, [this] { serve_network(); });
@@ -352,62 +353,12 @@ std::size_t Daemon::removed_links() const {
     return count;
 }
 
-bool Daemon::is_taken(dataplane::LinkId link, const net::IpInterfaceAddress& learnt,
-                      const std::vector<std::vector<net::IpInterfaceAddress>>& before) {
-    const auto overlaps = [&](const net::IpInterfaceAddress& other) {
-        return other.prefix().contains(learnt.address) || learnt.prefix().contains(other.address);
-    };
-    for (std::size_t i = 0; i < settings_.links.size(); ++i) {
-        if (i == link.value) continue;
-        const auto& others = i < before.size() ? before[i] : settings_.links[i].addresses;
-        if (std::ranges::none_of(others, overlaps)) continue;
-        const std::string warning =
-            fmt::format("the kernel has {} on link {}, in the network of link {}: fwd does not follow it",
-                        to_text(learnt), settings_.links[link.value].name, settings_.links[i].name);
-        if (warned_.insert(warning).second) spdlog::warn(warning);
-        return true;
-    }
-    return false;
-}
-
 void Daemon::follow_kernel() {
-    std::vector<std::vector<net::IpInterfaceAddress>> addresses;
-    std::vector<net::IpAddress> lost;
-    bool any_changed = false;
-    for (std::size_t i = 0; i < settings_.links.size(); ++i) {
-        const dataplane::LinkId link{static_cast<std::uint8_t>(i)};
-        const dataplane::Link& before = dataplane_->links()[i];
-        std::vector<net::IpInterfaceAddress> now = host_->addresses(link);
-        std::erase_if(now, [&](const auto& own) {
-            return std::ranges::find(settings_.links[i].addresses, own) ==
-                       settings_.links[i].addresses.end() &&
-                   is_taken(link, own, addresses);
-        });
-        std::vector<net::IpInterfaceAddress> had = before.ipv6_addresses;
-        had.insert(had.end(), before.addresses.begin(), before.addresses.end());
-        bool changed = false;
-        for (const net::IpInterfaceAddress& own : now) {
-            if (std::ranges::find(had, own) != had.end()) continue;
-            spdlog::info("link {} has the address {} by the kernel", settings_.links[i].name, to_text(own));
-            changed = true;
-        }
-        for (const net::IpInterfaceAddress& own : had) {
-            if (std::ranges::find(now, own) != now.end()) continue;
-            spdlog::info("link {} no longer has the address {}", settings_.links[i].name, to_text(own));
-            changed = true;
-            // It may have another network now.
-            if (std::ranges::find(now, own.address, &net::IpInterfaceAddress::address) == now.end())
-                lost.push_back(own.address);
-        }
-        if (changed) dataplane_->set_addresses(link, now);
-        addresses.push_back(std::move(now));
-        any_changed = any_changed || changed;
-    }
-    follow_kernel_neighbours();
+    KernelFollower::Addresses now = follower_->follow();
     for (const std::string& line : host_->tell_unfollowed()) spdlog::warn(line);
-    if (auto ok = policies_.publish_network(*dataplane_, std::move(addresses), host_->routes()); !ok)
+    if (auto ok = policies_.publish_network(*dataplane_, std::move(now.by_link), host_->routes()); !ok)
         spdlog::error("routes of the kernel: {}; the ones before stay", ok.error().text());
-    if (!any_changed) return;
+    if (!now.have_changed) return;
     // A pool's address is answered for in networks of links alone.
     neighbours_->set_external_addresses(policies_.external_addresses(book_.rules(), book_.masquerades()));
     const auto follows = [](const auto& entry) { return entry.second.external_link.has_value(); };
@@ -420,26 +371,7 @@ void Daemon::follow_kernel() {
             spdlog::error("rules of links' addresses: {}; the ones before stay", ok.error().text());
         }
     }
-    reports_->clear_sessions_at(lost);
-}
-
-void Daemon::follow_kernel_neighbours() {
-    const std::vector<HostLinks::Neighbour> before = std::exchange(kernel_neighbours_, host_->neighbours());
-    const auto is_configured = [this](const HostLinks::Neighbour& neighbour) {
-        return std::ranges::any_of(settings_.neighbours, [&](const NeighbourSettings& one) {
-            return one.address == neighbour.address && one.link == settings_.links[neighbour.link.value].name;
-        });
-    };
-    std::erase_if(kernel_neighbours_, is_configured);
-    for (const HostLinks::Neighbour& gone : before) {
-        if (std::ranges::find(kernel_neighbours_, gone) == kernel_neighbours_.end())
-            neighbours_->remove_static(gone.link, gone.address);
-    }
-    for (const HostLinks::Neighbour& added : kernel_neighbours_) {
-        if (std::ranges::find(before, added) == before.end() &&
-            !neighbours_->add_static(added.link, added.address, added.mac))
-            spdlog::error("neighbours: no room for {}", to_text(added.address));
-    }
+    reports_->clear_sessions_at(now.lost);
 }
 
 Result<void> Daemon::commit() {

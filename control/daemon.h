@@ -12,6 +12,7 @@
 #include "control/counter_watch.h"
 #include "control/device_watch.h"
 #include "control/eal.h"
+#include "control/kernel_follower.h"
 #include "control/live_sessions.h"
 #include "control/methods.h"
 #include "control/neighbours.h"
@@ -103,11 +104,6 @@ class Daemon : public Operations {
     std::size_t removed_links() const;
     /// Takes over what the kernel has on its interfaces.
     void follow_kernel();
-    void follow_kernel_neighbours();
-    /// Whether an address that the kernel has on a link belongs to another link's network.
-    /// @param before of the links before it, what they have now
-    bool is_taken(dataplane::LinkId link, const net::IpInterfaceAddress& learnt,
-                  const std::vector<std::vector<net::IpInterfaceAddress>>& before);
     Pause network_turns() {
         return Pause{[this] { serve_network(); }};
     }
@@ -128,9 +124,8 @@ class Daemon : public Operations {
     Policies policies_;
     std::unique_ptr<dataplane::Dataplane> dataplane_;
     std::unique_ptr<HostLinks> host_;  ///< nullptr: no link has any
-    std::vector<HostLinks::Neighbour> kernel_neighbours_;
-    std::set<std::string> warned_;  ///< of what the kernel has, once each
     std::unique_ptr<Neighbours> neighbours_;
+    std::unique_ptr<KernelFollower> follower_;  ///< nullptr as host_
     std::unique_ptr<Punts> punts_;
     std::unique_ptr<LiveSessions> live_sessions_;
     std::unique_ptr<RuleTotaller> rule_totals_;
