@@ -278,14 +278,15 @@ void RpcServer::accept_clients() {
             const std::string line = to_line(error_answer(nullptr, not_done, error));
             ::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
         };
-        if (!is_allowed(socket.get())) {
+        const std::size_t most = most_clients_for(socket.get());
+        if (most == 0) {
             turn_away(
                 {ErrorKind::refused, "", "want root, fwdd's own user or a member of the socket's group"});
             continue;
         }
-        if (clients_.size() >= limits_.clients) {
+        if (clients_.size() >= most) {
             turn_away({ErrorKind::unavailable, "",
-                       fmt::format("{} clients are connected already: close some", limits_.clients)});
+                       fmt::format("{} clients are connected already: close some", clients_.size())});
             continue;
         }
         const ClientId id = ++last_id_;
@@ -298,17 +299,18 @@ void RpcServer::accept_clients() {
 }
 
 /// The kernel tells what the client was when it connected; nothing is looked up, which could take long.
-bool RpcServer::is_allowed(int socket) const {
+std::size_t RpcServer::most_clients_for(int socket) const {
     ucred peer{};
     socklen_t bytes = sizeof peer;
-    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0) return false;
-    if (peer.uid == 0 || peer.uid == ::geteuid() || peer.gid == socket_group_) return true;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0) return 0;
+    if (peer.uid == 0) return limits_.clients + limits_.root_clients;
+    if (peer.uid == ::geteuid() || peer.gid == socket_group_) return limits_.clients;
 
     std::vector<gid_t> groups(65536);  // NGROUPS_MAX
     bytes = static_cast<socklen_t>(groups.size() * sizeof(gid_t));
-    if (::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &bytes) != 0) return false;
+    if (::getsockopt(socket, SOL_SOCKET, SO_PEERGROUPS, groups.data(), &bytes) != 0) return 0;
     groups.resize(bytes / sizeof(gid_t));
-    return std::ranges::find(groups, socket_group_) != groups.end();
+    return std::ranges::find(groups, socket_group_) != groups.end() ? limits_.clients : 0;
 }
 
 void RpcServer::read_from(ClientId id, Client& client) {

@@ -36,6 +36,7 @@ std::string_view kind_text(ErrorKind kind);
 
 struct RpcLimits {
     std::size_t clients = 1024;
+    std::size_t root_clients = 16;            ///< beyond them, so that nobody keeps root out
     std::size_t own_bytes = 64UL << 10U;      ///< each client may hold so much in each direction
     std::size_t message_bytes = 32UL << 20U;  ///< of one request
     std::size_t shared_bytes = 64UL << 20U;   ///< what all clients together may hold beyond their own
@@ -94,7 +95,8 @@ class RpcServer {
     Result<void> bind_to_path();
     void watch_listener();
     void accept_clients();
-    bool is_allowed(int socket) const;
+    /// How many clients there may be for one more of this socket's user; 0: it is none that may ask.
+    std::size_t most_clients_for(int socket) const;
 
     // Each of these may disconnect the client: it is not to be touched afterwards.
     void read_from(ClientId id, Client& client);

@@ -512,7 +512,7 @@ TEST_F(RpcServerTest, AThousandClientsAtOnceAreAllServed) {
 }
 
 TEST_F(RpcServerTest, OneClientMoreThanTheLimitIsTurnedAwayUntilAnotherLeaves) {
-    listen({.clients = 3});
+    listen({.clients = 3, .root_clients = 0});
     std::deque<TestClient> clients;
     for (int i = 0; i < 3; ++i) {
         clients.emplace_back(path());
@@ -711,19 +711,54 @@ TEST_F(RpcServerTest, PlaceThatCannotBeUsedIsRefused) {
     EXPECT_NE(error(""), "");
 }
 
-TEST_F(RpcServerTest, StrangersAreTurnedAwayAndMembersAreNot) {
-    if (::geteuid() != 0) GTEST_SKIP() << "needs root to be somebody else";
-    constexpr gid_t kGroup = 4242;
-    constexpr uid_t kUser = 65534;
-    ASSERT_EQ(::setegid(kGroup), 0);
-    listen();
-    ASSERT_EQ(::setegid(0), 0);
-    struct stat status {};
-    ASSERT_EQ(::stat(path().c_str(), &status), 0);
-    const gid_t socket_group = status.st_gid;  // kGroup, unless there is a group fwd
-    ASSERT_EQ(::chmod(path().c_str(), 0777), 0);
-    ASSERT_EQ(::chmod(base_.path().c_str(), 0755), 0);
+/// Root's part in tests about others.
+class RpcServerOfAGroupTest : public RpcServerTest {
+ protected:
+    void SetUp() override {
+        if (::geteuid() != 0) GTEST_SKIP() << "needs root to be somebody else";
+    }
 
+    /// A socket that its group may use, and this user gets at.
+    void listen_for_a_group(const RpcLimits& limits = {}) {
+        ASSERT_EQ(::setegid(kGroup), 0);
+        listen(limits);
+        ASSERT_EQ(::setegid(0), 0);
+        struct stat status {};
+        ASSERT_EQ(::stat(path().c_str(), &status), 0);
+        socket_group_ = status.st_gid;
+        ASSERT_EQ(::chmod(path().c_str(), 0777), 0);
+        ASSERT_EQ(::chmod(base_.path().c_str(), 0755), 0);
+    }
+
+    static constexpr gid_t kGroup = 4242;
+    static constexpr uid_t kUser = 65534;
+    gid_t socket_group_ = 0;  ///< kGroup, unless there is a group fwd
+};
+
+TEST_F(RpcServerOfAGroupTest, MembersThatHoldAllConnectionsDoNotKeepRootOut) {
+    ASSERT_NO_FATAL_FAILURE(listen_for_a_group({.clients = 2, .root_clients = 1}));
+    std::deque<TestClient> clients;
+    const auto connect_member = [&] {
+        EXPECT_EQ(::setegid(socket_group_), 0);
+        EXPECT_EQ(::seteuid(kUser), 0);
+        clients.emplace_back(path());
+        EXPECT_EQ(::seteuid(0), 0);
+        EXPECT_EQ(::setegid(0), 0);
+    };
+    for (int i = 0; i < 2; ++i) {
+        connect_member();
+        EXPECT_EQ(ask(clients.back(), request(i, "version"))["id"], i);
+    }
+    connect_member();
+    EXPECT_EQ(receive(clients.back())["error"]["message"], "2 clients are connected already: close some");
+    TestClient root{path()};
+    EXPECT_EQ(ask(root, request(7, "version"))["id"], 7);
+    TestClient another{path()};
+    EXPECT_EQ(receive(another)["error"]["data"]["kind"], "unavailable");
+}
+
+TEST_F(RpcServerOfAGroupTest, StrangersAreTurnedAwayAndMembersAreNot) {
+    ASSERT_NO_FATAL_FAILURE(listen_for_a_group());
     const auto answer_to = [&](gid_t primary, const std::vector<gid_t>& others) -> Json {
         int pipe[2];
         EXPECT_EQ(::pipe(pipe), 0);
@@ -756,8 +791,8 @@ TEST_F(RpcServerTest, StrangersAreTurnedAwayAndMembersAreNot) {
     EXPECT_EQ(answer_to(kUser, {})["error"]["message"],
               "want root, fwdd's own user or a member of the socket's group");
     EXPECT_EQ(answer_to(kUser, {1, 2, 3})["error"]["data"]["kind"], "refused");
-    EXPECT_TRUE(answer_to(kUser, {1, socket_group, 3}).contains("result"));
-    EXPECT_TRUE(answer_to(socket_group, {}).contains("result"));
+    EXPECT_TRUE(answer_to(kUser, {1, socket_group_, 3}).contains("result"));
+    EXPECT_TRUE(answer_to(socket_group_, {}).contains("result"));
 }
 
 }  // namespace
