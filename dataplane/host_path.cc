@@ -71,10 +71,10 @@ std::optional<HostPacket> parse_ipv6_for_host(const std::uint8_t* ip, std::size_
         headers = {.verdict = upper.verdict,
                    .protocol = static_cast<net::Protocol>(upper.protocol),
                    .l4_offset = upper.l4_offset,
-                   .ip_bytes = static_cast<std::uint16_t>(total),
-                   .fragment_offset = upper.fragment_offset};
+                   .ip_bytes = static_cast<std::uint16_t>(total)};
     }
-    if (headers.verdict != Verdict::forward || headers.is_fragment()) return std::nullopt;
+    // No extension headers, as no options of IPv4.
+    if (headers.verdict != Verdict::forward || headers.l4_offset != net::kIpv6Bytes) return std::nullopt;
     HostPacket packet{.key = wide_key_of(link, ip, headers),
                       .source = net::load_ipv6(ip + net::kIpv6SourceOffset),
                       .destination = net::load_ipv6(ip + net::kIpv6DestinationOffset),

@@ -251,6 +251,9 @@ TEST_F(Host, NothingThatIsFalseReachesIt) {
     EXPECT_FALSE(reaches(from(kPeer).fragment(0x2000).udp(1, 9100).payload_bytes(64)));
     EXPECT_FALSE(reaches(from(kPeer).fragment(0x0001).udp(1, 9100).payload_bytes(64)));
     EXPECT_FALSE(reaches(from(kPeer).ip_options(Bytes{1, 1, 1, 1}).tcp(1, 22, kSyn)));
+    for (const std::uint8_t header : {std::uint8_t{0}, std::uint8_t{60}})
+        EXPECT_FALSE(reaches(from6(kPeer6).extension(header, Bytes{0, 1, 4, 0, 0, 0, 0}).tcp(1, 22, kSyn)));
+    EXPECT_FALSE(reaches(from6(kPeer6).extension(44, Bytes{0, 0, 0, 0, 0, 0, 9}).tcp(1, 22, kSyn)));
     EXPECT_FALSE(reaches(from(kPeer).ip_checksum(0x1234).tcp(1, 22, kSyn)));
     EXPECT_FALSE(reaches(from(kPeer).tcp(1, 22, kSyn).truncated_to(40)));
     EXPECT_FALSE(reaches(from(kPeer).tcp(0, 22, kSyn)));
