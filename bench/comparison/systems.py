@@ -24,6 +24,7 @@ OPEN_SECONDS = 240
 BUFFER_ROOM = 128  # RTE_PKTMBUF_HEADROOM
 SPARE_BUFFERS = 32768
 WARM_SECONDS = 0.3
+PATIENCE_SECONDS = 30
 
 
 class SystemFailed(Exception):
@@ -512,6 +513,13 @@ def measure(system, seconds):
     start, before = system.count()
     time.sleep(seconds)
     end, after = system.count()
+    # On a machine that has other things to do a short while may pass without it.
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while after == before:
+        if time.monotonic() > give_up:
+            raise SystemFailed(f"not one packet in {PATIENCE_SECONDS} s")
+        time.sleep(seconds)
+        end, after = system.count()
     share = system.after()
     system.pause()
     return share * (after - before) * 1000 / (end - start)
