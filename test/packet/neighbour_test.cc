@@ -229,80 +229,76 @@ TEST(Neighbour, FloodOfArpTakesNothingFromOtherLinksNorFromTheAnswersThatFwdWait
     }
 }
 
-TEST(Neighbour, ThousandsThatDoNotExistLeaveRoomForThoseThatDo) {
-    Box box{R"(
+/// Clients of a large network of the link's own, most of whom somebody makes up.
+class Crowd : public ::testing::Test {
+ protected:
+    /// A client's SYN, and the server's answer.
+    void connect(net::Ipv4Address client) {
+        box_.put_many("wan", box_.to("wan").ipv4(client, "172.16.0.3"_ip).tcp(1, 80, kSyn));
+        box_.settle();
+        box_.put_many("lan", box_.to("lan").ipv4(kLanServer, client).tcp(8080, 1, kSyn | kAck));
+        box_.settle();
+    }
+
+    Box box_{R"(
         links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "172.16.0.1/16" ]; },
                   { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; } );
         neighbours = ( { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; } );
         rules = ( { name = "web"; protocol = "tcp"; external = "172.16.0.3:80"; target = "10.0.0.4:8080"; } );
     )"};
-    const auto connect = [&](net::Ipv4Address client) {
-        box.put_many("wan", box.to("wan").ipv4(client, "172.16.0.3"_ip).tcp(1, 80, kSyn));
-        box.settle();
-        box.put_many("lan", box.to("lan").ipv4(kLanServer, client).tcp(8080, 1, kSyn | kAck));
-        box.settle();
-    };
+};
+
+TEST_F(Crowd, ThousandsThatDoNotExistLeaveRoomForThoseThatDo) {
     for (std::uint32_t i = 0; i < 10'000; ++i) {
         connect(net::Ipv4Address::from_host(0xac100100U + i));
-        if (i % 200 == 0) box.pass(100ms);
+        if (i % 200 == 0) box_.pass(100ms);
     }
-    box.pass(5s);
-    box.take("wan");
+    box_.pass(5s);
+    box_.take("wan");
     const auto client = "172.16.200.1"_ip;
     connect(client);
-    EXPECT_THAT(box.take("wan"), SizeIs(1)) << "a question";
+    EXPECT_THAT(box_.take("wan"), SizeIs(1)) << "a question";
     EXPECT_THAT(
-        box.exchange("wan", box.to("wan").arp(kReply, kClientMac, client, box.mac_of("wan"), "172.16.0.1"_ip),
-                     "wan"),
+        box_.exchange("wan",
+                      box_.to("wan").arp(kReply, kClientMac, client, box_.mac_of("wan"), "172.16.0.1"_ip),
+                      "wan"),
         SizeIs(1))
         << "the server's answer, which has waited";
-    box.expect_every_packet_accounted_for();
+    box_.expect_every_packet_accounted_for();
 }
 
 /// R18: whoever asks for fwd's address has said where it is, so that its answers need not wait among those
 /// that a flood of made-up sources of its network makes wait. Those who ask for nothing but to be remembered
 /// are not.
-TEST(Neighbour, WhoAsksForFwdIsKnownAmongAllThatAreMadeUp) {
-    Box box{R"(
-        links = ( { name = "wan"; device = "net_null_wan"; addresses = [ "172.16.0.1/16" ]; },
-                  { name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; } );
-        neighbours = ( { link = "lan"; address = "10.0.0.4"; mac = "02:00:00:00:00:04"; } );
-        rules = ( { name = "web"; protocol = "tcp"; external = "172.16.0.3:80"; target = "10.0.0.4:8080"; } );
-    )"};
-    const auto connect = [&](net::Ipv4Address client) {
-        box.put_many("wan", box.to("wan").ipv4(client, "172.16.0.3"_ip).tcp(1, 80, kSyn));
-        box.settle();
-        box.put_many("lan", box.to("lan").ipv4(kLanServer, client).tcp(8080, 1, kSyn | kAck));
-        box.settle();
-    };
+TEST_F(Crowd, WhoAsksForFwdIsKnownAmongAllThatAreMadeUp) {
     const auto ask = [&](net::Ipv4Address client) {
-        box.put_many("wan", packet()
-                                .to(net::kBroadcastMac)
-                                .from(kClientMac)
-                                .arp(kRequest, kClientMac, client, {}, "172.16.0.3"_ip));
-        box.settle();
+        box_.put_many("wan", packet()
+                                 .to(net::kBroadcastMac)
+                                 .from(kClientMac)
+                                 .arp(kRequest, kClientMac, client, {}, "172.16.0.3"_ip));
+        box_.settle();
     };
     for (std::uint32_t i = 0; i < 3000; ++i) connect(net::Ipv4Address::from_host(0xac100100U + i));
-    EXPECT_GT(box.count(Verdict::drop_hold_limited), 1000);
-    box.take("wan");
+    EXPECT_GT(box_.count(Verdict::drop_hold_limited), 1000);
+    box_.take("wan");
     const auto client = "172.16.200.1"_ip;
     ask(client);
-    box.take("wan");
+    box_.take("wan");
     connect(client);
-    EXPECT_THAT(box.take("wan"), ElementsAre(from_fwd(box, "wan", kClientMac)
-                                                 .ipv4("172.16.0.3"_ip, client)
-                                                 .ttl(63)
-                                                 .tcp(80, 1, kSyn | kAck)
-                                                 .frame()));
-    box.pass(10s);
-    const std::size_t before = box.neighbour_count();
+    EXPECT_THAT(box_.take("wan"), ElementsAre(from_fwd(box_, "wan", kClientMac)
+                                                  .ipv4("172.16.0.3"_ip, client)
+                                                  .ttl(63)
+                                                  .tcp(80, 1, kSyn | kAck)
+                                                  .frame()));
+    box_.pass(10s);
+    const std::size_t before = box_.neighbour_count();
     ask("198.51.100.9"_ip);
-    EXPECT_EQ(box.neighbour_count(), before) << "of no network of the link's";
+    EXPECT_EQ(box_.neighbour_count(), before) << "of no network of the link's";
     for (std::uint32_t i = 0; i < 600; ++i) ask(net::Ipv4Address::from_host(0xac108000U + i));
-    const std::size_t known = box.neighbour_count();
-    box.pass(3s);
-    EXPECT_GT(known - box.neighbour_count(), 450) << "who is sent nothing is forgotten";
-    box.expect_every_packet_accounted_for();
+    const std::size_t known = box_.neighbour_count();
+    box_.pass(3s);
+    EXPECT_GT(known - box_.neighbour_count(), 450) << "who is sent nothing is forgotten";
+    box_.expect_every_packet_accounted_for();
 }
 
 TEST(Neighbour, StaticOnesNeverChange) {
