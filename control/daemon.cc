@@ -44,25 +44,10 @@ Error to_error(const dataplane::SetupError& error) {
 
 /// What a reload can't change, named by its key; empty when nothing of that kind differs.
 std::string changed_for_good(const Settings& a, const Settings& b) {
-    const auto same_link = [](const LinkSettings& x, const LinkSettings& y) {
-        return x.name == y.name && x.device == y.device && x.addresses == y.addresses && x.vlan == y.vlan &&
-               x.mtu == y.mtu && x.queues == y.queues && x.rx_checksum == y.rx_checksum && x.ping == y.ping &&
-               x.greatest_mss() == y.greatest_mss() && x.refuse == y.refuse && x.host == y.host &&
-               x.host_interface == y.host_interface && x.floating == y.floating;
-    };
-    const auto same_route = [](const RouteSettings& x, const RouteSettings& y) {
-        return x.prefix == y.prefix && x.via == y.via && x.link == y.link;
-    };
-    const auto same_neighbour = [](const NeighbourSettings& x, const NeighbourSettings& y) {
-        return x.link == y.link && x.address == y.address && x.mac == y.mac;
-    };
-    if (!std::ranges::equal(a.links, b.links, same_link)) return "links";
-    if (!std::ranges::equal(a.routes, b.routes, same_route)) return "routes";
-    if (!std::ranges::equal(a.neighbours, b.neighbours, same_neighbour)) return "neighbours";
-    const auto same_pair = [](const PrefixSettings& x, const PrefixSettings& y) {
-        return x.inside == y.inside && x.external == y.external && x.inbound == y.inbound;
-    };
-    if (!std::ranges::equal(a.prefixes, b.prefixes, same_pair)) return "prefixes";
+    if (a.links != b.links) return "links";
+    if (a.routes != b.routes) return "routes";
+    if (a.neighbours != b.neighbours) return "neighbours";
+    if (a.prefixes != b.prefixes) return "prefixes";
     if (a.workers != b.workers) return "workers";
     if (a.sessions != b.sessions) return "sessions";
     if (a.mappings != b.mappings) return "mappings";
@@ -237,8 +222,11 @@ void Daemon::log_links() const {
 void Daemon::drop_capabilities() const {
     const std::vector<std::string> drivers = drivers_in_use();
     const bool has_host = host_ != nullptr;
-    if (const auto ok = keep_only(needed_capabilities(drivers, uses_physical_addresses(), has_host)); !ok)
-        spdlog::warn("cannot drop what capabilities nothing needs any more: {}", ok.error().text());
+    if (const auto ok = keep_only(needed_capabilities(drivers, uses_physical_addresses(), has_host)); !ok) {
+        return spdlog::warn(
+            "cannot drop what capabilities nothing needs any more: {}; the main thread has {}",
+            ok.error().text(), own_capabilities_text());
+    }
     spdlog::info("capabilities from now on: {}", own_capabilities_text());
 }
 

@@ -65,18 +65,21 @@ struct LinkSettings {
         constexpr std::uint16_t kHeaders = 40;  // of IPv4 and TCP
         return mss_clamp_to_mtu ? static_cast<std::uint16_t>(mtu - kHeaders) : mss_clamp;
     }
+    friend bool operator==(const LinkSettings&, const LinkSettings&) = default;
 };
 
 struct RouteSettings {
     net::IpPrefix prefix;             ///< 0.0.0.0/0 for the default gateway
     net::IpAddress via;               ///< inside a connected prefix of `link`
     std::optional<std::string> link;  ///< load_settings() finds it from `via` when absent
+    friend bool operator==(const RouteSettings&, const RouteSettings&) = default;
 };
 
 struct NeighbourSettings {
     std::string link;
     net::IpAddress address;
     net::MacAddress mac;
+    friend bool operator==(const NeighbourSettings&, const NeighbourSettings&) = default;
 };
 
 /// NPTv6: hosts of an IPv6 network have a counterpart in another one each (RFC 6296).
@@ -84,6 +87,7 @@ struct PrefixSettings {
     net::IpPrefix inside;
     net::IpPrefix external;  ///< as long; routed to fwd
     bool inbound = false;    ///< the world may open sessions to them as well
+    friend bool operator==(const PrefixSettings&, const PrefixSettings&) = default;
 };
 
 /// Idle times after which a session ends. Defaults: RFC 5382 REQ-5, RFC 4787 REQ-5. Any from one second to a

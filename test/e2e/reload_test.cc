@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // A hundred thousand rules, changed while traffic flows.
 #include <fmt/format.h>
+#include <gmock/gmock.h>
 
 #include <chrono>
 #include <iostream>
@@ -83,6 +84,34 @@ TEST_F(ReloadTest, OfAHundredThousandRulesUnderTraffic) {
     EXPECT_TRUE(tcp_talk.was_right());
     EXPECT_TRUE(udp_talk.was_right());
     expect_every_packet_accounted_for();
+}
+
+/// What a reload can't change it refuses by its key, rather than to leave it as it was without a word.
+TEST_F(ReloadTest, RefusesWhatTakesARestart) {
+    ASSERT_NO_FATAL_FAILURE(up());
+    const std::string before = config();
+    const auto refusal_of = [&](const std::string& changed) {
+        write_file(lab_file("fwd.conf"), changed);
+        const Finished done = try_fwdctl("reload");
+        return done.status == 1 ? done.output : "not refused";
+    };
+    const std::string mtu = "mtu = 1500";
+    const std::size_t at = before.find(mtu);
+    ASSERT_NE(at, std::string::npos) << before;
+    for (const char* link :
+         {"mtu = 1400", "mtu = 1500; lowest_ipv6_mtu = 1400", "mtu = 1500; mss_clamp = 1200",
+          "mtu = 1500; refuse = \"icmp\"", "mtu = 1500; vlan = 7"}) {
+        EXPECT_THAT(refusal_of(std::string{before}.replace(at, mtu.size(), link)),
+                    ::testing::HasSubstr("links: changed"))
+            << link;
+    }
+    for (const char* key : {"ttl = \"hide\"", "mappings = 100", "outbound_ports = \"40000-50000\"",
+                            "masquerade_ports = \"2000-3000\"", "log_level = \"warning\""}) {
+        const std::string name{key, std::string{key}.find(' ')};
+        EXPECT_THAT(refusal_of(before + key + ";\n"), ::testing::HasSubstr(name + ": changed")) << key;
+    }
+    write_file(lab_file("fwd.conf"), before);
+    EXPECT_EQ(fwdctl("reload")["unchanged"], 0);
 }
 
 /// L5: changing a rule, by a reload.
