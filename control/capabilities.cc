@@ -29,7 +29,6 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr int kSignal = SIGUSR2;
-constexpr auto kPatience = 5s;  // with a thread that does not take its signal
 
 constexpr Capabilities bit(unsigned capability) {
     return Capabilities{1} << capability;
@@ -86,9 +85,9 @@ std::vector<pid_t> threads() {
 }
 
 /// Lets a thread do it. One that has ended meanwhile needs nothing.
-Result<void> keep_in(pid_t thread) {
+Result<void> keep_in(pid_t thread, std::chrono::milliseconds patience) {
     const unsigned before = answers.load();
-    const auto end = std::chrono::steady_clock::now() + kPatience;
+    const auto end = std::chrono::steady_clock::now() + patience;
     if (::syscall(SYS_tgkill, ::getpid(), thread, kSignal) != 0) {
         if (errno == ESRCH) return {};
         return system_error(fmt::format("cannot signal thread {}", thread));
@@ -121,7 +120,7 @@ Capabilities needed_capabilities(std::span<const std::string> drivers, bool phys
     return needed;
 }
 
-Result<void> keep_only(Capabilities kept) {
+Result<void> keep_only(Capabilities kept, std::chrono::milliseconds patience) {
     wanted.store(kept);
     failure.store(0);
     struct sigaction action {};
@@ -133,14 +132,17 @@ Result<void> keep_only(Capabilities kept) {
     if (const int code = keep_own(kept); code != 0) failure.store(code);
     // Until none is new: one that has not been asked yet may begin others.
     std::set<pid_t> asked{::gettid()};
-    for (bool any = true; any && done && failure.load() == 0;) {
+    const auto note = [&](Result<void> one) {
+        if (done) done = std::move(one);
+    };
+    for (bool any = true; any && failure.load() == 0;) {
         any = false;
         const std::vector<pid_t> all = threads();
-        if (all.empty()) done = unavailable("/proc/self/task does not tell of threads");
+        if (all.empty()) note(unavailable("/proc/self/task does not tell of threads"));
         for (const pid_t thread : all) {
-            if (!done || !asked.insert(thread).second) continue;
+            if (!asked.insert(thread).second) continue;
             any = true;
-            done = keep_in(thread);
+            note(keep_in(thread, patience));
         }
     }
     if (!done) return done;  // whose signal may still come

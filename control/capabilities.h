@@ -3,6 +3,7 @@
 // than forwarding does.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -23,7 +24,8 @@ Capabilities needed_capabilities(std::span<const std::string> drivers, bool phys
 
 /// Takes all other ones from all threads of this process, for good: what it would execute gets no more of
 /// them. Threads that others begin meanwhile are found too. Takes SIGUSR2 for the time being.
-Result<void> keep_only(Capabilities kept);
+/// @param patience with a thread that does not take its signal; the error names it, the others lose them
+Result<void> keep_only(Capabilities kept, std::chrono::milliseconds patience = std::chrono::seconds{5});
 
 /// Those of the calling thread: "cap_net_admin, cap_net_raw", or "none".
 std::string own_capabilities_text();
