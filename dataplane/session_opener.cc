@@ -141,12 +141,7 @@ bool SessionOpener::draw_source(const Policy& policy, const FlowKey& key, Plan& 
         net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
     if (!has_ports(key.protocol)) source.port = {};
     set_translation(key, source, plan);
-    // Where masquerades use own addresses as well, they have ports of their own.
-    if (policy.masquerades->uses_own_addresses() && shared_.is_outbound(source.port)) return false;
-    // Rules come first in the port plan: an answer to such a port would look like a request. What a rule for
-    // the whole address gets is what is left.
-    return !shared_.links[plan.next_hop.egress.value].serves(key.protocol, source.port) &&
-           policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
+    return is_nobody_elses(policy, key.protocol, source, plan);
 }
 
 SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key,

@@ -101,9 +101,13 @@ class SessionOpener {
     std::optional<Tick> oldest(Evictable kind) noexcept;
     /// Under pressure unanswered and closing sessions make room (requirement R18).
     bool make_room() noexcept;
-    /// Draws fwd's own address and a random port (RFC 6056) for a plan; false if that port is a rule's.
+    /// Draws fwd's own address and a random port (RFC 6056) for a plan; false if that port is another's.
     bool draw_source(const Policy& policy, const FlowKey& key, Plan& plan) noexcept;
     bool draw_source(const Policy& policy, const WideKey& key, WidePlan& plan) noexcept;
+    /// Whether answers to what has been drawn come to the plan alone.
+    template <typename Endpoint, typename PlanOf>
+    bool is_nobody_elses(const Policy& policy, net::Protocol protocol, const Endpoint& source,
+                         const PlanOf& plan) const noexcept;
     void set_translation(const FlowKey& key, net::Endpoint source, Plan& plan) noexcept;
     void set_translation(const WideKey& key, const net::IpEndpoint& source, WidePlan& plan) noexcept;
     /// The host inside that a packet comes from, if it is one.

@@ -52,10 +52,7 @@ bool SessionOpener::draw_source(const Policy& policy, const WideKey& key, WidePl
         net::be16::from_host(static_cast<std::uint16_t>(range.first + ((low * range.size()) >> 32U)))};
     if (!has_ports(key.protocol)) source.port = {};
     set_translation(key, source, plan);
-    // As in the IPv4 draw_source().
-    if (policy.masquerades->uses_own_addresses() && shared_.is_outbound(source.port)) return false;
-    return !shared_.links[plan.next_hop.egress.value].serves(key.protocol, source.port) &&
-           policy.rules->find_by_port(plan.next_hop.egress, key.protocol, source) == nullptr;
+    return is_nobody_elses(policy, key.protocol, source, plan);
 }
 
 SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey& key, TcpFlags flags,

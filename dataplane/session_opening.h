@@ -21,6 +21,21 @@ auto endpoint_for(const net::IpEndpoint& endpoint) noexcept {
 
 }  // namespace detail
 
+template <typename Endpoint, typename PlanOf>
+bool SessionOpener::is_nobody_elses(const Policy& policy, net::Protocol protocol, const Endpoint& source,
+                                    const PlanOf& plan) const noexcept {
+    const LinkId egress = plan.next_hop.egress;
+    const Link& link = shared_.links[egress.value];
+    // Where masquerades use own addresses as well, they have ports of their own.
+    if (policy.masquerades->uses_own_addresses() && shared_.is_outbound(source.port)) return false;
+    // Rules come first in the port plan: an answer to such a port would look like a request. What a rule for
+    // the whole address gets is what is left.
+    if (link.serves(protocol, source.port) || policy.rules->find_by_port(egress, protocol, source) != nullptr)
+        return false;
+    // The kernel may speak to the same target.
+    return !link.has_host() || !shared_.host_flows.knows(shared_.flows.hash().tag(WideKey{plan.reverse}));
+}
+
 template <typename PlanOf, typename Key>
 PlanOf SessionOpener::plan_masquerade(const Policy& policy, const Key& key, TcpFlags flags, std::uint8_t hops,
                                       const MasqueradeSet::Host& client) noexcept {
