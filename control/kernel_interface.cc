@@ -161,13 +161,13 @@ Result<void> KernelInterface::add_route(net::IpPrefix prefix, net::IpAddress via
 }
 
 Result<void> KernelInterface::add_again() {
+    // One that the kernel refuses takes none of the others with it.
     Result<void> done;
-    for (const net::IpInterfaceAddress& address : addresses_) {
-        if (done) done = put(address);
-    }
-    for (const auto& [prefix, via] : routes_) {
-        if (done) done = put(prefix, via, NLM_F_REPLACE);
-    }
+    const auto note = [&](Result<void> one) {
+        if (done) done = std::move(one);
+    };
+    for (const net::IpInterfaceAddress& address : addresses_) note(put(address));
+    for (const auto& [prefix, via] : routes_) note(put(prefix, via, NLM_F_REPLACE));
     return done;
 }
 

@@ -154,6 +154,8 @@ bool KernelWatch::poll() {
         if (bytes == 0 && errno == ENOBUFS) {
             is_stale_ = true;
             restarted_.insert(interfaces_.begin(), interfaces_.end());
+            // One may be down as well, and is to be given its own when it comes up.
+            down_.insert(interfaces_.begin(), interfaces_.end());
         } else if (bytes == 0) {
             if (!is_stale_) return has_changed;
             auto state = ask();
