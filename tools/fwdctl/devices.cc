@@ -390,8 +390,9 @@ std::vector<Card> cards(const Machine& machine) {
     picture.programs = programs(machine);
     picture.interfaces = uses_of_interfaces(machine, picture.programs);
     for (const std::string& address : machine.names(control::kPciDevices)) {
-        const bool is_virtio = !interfaces_of(machine, address).empty();
-        if (machine.is_network_card(address) || is_virtio) cards.push_back(card(machine, address, picture));
+        const bool has_interface = !interfaces_of(machine, address).empty();
+        if (machine.is_network_card(address) || has_interface)
+            cards.push_back(card(machine, address, picture));
     }
     return cards;
 }
@@ -467,13 +468,15 @@ Result<void> bind_card(const Machine& machine, const std::string& address, const
             "it is in no IOMMU group, without which vfio-pci takes no card: switch VT-d or AMD-Vi "
             "on in the firmware, and intel_iommu=on iommu=pt on the kernel's command line");
     }
-    if (auto done = let_drivers_probe(machine, *card, driver, write); !done) return done;
+    const auto done = let_drivers_probe(machine, *card, driver, write);
     const auto driver_now = [&] {
         return machine.link(fmt::format("{}{}/driver", control::kPciDevices, card->address));
     };
-    if (driver_now() == driver) return {};
+    if (done && driver_now() == driver) return {};
     // Better with the driver that it had than with none.
-    if (auto done = let_drivers_probe(machine, Card{.address = card->address}, "", write); !done) return done;
+    const auto back = let_drivers_probe(machine, Card{.address = card->address}, "", write);
+    if (!done) return done;
+    if (!back) return back;
     const std::string now = driver_now();
     return control::unavailable(fmt::format("{}: {} has not taken it, it has {} now; dmesg may say why",
                                             card->address, driver, now.empty() ? "no driver" : now));

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 #include <stdlib.h>
 
+#include <utility>
+
 #include "test/unit/control/temporary_directory.h"
 
 namespace fwd::fwdctl {
@@ -313,6 +315,20 @@ TEST_F(DevicesTest, DriverThatDoesNotTakeTheCardIsAFailure) {
     const auto done = try_bind(kFree);
     ASSERT_FALSE(done);
     EXPECT_NE(done.error().text().find("it has no driver now"), std::string::npos) << done.error().text();
+}
+
+TEST_F(DevicesTest, CardKeepsItsDriverWhereTheKernelRefusesHalfWay) {
+    bool refuses = true;
+    const auto refuse_once = [&, kernel = kernel()](const std::filesystem::path& file,
+                                                    const std::string& text) -> Result<void> {
+        if (file.filename() == "drivers_probe" && std::exchange(refuses, false))
+            return control::unavailable("no such device");
+        return kernel(file, text);
+    };
+    const auto done = bind_card(Machine{path("")}, "01:00.0", "vfio-pci", InUse::refuse, refuse_once);
+    ASSERT_FALSE(done);
+    EXPECT_EQ(done.error().text(), "no such device");
+    EXPECT_EQ(all()[0].driver, "ixgbe");
 }
 
 }  // namespace
