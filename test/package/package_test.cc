@@ -175,6 +175,19 @@ TEST_F(PackageTest, PasswordThatIsNoHashOpensNoLogin) {
     }
 }
 
+/// Of the image's boots.
+TEST_F(PackageTest, CardsThatAreCommentedOutAreNotBound) {
+    root().write("/tmp/appliance", read_file(source_file("tools/appliance/files/usr/lib/fwd/appliance")));
+    root().write("/tmp/fwd.conf", R"(# device = "0000:01:00.0"
+links = ( { name = "a \" // /* "; device = "0000:02:00.0"; }, // device = "0000:03:00.0";
+          /* { name = "spare"; device = "0000:04:00.0"; },
+             # */ { device: "05:00.0"; } );
+)");
+    root().write("/tmp/more.conf", "more = ( { device=\"0000:06:00.1\"; } );  # /*\n");
+    EXPECT_EQ(output_of("bash -c '. /tmp/appliance && cards_of /tmp/fwd.conf /tmp/more.conf'"),
+              "0000:02:00.0\n0000:06:00.1\n05:00.0");
+}
+
 TEST_F(PackageTest, UpgradeKeepsConfigurationAndRulesAndRestarts) {
     install();
     asked();
