@@ -264,7 +264,7 @@ bool Daemon::run(const std::atomic<bool>& stop, std::atomic<bool>& reload_wanted
         if (const auto now = Neighbours::Clock::now(); now >= next_follow_) {
             next_follow_ = now + kTickTime;
             if (!let_go_of_removed_devices()) return false;
-            if (host_ && host_->has_learnt()) follow_kernel();
+            if (host_ && host_->catch_up()) follow_kernel();
             if (host_ && !host_->is_complete()) {
                 spdlog::error(
                     "an interface that the kernel had on a link has been deleted: ending, to begin anew");

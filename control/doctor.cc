@@ -285,7 +285,8 @@ Result<Durable> read_durable(const std::filesystem::path& directory) {
     }
     ScratchDirectory copy;
     if (auto ok = copy.make(); !ok) return tl::unexpected(ok.error());
-    // The log first: what is in there may get into the database meanwhile, and does no harm twice.
+    // The log first: what gets from there into the database meanwhile does no harm twice. (If a new log has
+    // begun as well, rules may be looked at as they were before.)
     const std::filesystem::path log = file.string() + "-wal";
     if (std::filesystem::exists(log, code)) std::filesystem::copy_file(log, copy.path / log.filename(), code);
     if (!code) std::filesystem::copy_file(file, copy.path / file.filename(), code);

@@ -182,7 +182,7 @@ void HostLinks::expect_answers(LinkId link, std::span<const std::uint8_t> frame,
     dataplane_.host_flows().note(dataplane_.hash().tag(answer), now + patience);
 }
 
-bool HostLinks::has_learnt() {
+bool HostLinks::catch_up() {
     const bool has_learnt = watch_->poll();
     for (const unsigned interface : watch_->take_restarted()) {
         const auto entry =

@@ -37,9 +37,9 @@ class HostLinks {
     void show(rte_mbuf& packet);
     /// Sends what the kernel wants to send, at most some hundred frames; returns how many.
     unsigned poll(Clock::time_point now);
-    /// Whether the kernel has other addresses, routes or neighbours than at the last call.
     /// Gives an interface that somebody has taken down and up its addresses and routes again.
-    bool has_learnt();
+    /// @return whether the kernel has other addresses, routes or neighbours than at the last call
+    bool catch_up();
     /// Which of the kernel's routes fwd does not follow, or in part: a sentence each, once, and not for ever
     /// more of them.
     std::vector<std::string> tell_unfollowed();

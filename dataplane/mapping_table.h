@@ -24,8 +24,8 @@
 //
 // A session refers to its peer, a peer to its mapping. What nobody refers to stays for a while: a peer, since
 // answers may still come (the mapping timer); then its mapping, whose external port nobody else gets so soon
-// (requirement R8), unless mappings get scarce. Its own inside endpoint may
-// take it up again at any time.
+// (requirement R8), unless mappings get scarce. Its own inside endpoint may take it up again at any
+// time.
 #pragma once
 
 #include <rte_hash.h>

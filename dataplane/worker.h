@@ -133,8 +133,8 @@ class Worker {
     /// @param datagram of a fragment
     Verdict forward_by_key(const Parsed& parsed, const FlowKey& key, const std::uint8_t* plain, Tsc now,
                            Datagram* datagram = nullptr) noexcept;
-    /// Senders that leave by one address know nothing of each other, so fwd numbers their fragments: each
-    /// datagram of a worker's last 65 536 otherwise (RFC 6864, section 5.3), so that none is mixed up.
+    /// Senders that leave by one address know nothing of each other, so fwd numbers their fragments, workers
+    /// by turns: the next 65 536 numbers of all of them together differ (RFC 6864, section 5.3).
     std::uint32_t next_identification() noexcept;
     void forward_fragment(const Parsed& parsed, Tsc now) noexcept;
     /// Of either family.
