@@ -163,6 +163,7 @@ class Machine:
         self.ask_qemu("qmp_capabilities")
         self.shell = self.connect("shell", deadline)
         self.answers = b""
+        self.late = 0  # answers to commands that nobody waits for any more
         self.send("until fwdctl status >/dev/null 2>&1; do sleep 0.1; done")
         self.shell.settimeout(0.5)
         while b"\n" not in self.answers:
@@ -220,11 +221,15 @@ class Machine:
         """Runs a shell command in the machine; its status and what it wrote."""
         self.send(command)
         deadline = time.monotonic() + seconds
-        while b"\n" not in self.answers:
+        while self.answers.count(b"\n") <= self.late:
             if time.monotonic() > deadline:
+                self.late += 1
                 raise MachineError(f"{command}: no answer after {seconds} s")
             self.check_life()
             self.receive()
+        for _ in range(self.late):
+            self.take_answer()
+        self.late = 0
         return self.take_answer()
 
     def run(self, command, seconds=120):

@@ -117,7 +117,11 @@ class Tests:
             self.vm.run(f"systemd-run --quiet {listener}")
         wait_for(lambda: self.vm.run("ss -Htln").count("LISTEN") == 2, "the guest does not listen", 60)
         connect = ("exec", "client", "socat", "-u")
-        answer = lab(*connect, f"TCP:{EXTERNAL}:22,connect-timeout=30", "STDOUT")
+        try:
+            answer = lab(*connect, f"TCP:{EXTERNAL}:22,connect-timeout=120", "STDOUT")
+        except DemoError as error:
+            # Where it has got lost: before the kernel, in it, or on the way back.
+            raise Failed(f"{error}\n{self.vm.run('fwdctl stats; ip neighbour; ss -tan')}") from None
         want(answer == "port 22\n", f"the answer is {answer!r}")
         try:
             lab(*connect, f"TCP:{EXTERNAL}:23,connect-timeout=5", "STDOUT")
