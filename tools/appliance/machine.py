@@ -217,7 +217,7 @@ class Machine:
         status, _, output = line.partition(b" ")
         return int(status), base64.b64decode(output).decode(errors="replace")
 
-    def try_run(self, command, seconds=120):
+    def try_run(self, command, seconds=300):
         """Runs a shell command in the machine; its status and what it wrote."""
         self.send(command)
         deadline = time.monotonic() + seconds
@@ -232,7 +232,7 @@ class Machine:
         self.late = 0
         return self.take_answer()
 
-    def run(self, command, seconds=120):
+    def run(self, command, seconds=300):
         status, output = self.try_run(command, seconds)
         if status != 0:
             raise MachineError(f"{command}: status {status}: {output.strip()}")
