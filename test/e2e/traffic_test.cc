@@ -100,8 +100,8 @@ INSTANTIATE_TEST_SUITE_P(, WindowCheckTest, ::testing::Values("one-arm", "two-ar
 /// packets to another worker while the ring of its own is full: once the host lets that one run again, it
 /// sends ACKs that are megabytes old.
 TEST_P(WindowCheckTest, DropsWhatIsMadeUpAndNothingElse) {
-    ASSERT_NO_FATAL_FAILURE(
-        up_with_web_server({.topology = GetParam(), .device = "af_xdp", .workers = 2, .config = "tcp_window_check = true;\n"}));
+    ASSERT_NO_FATAL_FAILURE(up_with_web_server(
+        {.topology = GetParam(), .device = "af_xdp", .workers = 2, .config = "tcp_window_check = true;\n"}));
     ASSERT_NO_FATAL_FAILURE(start_iperf());
     start_echo_server(7);
     add_rule(fmt::format("tcp {}:7 10.0.0.4:7 --name echo", nobody()));
