@@ -121,7 +121,8 @@ class Tests:
             answer = lab(*connect, f"TCP:{EXTERNAL}:22,connect-timeout=120", "STDOUT")
         except DemoError as error:
             # Where it has got lost: before the kernel, in it, or on the way back.
-            raise Failed(f"{error}\n{self.vm.run('fwdctl stats; ip neighbour; ss -tan')}") from None
+            counted = "fwdctl stats; ip -s link; ip address; ip route; ip neighbour; ss -tan; nstat"
+            raise Failed(f"{error}\n{self.vm.run(counted)}") from None
         want(answer == "port 22\n", f"the answer is {answer!r}")
         try:
             lab(*connect, f"TCP:{EXTERNAL}:23,connect-timeout=5", "STDOUT")
