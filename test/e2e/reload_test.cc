@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-3-Clause
-// A hundred thousand rules, changed while traffic flows.
+// Reloads: of a hundred thousand rules while traffic flows, and those that are refused.
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 
