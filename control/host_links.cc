@@ -20,7 +20,7 @@ using dataplane::LinkId;
 
 constexpr unsigned kFramesAtOnce = 64;  // of one interface
 constexpr std::size_t kLongestFrame = 9600 + dataplane::kEthernetBytes + dataplane::kVlanTagBytes;
-constexpr std::chrono::seconds kExpiryTime{1};
+constexpr std::chrono::seconds kUpkeepTime{1};
 constexpr std::size_t kMostTold = 50;
 
 bool has_ipv6(const LinkSettings& link) {
@@ -135,11 +135,21 @@ unsigned HostLinks::poll(Clock::time_point now) {
             ++count;
         }
     }
-    if (now >= next_expiry_) {
-        next_expiry_ = now + kExpiryTime;
-        dataplane_.host_flows().expire(now);
+    if (now >= next_upkeep_) {
+        next_upkeep_ = now + kUpkeepTime;
+        keep_up(now);
     }
     return count;
+}
+
+void HostLinks::keep_up(Clock::time_point now) {
+    dataplane_.host_flows().expire(now);
+    for (Entry& entry : entries_) {
+        if (const auto other = entry.interface->keep_mac())
+            spdlog::info(
+                "somebody has given the kernel's interface {} the MAC address {}: it has its link's again",
+                entry.interface->name(), to_text(*other));
+    }
 }
 
 bool HostLinks::send(LinkId link_id, std::span<const std::uint8_t> frame, Clock::time_point now) {

@@ -89,6 +89,8 @@ class HostLinks {
     /// @param bytes of the packet behind its Ethernet header
     void write(Entry& entry, const std::uint8_t* l3, std::size_t bytes, const rte_mbuf& packet);
     bool send(dataplane::LinkId link, std::span<const std::uint8_t> frame, Clock::time_point now);
+    /// What is due once a second.
+    void keep_up(Clock::time_point now);
     /// Lets answers to a packet of the kernel's in.
     void expect_answers(dataplane::LinkId link, std::span<const std::uint8_t> frame, Clock::time_point now);
 
@@ -96,7 +98,7 @@ class HostLinks {
     const Settings& settings_;
     std::vector<Entry> entries_;
     std::unique_ptr<KernelWatch> watch_;
-    Clock::time_point next_expiry_{};
+    Clock::time_point next_upkeep_{};
     std::set<std::string> told_;
 };
 

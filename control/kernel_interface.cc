@@ -17,6 +17,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <cstring>
 #include <new>
 
 #include "control/text.h"
@@ -99,6 +100,7 @@ Result<std::unique_ptr<KernelInterface>> KernelInterface::create(const Config& c
     request.ifr_flags = static_cast<short>(IFF_TAP | IFF_NO_PI | IFF_TUN_EXCL);
     if (::ioctl(self->device_.get(), TUNSETIFF, &request) != 0) return cannot_make(config.name, errno);
     self->name_ = config.name;
+    self->mac_ = config.mac;
     self->index_ = ::if_nametoindex(config.name.c_str());
     if (self->index_ == 0)
         return system_error(fmt::format("cannot find the kernel's interface {}", config.name));
@@ -142,6 +144,17 @@ std::size_t KernelInterface::read(std::span<std::uint8_t> room) {
 void KernelInterface::set_carrier(bool is_in) {
     unsigned carrier = is_in ? 1 : 0;
     ::ioctl(device_.get(), TUNSETCARRIER, &carrier);
+}
+
+std::optional<net::MacAddress> KernelInterface::keep_mac() {
+    ifreq request{};
+    if (::ioctl(device_.get(), SIOCGIFHWADDR, &request) != 0) return std::nullopt;  // it is gone
+    net::MacAddress now;
+    std::memcpy(&now, request.ifr_hwaddr.sa_data, sizeof now);
+    if (now == mac_) return std::nullopt;
+    std::memcpy(request.ifr_hwaddr.sa_data, &mac_, sizeof mac_);
+    ::ioctl(device_.get(), SIOCSIFHWADDR, &request);
+    return now;
 }
 
 bool KernelInterface::write(std::span<const std::uint8_t> frame) {

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <utility>
@@ -51,6 +52,10 @@ class KernelInterface {
     bool is_gone() const { return gone_; }
     /// Whether its cable is in, as the kernel sees it.
     void set_carrier(bool is_in);
+    /// Gives it the MAC address of its Config again. udev may give another one to whatever is new, at any
+    /// time within some milliseconds; the kernel takes nothing that comes for the link's then.
+    /// @return the address that it had instead, if it had one
+    std::optional<net::MacAddress> keep_mac();
 
     /// It may be used at once: whether somebody else has it is for fwd to find out.
     Result<void> add_address(net::IpInterfaceAddress address);
@@ -68,6 +73,7 @@ class KernelInterface {
     FileDescriptor device_;
     NetlinkSocket netlink_;
     std::string name_;
+    net::MacAddress mac_;
     unsigned index_ = 0;
     std::vector<net::IpInterfaceAddress> addresses_;
     std::vector<std::pair<net::IpPrefix, net::IpAddress>> routes_;

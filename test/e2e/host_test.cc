@@ -137,6 +137,19 @@ TEST_F(InterfaceTest, HasItsAddressesAndRoutesAgainWhenItWasDown) {
     expect_every_packet_accounted_for();
 }
 
+/// As udev does with what is new.
+TEST_F(InterfaceTest, HasItsMacAgainWhenSomebodyGaveItAnother) {
+    ASSERT_NO_FATAL_FAILURE(start_network());
+    const auto shown = [&] { return exec("fwd", "cat /sys/class/net/fwd-wan/address").output; };
+    const std::string before = shown();
+    exec("fwd", "ip link set fwd-wan address 4e:57:eb:97:e3:cf");
+    EXPECT_TRUE(eventually([&] { return shown() == before; }, 10s)) << before << "and now\n" << shown();
+    EXPECT_EQ(exec("client", "ping -c 1 -W 5 192.0.2.1").status, 0);
+    EXPECT_EQ(exec("client", "ping -c 1 -W 5 2001:db8:2::2").status, 0);
+    EXPECT_EQ(times_logged("fwd-wan the MAC address 4e:57:eb:97:e3:cf"), 1);
+    expect_every_packet_accounted_for();
+}
+
 TEST_F(InterfaceTest, RoutesThatAreNotFollowedAreNamedOnce) {
     ASSERT_NO_FATAL_FAILURE(start_network());
     const std::vector<std::pair<std::string, std::string>> routes{

@@ -130,6 +130,15 @@ TEST_F(KernelInterfaceTest, ItHasTheNameMacAndMtuOfTheConfigurationAndIsUp) {
     EXPECT_EQ(interface->name(), "fifteen-letters");
 }
 
+TEST_F(KernelInterfaceTest, ItKeepsItsMac) {
+    const auto interface = make({.name = "fwd-lan", .mac = kMac});
+    EXPECT_EQ(interface->keep_mac(), std::nullopt);
+    ip("link set fwd-lan address 02:00:00:00:00:0e");
+    EXPECT_EQ(interface->keep_mac(), kPeerMac);
+    EXPECT_THAT(ip("-o link show dev fwd-lan"), HasSubstr("02:00:00:00:00:0f"));
+    EXPECT_EQ(interface->keep_mac(), std::nullopt);
+}
+
 TEST_F(KernelInterfaceTest, ItGoesWithItsOwner) {
     make({.name = "fwd-lan", .mac = kMac}).reset();
     EXPECT_THAT(ip("link"), ::testing::Not(HasSubstr("fwd-lan")));
