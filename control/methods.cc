@@ -40,6 +40,9 @@ constexpr std::array kAddRuleParams{
     Param{.name = "balance",
           .help = "how one of several targets is picked: round-robin (by weight) or source-hash (by the "
                   "client's address) (default: round-robin)"},
+    Param{.name = "outbound",
+          .type = ParamType::boolean,
+          .help = "with all: the target reaches the world under the external address, too"},
     Param{.name = "name", .help = "a name for the rule (default: made from what it matches)"},
     Param{.name = "link", .help = "only for packets that come in by this link (default: any)"},
     Param{.name = "source",

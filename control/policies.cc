@@ -146,6 +146,7 @@ void Policies::append(std::vector<dataplane::ForwardingRule>& to, const Rule& ru
     forwarding.source = to_translation(rule.source);
     forwarding.crosses = rule.external.address.is_v4() != rule.targets.front().endpoint.address.is_v4();
     forwarding.allowed_sources = net::allowed_sources(rule.from, rule.not_from, everybody(rule));
+    forwarding.outbound = rule.outbound;
     for (const Target& target : rule.targets) forwarding.targets.push_back({target.endpoint, target.weight});
     forwarding.balance = rule.balance == Balance::source_hash ? dataplane::Balance::source_hash
                                                               : dataplane::Balance::round_robin;

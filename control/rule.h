@@ -64,6 +64,7 @@ struct Rule {
     /// The address is the first IPv4 one that this link has at the time; in `external` stands 0.0.0.0.
     std::optional<std::string> external_link;
     std::vector<Target> targets;  ///< where they are sent; at least one
+    bool outbound = false;        ///< with `all`: the target opens sessions under the external address, too
     Balance balance = Balance::round_robin;
     SourceMode source = SourceMode::automatic;
     std::vector<net::IpPrefix> from;      ///< allowed sources; all when empty

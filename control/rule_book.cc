@@ -17,8 +17,8 @@ namespace {
 bool is_same(const Rule& a, const Rule& b) {
     const auto members = [](const Rule& rule) {
         return std::tie(rule.name, rule.tcp, rule.udp, rule.all, rule.link, rule.external, rule.external_link,
-                        rule.targets, rule.balance, rule.source, rule.from, rule.not_from, rule.max_sessions,
-                        rule.max_sessions_per_source, rule.rate, rule.origin);
+                        rule.targets, rule.outbound, rule.balance, rule.source, rule.from, rule.not_from,
+                        rule.max_sessions, rule.max_sessions_per_source, rule.rate, rule.origin);
     };
     return members(a) == members(b);
 }

@@ -162,6 +162,13 @@ Result<void> check_rule(const Rule& rule, const Topology& topology) {
         return refused("not_from", fmt::format("got {}, which leaves nobody; want some clients left",
                                                to_text(rule.not_from.front())));
     }
+    if (rule.outbound && (rule.external_link || topology.owner(rule.external.address) != nullptr)) {
+        return refused(
+            "outbound",
+            fmt::format("got true for {}, fwd's own address; want an address of the host's alone, or "
+                        "a masquerade for it",
+                        external));
+    }
     if (const LinkSettings* segment = taken_over_on(rule, topology)) {
         if (const std::string host = topology.named_host(rule.external.address); !host.empty()) {
             return refused("external",
@@ -224,7 +231,16 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
                                    key.link ? "link " + *key.link : "any link", in_quotes(rule.name),
                                    reference(taken->name), theirs == rule.external ? "it" : to_text(theirs)));
     }
+    const std::pair host{rule.targets.front().endpoint.address, rule.link};
+    if (const auto taken = outbound_.find(host); rule.outbound && taken != outbound_.end()) {
+        return refused("outbound",
+                       fmt::format("got true for {}, which reaches the world by {} under the address of {} "
+                                   "already; want it for one of them, or another link",
+                                   to_text(host.first), rule.link ? "link " + *rule.link : "any link",
+                                   reference(taken->second)));
+    }
     if (auto ok = check_hosts(rule, topology); !ok) return ok;
+    if (rule.outbound) outbound_.emplace(host, rule.name);
     names_.emplace(rule.name, rule.origin_text);
     for (const Key& key : keys)
         claims_[key].emplace(rule.external.first.host(),
@@ -240,6 +256,7 @@ Result<void> RuleClaims::add(const Rule& rule, const Topology& topology) {
 void RuleClaims::remove(const Rule& rule, const Topology& topology) {
     names_.erase(rule.name);
     if (rule.disabled) return;
+    if (rule.outbound) outbound_.erase({rule.targets.front().endpoint.address, rule.link});
     const auto give_back = [&](RulesOfAddress& rules, net::IpAddress address) {
         const auto found = rules.find(address);
         if (found != rules.end() && found->second.erase(rule.name) != 0 && found->second.empty())

@@ -33,8 +33,8 @@ Result<void> check_rule(const Rule& rule, const Topology& topology);
 /// What a set of rules has taken: names, and, unless a rule is disabled, (link or any, protocol, external
 /// address and ports). A rule for one port does not clash with one for a range, nor either with one for the
 /// whole address, nor a rule for one link with one for any link: the more specific one wins (requirement L4).
-/// Beyond that a target of one rule can't be the external address of another on the target's own segment,
-/// where fwd would answer ARP for it.
+/// A host reaches the world by a link under one external address. Beyond that a target of one rule can't be
+/// the external address of another on the target's own segment, where fwd would answer ARP for it.
 class RuleClaims {
  public:
     /// Refused, with both names and nothing changed, when another rule has the name or the endpoint, or the
@@ -69,6 +69,8 @@ class RuleClaims {
         names_;  ///< name to where the rule came from, for messages
     std::map<Key, std::map<std::uint16_t, Claim>> claims_;  ///< by first port; disjoint
     RulesOfAddress targets_;                                ///< next to fwd: those it asks for by ARP
+    /// By host and link: rules under whose external addresses hosts reach the world.
+    std::map<std::pair<net::IpAddress, std::optional<std::string>>, std::string> outbound_;
     RulesOfAddress taken_over_;  ///< external addresses on a segment where fwd answers ARP for them
 };
 

@@ -87,6 +87,7 @@ Result<Rule> rule_from_json(const Json& params) {
     reader.read_number("max_sessions_per_source", rule.max_sessions_per_source);
     reader.read_number("rate", rule.rate);
     reader.read("comment", parse_comment, rule.comment);
+    rule.outbound = params.value("outbound", false);
     rule.disabled = params.value("disabled", false);
     if (reader.error()) return tl::unexpected(*reader.error());
     rule.origin = wanted_origin(params);
@@ -133,6 +134,7 @@ Json rule_to_json(const Rule& rule) {
               {"protocol", protocols_text(rule)},
               {"external", external_text(rule)},
               {"target", to_text(rule.targets)},
+              {"outbound", rule.outbound},
               {"balance", to_text(rule.balance)},
               {"source", to_text(rule.source)},
               {"link", rule.link ? Json(*rule.link) : Json(nullptr)},

@@ -26,7 +26,7 @@ namespace fwd::control {
 namespace {
 
 constexpr std::uint32_t kApplicationId = 0x66776472;  // "fwdr"
-constexpr std::uint32_t kVersion = 4;
+constexpr std::uint32_t kVersion = 5;
 
 constexpr const char* kSchema = R"(
     CREATE TABLE rule (
@@ -42,7 +42,8 @@ constexpr const char* kSchema = R"(
         balance TEXT NOT NULL DEFAULT 'round-robin', -- or "source-hash"
         limits TEXT NOT NULL DEFAULT '{}',        -- {"max_sessions": 10, "max_sessions_per_source": 1, "rate": 5}
         comment TEXT NOT NULL DEFAULT '',
-        disabled INTEGER NOT NULL DEFAULT 0       -- 1: matches nothing
+        disabled INTEGER NOT NULL DEFAULT 0,      -- 1: matches nothing
+        outbound INTEGER NOT NULL DEFAULT 0       -- 1: the target reaches the world under `external`
     ) STRICT;
     CREATE TABLE masquerade (
         id     INTEGER PRIMARY KEY,
@@ -72,6 +73,8 @@ constexpr const char* kUpgrades[] = {
             params TEXT NOT NULL
         ) STRICT;
     )",
+    // No targets that reach the world under a rule's address.
+    "ALTER TABLE rule ADD COLUMN outbound INTEGER NOT NULL DEFAULT 0;",
 };
 static_assert(std::size(kUpgrades) == kVersion - 1);
 
@@ -155,7 +158,8 @@ Result<Rule> read_rule(Statement& row) {
                 {"not_from", Json::parse(row.text(7), nullptr, false)},
                 {"balance", row.text(8)},
                 {"comment", row.text(10)},
-                {"disabled", row.integer(11) != 0}};
+                {"disabled", row.integer(11) != 0},
+                {"outbound", row.integer(12) != 0}};
     const Json limits = Json::parse(row.text(9), nullptr, false);
     if (!limits.is_object()) return invalid("limits", "not a JSON object");
     params.update(limits);
@@ -310,7 +314,7 @@ Result<std::vector<Rule>> RuleStore::load() {
     std::vector<Rule> rules;
     Statement row{database_,
                   "SELECT name, protocol, link, external, target, source, prefixes, not_prefixes, balance, "
-                  "limits, comment, disabled FROM rule ORDER BY id"};
+                  "limits, comment, disabled, outbound FROM rule ORDER BY id"};
     int step = SQLITE_DONE;
     while ((step = row.next()) == SQLITE_ROW) {
         auto rule = read_rule(row);
@@ -348,7 +352,7 @@ int RuleStore::write_changes(std::span<const std::string> deleted, std::span<con
     Statement insert{
         database_,
         "INSERT INTO rule (name, protocol, link, external, target, source, prefixes, not_prefixes, "
-        "balance, limits, comment, disabled) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
+        "balance, limits, comment, disabled, outbound) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"};
     for (const Rule* rule : added) {
         const Json json = rule_to_json(*rule);
         const auto text = [&json](const char* key) -> std::string_view {
@@ -373,6 +377,7 @@ int RuleStore::write_changes(std::span<const std::string> deleted, std::span<con
         insert.bind(10, limits);
         insert.bind(11, rule->comment);
         insert.bind_bool(12, rule->disabled);
+        insert.bind_bool(13, rule->outbound);
         if (const int result = insert.run(); result != SQLITE_OK) return result;
     }
     Statement set_disabled{database_, "UPDATE rule SET disabled = ? WHERE name = ?"};

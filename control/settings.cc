@@ -395,6 +395,8 @@ constexpr Field<Rule> kRuleFields[] = {
      [](auto& v, auto& rule) { return assign(read_text(v, parse_source_mode), rule.source); }},
     {"balance", R"("round-robin")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_balance), rule.balance); }},
+    {"outbound", "false", kAsInRequests,
+     [](auto& v, auto& rule) { return assign(v.boolean(), rule.outbound); }},
     {"link", R"("lan")", kAsInRequests,
      [](auto& v, auto& rule) { return assign(read_text(v, parse_link_name), rule.link); }},
     {"from", R"([ "10.0.0.0/24" ])", kAsInRequests,
@@ -699,6 +701,7 @@ std::string format_rules(const std::vector<Rule>& rules) {
             group += fmt::format(R"( source = "{}";)", to_text(rule.source));
         if (rule.balance != Balance::round_robin)
             group += fmt::format(R"( balance = "{}";)", to_text(rule.balance));
+        if (rule.outbound) group += " outbound = true;";
         if (rule.link) group += fmt::format(R"( link = "{}";)", *rule.link);
         for (const auto& [key, list] : {std::pair{"from", &rule.from}, {"not_from", &rule.not_from}}) {
             if (list->empty()) continue;

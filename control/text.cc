@@ -422,6 +422,12 @@ Result<void> check_ports(const Rule& rule) {
     for (const Target& target : rule.targets) {
         if (auto ok = wrong("target", target.endpoint); !ok) return ok;
     }
+    if (rule.outbound && !rule.all) {
+        return invalid("outbound",
+                       fmt::format("got true for {} of {}, want it with protocol 'all': under single ports "
+                                   "nobody reaches the world",
+                                   protocols_text(rule), to_text(rule.external)));
+    }
     if (rule.all && rule.targets.size() > 1) {
         return invalid("target",
                        fmt::format("got {} targets, want one: protocol 'all' is 1:1", rule.targets.size()));

@@ -103,6 +103,7 @@ Setup<std::unique_ptr<const RuleSet>> RuleSet::create(std::vector<ForwardingRule
         if (auto added = set->add_rule(i); !added) return tl::unexpected(added.error());
     }
     for (Ranges& ranges : set->ranges_) std::ranges::sort(ranges, {}, &PortRange::first);
+    std::ranges::sort(set->outbound_, {}, [&](std::uint32_t index) { return host_of(set->rules_[index]); });
     return set;
 }
 
@@ -115,6 +116,7 @@ Setup<std::int32_t> RuleSet::add_key(const FlowKey& key) noexcept {
 Setup<void> RuleSet::add_rule(std::uint32_t index) {
     const ForwardingRule& rule = rules_[index];
     const net::EndpointRange& external = rule.external;
+    if (rule.outbound) outbound_.push_back(index);
     const net::Endpoint key{name_of(external.address).value_or(net::Ipv4Address{}),
                             external.is_single() ? external.first : net::be16{}};
     const std::int32_t known = position_of(rule.ingress, rule.protocol, key);
@@ -169,6 +171,16 @@ const ForwardingRule* RuleSet::find_by_address(LinkId ingress, net::Ipv4Address 
     for (const LinkId link : {ingress, LinkId{ForwardingRule::kAnyLink}}) {
         const std::int32_t position = position_of(link, net::Protocol::all, {address, {}});
         if (position >= 0) return &rules_[at_position_[static_cast<std::size_t>(position)]];
+    }
+    return nullptr;
+}
+
+const ForwardingRule* RuleSet::find_outbound(const net::IpAddress& host, LinkId egress) const noexcept {
+    for (const LinkId link : {egress, LinkId{ForwardingRule::kAnyLink}}) {
+        const std::pair wanted{host, link};
+        const auto key = [this](std::uint32_t index) { return host_of(rules_[index]); };
+        const auto found = std::ranges::lower_bound(outbound_, wanted, {}, key);
+        if (found != outbound_.end() && key(*found) == wanted) return &rules_[*found];
     }
     return nullptr;
 }

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "dataplane/flow_key.h"
@@ -52,7 +53,8 @@ struct ForwardingRule {
     };
     Limits limits;
     SourceTranslation source = SourceTranslation::automatic;
-    bool crosses = false;                            ///< sessions arrive as one family and leave as the other
+    bool crosses = false;   ///< sessions arrive as one family and leave as the other
+    bool outbound = false;  ///< of a whole address: its target opens sessions under it, too
     std::vector<net::AddressRange> allowed_sources;  ///< sorted, disjoint; everybody when empty
 
     static constexpr std::uint8_t kAnyLink = 0xff;
@@ -98,6 +100,10 @@ class RuleSet {
                                const net::IpEndpoint& external) const noexcept;
     const ForwardingRule* find_by_port(LinkId ingress, net::Protocol protocol,
                                        const net::IpEndpoint& external) const noexcept;
+    bool has_outbound() const noexcept { return !outbound_.empty(); }
+    /// The rule under whose external address a host opens sessions that leave by a link: one that names the
+    /// link wins over one that does not. nullptr when there is none.
+    const ForwardingRule* find_outbound(const net::IpAddress& host, LinkId egress) const noexcept;
     std::span<const ForwardingRule> rules() const noexcept { return rules_; }
 
  private:
@@ -109,6 +115,10 @@ class RuleSet {
     /// What an external address is called in the table: an IPv6 one by its place among them, as an address of
     /// 0.0.0.0/8, which nobody has. nullopt when no rule has it.
     std::optional<net::Ipv4Address> name_of(const net::IpAddress& external) const noexcept;
+    /// What `outbound_` is sorted by.
+    static std::pair<net::IpAddress, LinkId> host_of(const ForwardingRule& rule) noexcept {
+        return {rule.targets.front().endpoint.address, rule.ingress};
+    }
     Setup<std::int32_t> add_key(const FlowKey& key) noexcept;
     Setup<void> add_rule(std::uint32_t index);
     /// Of a key's position, negative when it is not there.
@@ -126,6 +136,7 @@ class RuleSet {
     std::vector<Ranges> ranges_;
     bool has_whole_addresses_ = false;
     std::vector<net::Ipv6Address> ipv6_externals_;  ///< sorted
+    std::vector<std::uint32_t> outbound_;           ///< indices of rules_, sorted by host and link
     FlowHash hash_;
     rte_hash* table_ = nullptr;  // nullptr when there are no rules
 };

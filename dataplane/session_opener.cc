@@ -156,8 +156,12 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
     if (client.verdict != Verdict::forward) return {client.verdict};
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
     if (rule != nullptr) return plan_by_rule(policy, key, ip, *rule, client.host);
-    if (policy.masquerades->empty() || !has_ports(key.protocol)) return {Verdict::drop_no_rule};
     const TcpFlags flags{key.protocol == net::Protocol::tcp ? ip[net::kTcpFlagsOffset] : std::uint8_t{0}};
+    if (policy.rules->has_outbound()) {
+        if (const auto outbound = plan_outbound<Plan>(policy, key, flags, ip[net::kTtlOffset]))
+            return *outbound;
+    }
+    if (policy.masquerades->empty() || !has_ports(key.protocol)) return {Verdict::drop_no_rule};
     return plan_masquerade<Plan>(policy, key, flags, ip[net::kTtlOffset], client.host);
 }
 
@@ -168,6 +172,14 @@ SessionOpener::Client SessionOpener::find_client(const Policy& policy, LinkId in
     if (host && host.link != ingress) return {.verdict = Verdict::drop_martian};
     if (policy.masquerades->has_external(source)) return {.verdict = Verdict::drop_spoofed_own_address};
     return {.host = host};
+}
+
+bool SessionOpener::is_world(const Policy& policy, const net::IpAddress& destination) const noexcept {
+    return policy.prefixes->find_inside(destination) == nullptr &&
+           !policy.masquerades->has_external(destination) &&
+           !policy.masquerades->find_host(*policy.routes, destination) &&
+           std::ranges::none_of(shared_.links.now(),
+                                [&](const Link& link) { return link.owns(destination); });
 }
 
 bool SessionOpener::is_from_elsewhere(const Policy& policy, LinkId ingress, const net::IpAddress& source,

@@ -33,6 +33,7 @@ class SessionOpener {
         RuleId rule{};
         const ForwardingRule::Limits* limits = nullptr;
         Mapped mapped{};
+        std::optional<Directions> hidden{};  ///< as SessionTraits says it, where `mapped` does not
         net::Endpoint target{};
         Translation forward{};
         FlowKey reverse{};  ///< of the answers; where fwd's own port is taken open() tries others
@@ -116,6 +117,8 @@ class SessionOpener {
         MasqueradeSet::Host host{};
     };
     static Client find_client(const Policy& policy, LinkId ingress, const net::IpAddress& source) noexcept;
+    /// What is neither inside, by a prefix or a masquerade, nor beside a client there, nor fwd's own.
+    bool is_world(const Policy& policy, const net::IpAddress& destination) const noexcept;
     /// A client that is routed to where the target is, but comes by another link: whoever sends this hopes to
     /// be taken for a host inside (requirement P5). Between two ways into the world, either may be used.
     static bool is_from_elsewhere(const Policy& policy, LinkId ingress, const net::IpAddress& source,
@@ -125,6 +128,11 @@ class SessionOpener {
     WidePlan plan_by_rule(const Policy& policy, const WideKey& key, TcpFlags flags, std::uint8_t hop_limit,
                           const ForwardingRule& rule, const MasqueradeSet::Host& client) noexcept;
     // In session_opening.h, for both families.
+    /// Of a host that a rule for a whole address leads to, and that reaches the world under that address.
+    /// nullopt: it is none, or this does not go to the world.
+    template <typename PlanOf, typename Key>
+    std::optional<PlanOf> plan_outbound(const Policy& policy, const Key& key, TcpFlags flags,
+                                        std::uint8_t hops) noexcept;
     template <typename PlanOf, typename Key>
     PlanOf plan_masquerade(const Policy& policy, const Key& key, TcpFlags flags, std::uint8_t hops,
                            const MasqueradeSet::Host& client) noexcept;

@@ -73,6 +73,9 @@ SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey&
     if (client.verdict != Verdict::forward) return {.verdict = client.verdict};
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
     if (rule != nullptr) return plan_by_rule(policy, key, flags, hop_limit, *rule, client.host);
+    if (policy.rules->has_outbound()) {
+        if (const auto outbound = plan_outbound<WidePlan>(policy, key, flags, hop_limit)) return *outbound;
+    }
     // A prefix is more specific than a masquerade, which may be for all that is behind a link.
     if (prefixes.find_inside(key.source) != nullptr || prefixes.find_external(key.destination) != nullptr)
         return plan_by_prefix(policy, key, flags, hop_limit);
@@ -128,16 +131,12 @@ SessionOpener::WidePlan SessionOpener::plan_by_prefix(const Policy& policy, cons
     if (!source || !destination) return {.verdict = Verdict::drop_no_route};
     const auto next_hop = policy.routes->find(*destination);
     if (!next_hop) return {.verdict = Verdict::drop_no_route};
-    // Inside is what is reached by such a link; the world what is neither inside nor beside the client, by a
-    // prefix or a masquerade. And neither of them is fwd's own.
-    const auto is_world = [&] {
-        return next_hop->egress != key.ingress && prefixes.find_inside(key.destination) == nullptr &&
-               !policy.masquerades->has_external(key.destination) &&
-               !policy.masquerades->find_host(*policy.routes, key.destination);
-    };
-    const bool known = target != nullptr ? target->is_inside(next_hop->egress) : is_world();
+    // Inside is what is reached by such a link. And neither that nor the world is fwd's own.
     const auto is_own = [&](const Link& link) { return link.owns(*destination); };
-    if (!known || std::ranges::any_of(shared_.links.now(), is_own)) return {.verdict = Verdict::drop_no_rule};
+    const bool known = target != nullptr ? target->is_inside(next_hop->egress) &&
+                                               std::ranges::none_of(shared_.links.now(), is_own)
+                                         : next_hop->egress != key.ingress && is_world(policy, *destination);
+    if (!known) return {.verdict = Verdict::drop_no_rule};
     if (key.protocol == net::Protocol::tcp && !flags.opens()) return {.verdict = Verdict::drop_not_syn};
     if (shared_.links[key.ingress.value].ends_hops(hop_limit)) return {.verdict = Verdict::punt_ttl_expired};
     static constexpr ForwardingRule::Limits kNone{};

@@ -37,6 +37,30 @@ bool SessionOpener::is_nobody_elses(const Policy& policy, net::Protocol protocol
 }
 
 template <typename PlanOf, typename Key>
+std::optional<PlanOf> SessionOpener::plan_outbound(const Policy& policy, const Key& key, TcpFlags flags,
+                                                   std::uint8_t hops) noexcept {
+    const auto next_hop = policy.routes->find(key.destination);
+    if (!next_hop || next_hop->egress == key.ingress) return std::nullopt;
+    const ForwardingRule* rule = policy.rules->find_outbound(key.source, next_hop->egress);
+    if (rule == nullptr || !is_world(policy, key.destination)) return std::nullopt;
+    // From the wrong side: whoever sends this hopes to be taken for that host (requirement P5).
+    const auto back = policy.routes->find(key.source);
+    if (!back || back->egress != key.ingress) return PlanOf{.verdict = Verdict::drop_martian};
+    if (!rule->allows(key.destination)) return PlanOf{.verdict = Verdict::drop_destination_denied};
+    if (key.protocol == net::Protocol::tcp && !flags.opens()) return PlanOf{.verdict = Verdict::drop_not_syn};
+    if (shared_.links[key.ingress.value].ends_hops(hops)) return PlanOf{.verdict = Verdict::punt_ttl_expired};
+    PlanOf plan{.next_hop = *next_hop,
+                .rule = rule->id,
+                .limits = &rule->limits,
+                .hidden = Directions::forward,
+                .target = key.destination_endpoint()};
+    plan.counted_alone = true;
+    set_translation(key, detail::endpoint_for<Key>(net::IpEndpoint{rule->external.address, key.source_port}),
+                    plan);
+    return plan;
+}
+
+template <typename PlanOf, typename Key>
 PlanOf SessionOpener::plan_masquerade(const Policy& policy, const Key& key, TcpFlags flags, std::uint8_t hops,
                                       const MasqueradeSet::Host& client) noexcept {
     const Masquerader::Plan masquerade = masquerader_.plan(policy, WideKey{key}, client);
@@ -155,7 +179,7 @@ SessionOpener::Result SessionOpener::open_planned(const Policy& policy, const Ke
     traits.counted = counted;
     traits.counted_alone = plan.counted_alone;
     traits.kept_alive_by = plan.mapped.kept_alive_by();
-    traits.hidden = plan.mapped.hidden();
+    traits.hidden = plan.hidden.value_or(plan.mapped.hidden());
     traits.window_checked = policy.checks_tcp_windows && key.protocol == net::Protocol::tcp;
     FlowTable::NewSession session{
         .forward = forward.position,
@@ -174,7 +198,6 @@ SessionOpener::Result SessionOpener::open_planned(const Policy& policy, const Ke
         session.forward_translation = plan.forward;
         session.reverse_translation = back;
     } else {
-        if (plan.hidden) session.traits.hidden = *plan.hidden;
         session.wide_forward_translation = &plan.forward;
         session.wide_reverse_translation = &back;
     }

@@ -47,6 +47,32 @@ TEST_F(MasqueradeLab, InsideReachesTheWorldByTcp) {
     expect_every_packet_accounted_for();
 }
 
+/// L1: a rule for a whole address lets its host out, once it is asked to, under that address.
+TEST_F(MasqueradeLab, HostOfAWholeAddressReachesTheWorldUnderIt) {
+    ASSERT_NO_FATAL_FAILURE(start_world_server());
+    ASSERT_NO_FATAL_FAILURE(start_web_server());
+    const std::string ask = "curl -s -m 5 -o /dev/null http://192.0.2.10:8000/";
+    add_rule("all 192.0.2.5 10.0.0.4 --name host");
+    EXPECT_NE(exec("server", "curl -s -m 2 http://192.0.2.10:8000/").status, 0);
+    fwdctl("change-rule host --outbound");
+    EXPECT_EQ(exec("server", ask).status, 0);
+    EXPECT_TRUE(world_.back().says("192.0.2.5 - - "));
+    EXPECT_EQ(exec("server", "ping -c 2 -i 0.2 -W 2 192.0.2.10").status, 0);
+    EXPECT_EQ(get("http://192.0.2.5:8080/").output, kPage);
+    EXPECT_NE(try_fwdctl("list-rules").output.find(" all, outbound "), std::string::npos);
+
+    ASSERT_NO_FATAL_FAILURE(kill_fwdd());
+    ASSERT_NO_FATAL_FAILURE(start_fwdd());
+    EXPECT_EQ(exec("server", ask).status, 0) << "it is durable";
+    fwdctl("change-rule host --outbound=false");
+    EXPECT_NE(exec("server", "curl -s -m 2 http://192.0.2.10:8000/").status, 0);
+    const Finished refused = try_fwdctl("add-rule tcp 192.0.2.6:80 10.0.0.4:8080 --outbound");
+    EXPECT_NE(refused.output.find("outbound: got true for tcp of 192.0.2.6:80, want it with protocol 'all'"),
+              std::string::npos)
+        << refused.output;
+    expect_every_packet_accounted_for();
+}
+
 /// U1, U8: both peers are behind a NAT, the outer one behind the kernel's. Each sends to where the other is
 /// seen from outside; who is first opens its own NAT for the other's packets, and is not let in by the
 /// other's.

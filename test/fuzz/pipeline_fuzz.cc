@@ -62,12 +62,12 @@ const std::string kBothFamilies = R"(rules = (
     { protocol = "udp"; external = "[2001:db8:2::3]:27000-27100"; target = "[fd00::5]:27000-27100"; },
     { protocol = "tcp+udp"; external = "192.0.2.3:80"; target = "[fd00::4]:8080"; },
     { protocol = "tcp+udp"; external = "[2001:db8:2::3]:81"; target = "10.0.0.4:8080"; },
-    { protocol = "all"; external = "2001:db8:2::5"; target = "fd00::5"; } );
+    { protocol = "all"; external = "2001:db8:2::5"; target = "fd00::5"; outbound = true; } );
     masquerades = ( { inside = "lan"; max_ports_per_host = 8; } );)";
 
 /// IPv4's: a whole address, masquerade behind a pool that lets everybody answer, and a hairpin to either.
 const std::string kWholeAddressAndPool = R"(rules = (
-    { protocol = "all"; external = "192.0.2.5"; target = "10.0.0.5"; },
+    { protocol = "all"; external = "192.0.2.5"; target = "10.0.0.5"; outbound = true; },
     { protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:8080"; source = "masquerade"; },
     { protocol = "udp"; external = "192.0.2.3:53"; target = "10.0.0.4:5353"; max_sessions = 4; } );
     masquerades = ( { inside = "lan"; pool = [ "192.0.2.7", "203.0.113.9" ]; filtering = "endpoint-independent";

@@ -282,6 +282,53 @@ TEST_F(WholeAddress6, SourcesAndSessionsAreLimited) {
     expect_dropped("wan", from_client().protocol(kEsp, Bytes(8)), Verdict::drop_rule_full);
 }
 
+/// With `outbound` the host opens sessions under its external address, too.
+class WholeAddress6Outbound : public WholeAddress6 {
+ protected:
+    WholeAddress6Outbound() { use_rules(""); }
+    void use_rules(const std::string& more) {
+        use(box_,
+            R"(rules = ( { name = "host"; protocol = "all"; external = "2001:db8:2::5"; target = "fd00::5";
+                     outbound = true; )" +
+                more + " } );");
+    }
+};
+
+/// L1
+TEST_F(WholeAddress6Outbound, HostReachesTheWorldByEveryProtocol) {
+    const Bytes there{0, 0, 0x08, 0, 1, 2, 3, 4, 5};
+    expect_answered(from_inside().udp(4000, 53), to_client().udp(4000, 53));
+    expect_forwarded(from_client().udp(53, 4000), to_inside().udp(53, 4000));
+    expect_answered(from_inside().tcp(4000, 443, kSyn), to_client().tcp(4000, 443, kSyn));
+    expect_forwarded(from_client().tcp(443, 4000, kSyn | kAck), to_inside().tcp(443, 4000, kSyn | kAck));
+    expect_answered(from_inside().icmpv6(kEchoRequest, 0, echo(7)),
+                    to_client().icmpv6(kEchoRequest, 0, echo(7)));
+    expect_forwarded(from_client().icmpv6(kEchoReply, 0, echo(7)),
+                     to_inside().icmpv6(kEchoReply, 0, echo(7)));
+    for (const std::uint8_t protocol : {kGre, kEsp}) {
+        expect_answered(from_inside().protocol(protocol, there), to_client().protocol(protocol, there));
+        expect_forwarded(from_client().protocol(protocol, there), to_inside().protocol(protocol, there));
+    }
+    EXPECT_EQ(box_.sessions(), 5);
+    box_.expect_every_packet_accounted_for();
+    box_.expect_no_record_lost();
+}
+
+/// P5, T4, L3: nobody else does, nor does it reach what is not the world, or not the rule's.
+TEST_F(WholeAddress6Outbound, OnlyTheHostReachesOnlyTheWorldThatTheRuleNames) {
+    expect_dropped("lan", from_inside().ipv6(kLanServer6, kFarClient6).udp(4000, 53), Verdict::drop_no_rule);
+    expect_dropped("wan", from_client().ipv6(kInside6, "fd00::9"_ip6).udp(4000, 53), Verdict::drop_martian);
+    expect_dropped("lan", from_inside().ipv6(kInside6, "2001:db8:2::1"_ip6).udp(4000, 53),
+                   Verdict::drop_no_rule);
+    expect_dropped("lan", from_inside().tcp(4000, 443, kAck), Verdict::drop_not_syn);
+    use_rules(R"(from = [ "2001:db8:e::/48" ]; max_sessions_per_source = 1;)");
+    expect_dropped("lan", from_inside().udp(4000, 53), Verdict::drop_destination_denied);
+    EXPECT_THAT(box_.exchange("lan", from_inside().ipv6(kInside6, "2001:db8:e::1"_ip6).udp(4000, 53), "wan"),
+                SizeIs(1));
+    expect_dropped("lan", from_inside().ipv6(kInside6, "2001:db8:e::1"_ip6).udp(4001, 53),
+                   Verdict::drop_source_full);
+}
+
 /// On one segment fwd masquerades: echo by identifier, other protocols by address alone.
 class WholeAddress6OnOneSegment : public ::testing::Test {
  protected:

@@ -223,6 +223,126 @@ TEST(WholeAddressOnANarrowLink, SenderHearsOfTheMtu) {
     box.expect_every_packet_accounted_for();
 }
 
+/// With `outbound` the host opens sessions under its external address, too.
+class WholeAddressOutbound : public WholeAddress {
+ protected:
+    WholeAddressOutbound() { use_rules(""); }
+    void use_rules(const std::string& more, const std::string& others = "") {
+        use(box_, R"(rules = ( { name = "host"; protocol = "all"; external = "192.0.2.5"; target = "10.0.0.5";
+                     outbound = true; )" +
+                      more + " }" + others + " );");
+    }
+    void expect_dropped(const std::string& link, const PacketBuilder& in, Verdict verdict) {
+        const std::uint64_t before = box_.count(verdict);
+        EXPECT_THAT(box_.exchange(link, in, link == "wan" ? "lan" : "wan"), IsEmpty());
+        EXPECT_EQ(box_.count(verdict), before + 1);
+    }
+};
+
+/// L1
+TEST_F(WholeAddressOutbound, HostReachesTheWorldByEveryProtocol) {
+    const Bytes there{0, 0, 0x08, 0, 1, 2, 3, 4, 5};
+    for (const std::uint16_t port : {1, 65535}) {
+        expect_answered(from_inside().udp(port, 53), to_client().udp(port, 53));
+        expect_forwarded(from_client().udp(53, port), to_inside().udp(53, port));
+        expect_answered(from_inside().tcp(port, 443, kSyn), to_client().tcp(port, 443, kSyn));
+        expect_forwarded(from_client().tcp(443, port, kSyn | kAck), to_inside().tcp(443, port, kSyn | kAck));
+    }
+    expect_answered(from_inside().icmp(kEchoRequest, 0, echo(7)), to_client().icmp(kEchoRequest, 0, echo(7)));
+    expect_forwarded(from_client().icmp(kEchoReply, 0, echo(7)), to_inside().icmp(kEchoReply, 0, echo(7)));
+    for (const std::uint8_t protocol : {kGre, kEsp}) {
+        expect_answered(from_inside().protocol(protocol, there), to_client().protocol(protocol, there));
+        expect_forwarded(from_client().protocol(protocol, there), to_inside().protocol(protocol, there));
+    }
+    EXPECT_EQ(box_.sessions(), 7U);
+    box_.expect_every_packet_accounted_for();
+    box_.expect_no_record_lost();
+}
+
+/// U14, I4, I6: fragments and errors of such a session, and no router inside shows itself.
+TEST_F(WholeAddressOutbound, FragmentsAndErrorsFollow) {
+    const Bytes content(16);
+    expect_answered(from_inside().protocol(kGre, content).fragment(0x2000),
+                    to_client().protocol(kGre, content).fragment(0x2000));
+    expect_answered(from_inside().udp(4000, 53), to_client().udp(4000, 53));
+    const auto about = [](net::Ipv4Address from, net::Ipv4Address to) {
+        return packet().ipv4(from, to).ttl(63);
+    };
+    expect_forwarded(
+        from_client().icmp(kUnreachable, 3).payload(about(kWhole, kFarClient).udp(4000, 53).ip_bytes()),
+        to_inside().icmp(kUnreachable, 3).payload(about(kInside, kFarClient).udp(4000, 53).ip_bytes()));
+    expect_forwarded(from_client().udp(53, 4000), to_inside().udp(53, 4000));
+    expect_answered(
+        box_.to("lan")
+            .from(kInsideMac)
+            .ipv4("10.0.0.77"_ip, kFarClient)
+            .icmp(kTimeExceeded, 0)
+            .payload(about(kFarClient, kInside).udp(53, 4000).ip_bytes()),
+        to_client().icmp(kTimeExceeded, 0).payload(about(kFarClient, kWhole).udp(53, 4000).ip_bytes()));
+}
+
+/// T2: a connection that both sides open at once is one.
+TEST_F(WholeAddressOutbound, SessionIsTheSameFromBothSides) {
+    expect_answered(from_inside().tcp(5000, 6000, kSyn), to_client().tcp(5000, 6000, kSyn));
+    expect_forwarded(from_client().tcp(6000, 5000, kSyn), to_inside().tcp(6000, 5000, kSyn));
+    EXPECT_EQ(box_.sessions(), 1U);
+}
+
+/// P5, T4: nobody else does, nor does it reach what is not the world.
+TEST_F(WholeAddressOutbound, OnlyTheHostReachesOnlyTheWorld) {
+    const auto sent_by = [&](net::Ipv4Address source) {
+        return box_.to("lan").from(kInsideMac).ipv4(source, kFarClient).udp(4000, 53);
+    };
+    expect_dropped("lan", sent_by(kOtherInside), Verdict::drop_no_rule);
+    expect_dropped("wan", box_.to("wan").from(kRouterMac).ipv4(kInside, "10.0.0.9"_ip).udp(4000, 53),
+                   Verdict::drop_martian);
+    expect_dropped("lan", from_inside().ipv4(kInside, kWanAddress).udp(4000, 53), Verdict::drop_no_rule);
+    expect_dropped("lan", from_inside().ipv4(kInside, "10.0.0.9"_ip).udp(4000, 53), Verdict::drop_no_rule);
+    expect_dropped("lan", from_inside().tcp(4000, 443, kAck), Verdict::drop_not_syn);
+    EXPECT_EQ(box_.sessions(), 0U);
+    // It may ask a server inside by that one's external address, and nothing changes for that.
+    use_rules(
+        "", R"(, { name = "web"; protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:8080"; })");
+    EXPECT_THAT(box_.exchange("lan", from_inside().ipv4(kInside, kPublic).tcp(5000, 80, kSyn), "lan"),
+                SizeIs(1));
+}
+
+/// L3, R5: what the rule says of clients is for whom the host speaks to, as well.
+TEST_F(WholeAddressOutbound, RulesListsAndLimitsCount) {
+    use_rules(R"(not_from = [ "203.0.113.0/24" ]; max_sessions = 2;)");
+    expect_dropped("lan", from_inside().ipv4(kInside, "203.0.113.9"_ip).udp(4000, 53),
+                   Verdict::drop_destination_denied);
+    expect_answered(from_inside().udp(4000, 53), to_client().udp(4000, 53));
+    expect_forwarded(from_client().udp(4000, 7), to_inside().udp(4000, 7));
+    expect_dropped("lan", from_inside().udp(4001, 53), Verdict::drop_rule_full);
+}
+
+/// L4: of two rules the one that names the link wins; one for another link is none.
+TEST_F(WholeAddressOutbound, RuleOfTheLinkWins) {
+    use_rules(
+        "", R"(, { name = "wan"; protocol = "all"; link = "wan"; external = "192.0.2.6"; target = "10.0.0.5";
+                         outbound = true; })");
+    expect_answered(from_inside().udp(4000, 53),
+                    from_fwd(box_, "wan", kRouterMac).ipv4("192.0.2.6"_ip, kFarClient).ttl(63).udp(4000, 53));
+    use_rules(R"(link = "lan";)");
+    box_.end_sessions();
+    expect_dropped("lan", from_inside().udp(4000, 53), Verdict::drop_no_rule);
+}
+
+/// A masquerade is for the other hosts of the link.
+TEST_F(WholeAddressOutbound, WinsOverAMasquerade) {
+    use_rules("", R"( ); masquerades = ( { inside = "lan"; pool = [ "192.0.2.77" ]; })");
+    expect_answered(from_inside().udp(4000, 53), to_client().udp(4000, 53));
+    const auto sent = box_.exchange(
+        "lan", box_.to("lan").from(kOtherInsideMac).ipv4(kOtherInside, kFarClient).udp(4000, 53), "wan");
+    ASSERT_THAT(sent, SizeIs(1));
+    EXPECT_EQ(look_into(sent[0]).source.address, "192.0.2.77"_ip);
+    // One inside does not leave under its address to what is behind the other's.
+    const net::be16 port = look_into(sent[0]).source.port;
+    expect_dropped("lan", from_inside().ipv4(kInside, "192.0.2.77"_ip).udp(4000, port.host()),
+                   Verdict::drop_filtered);
+}
+
 /// On one segment fwd masquerades: echo by identifier, other protocols by address alone.
 class WholeAddressOnOneSegment : public ::testing::Test {
  protected:

@@ -67,7 +67,7 @@ Json Arguments::params() const {
                 value = option->as<std::uint64_t>();
                 break;
             case ParamType::boolean:
-                value = true;
+                value = option->results().back() == "true";  // --NAME=false is possible
                 break;
             case ParamType::string_list:
                 value = option->results();

@@ -69,6 +69,11 @@ std::string table_text(std::span<const Field> fields, const Json& objects) {
     return table.take_text();
 }
 
+/// "all, outbound": the target reaches the world as well.
+std::string protocol_text(const Json& rule) {
+    return cell(rule, "protocol") + (rule.value("outbound", false) ? ", outbound" : "");
+}
+
 /// "auto: masquerade": what was asked for and what it became.
 std::string source_text(const Json& rule) {
     const std::string source = cell(rule, "source");
@@ -112,7 +117,7 @@ std::string report_rules(const Json& result) {
                  {"BYTES", Align::right},
                  {"COMMENT"}}};
     for (const Json& rule : member(result, "rules")) {
-        table.add({cell(rule, "name"), cell(rule, "protocol"), cell(rule, "external"), cell(rule, "target"),
+        table.add({cell(rule, "name"), protocol_text(rule), cell(rule, "external"), cell(rule, "target"),
                    cell(rule, "link"), source_text(rule), from_text(rule), limits_text(rule),
                    cell(rule, "origin"), cell(rule, "state"), cell(rule, "sessions"), cell(rule, "packets"),
                    cell(rule, "bytes"), cell(rule, "comment")});
@@ -122,7 +127,7 @@ std::string report_rules(const Json& result) {
 
 std::string rule_sentence(const Json& result, const char* how) {
     const Json& rule = member(result, "rule");
-    return fmt::format("{} {}: {} {} to {}, source {}", how, cell(rule, "name"), cell(rule, "protocol"),
+    return fmt::format("{} {}: {} {} to {}, source {}", how, cell(rule, "name"), protocol_text(rule),
                        cell(rule, "external"), cell(rule, "target"), source_text(rule));
 }
 

@@ -317,7 +317,9 @@ TEST_F(MasqueradeBookTest, OlderDatabaseGetsATableForThem) {
     sqlite3* database = nullptr;
     ASSERT_EQ(sqlite3_open((directory_.path() / "state/rules.db").c_str(), &database), SQLITE_OK);
     ASSERT_EQ(
-        sqlite3_exec(database, "DROP TABLE masquerade; PRAGMA user_version = 3", nullptr, nullptr, nullptr),
+        sqlite3_exec(database,
+                     "ALTER TABLE rule DROP COLUMN outbound; DROP TABLE masquerade; PRAGMA user_version = 3",
+                     nullptr, nullptr, nullptr),
         SQLITE_OK);
     sqlite3_close(database);
     {

@@ -186,7 +186,8 @@ TEST(Methods, ChangeOfNothingIsRefused) {
     const auto nothing = check_params(change, {{"name", "web"}, {"existing", "kill"}});
     ASSERT_FALSE(nothing);
     EXPECT_EQ(nothing.error().text(),
-              "params: got nothing to change, want one of protocol, external, target, balance, link, source, "
+              "params: got nothing to change, want one of protocol, external, target, balance, outbound, "
+              "link, source, "
               "from, not_from, max_sessions, max_sessions_per_source, rate, comment");
 }
 

@@ -317,6 +317,41 @@ TEST(RuleClaims, WholeAddressesTieWithEachOtherAlone) {
     EXPECT_EQ(outcome(claims.add(whole("other"), two_links())), "good");
 }
 
+/// L4: by a link a host reaches the world under one address.
+TEST_F(RuleCheck, HostReachesTheWorldUnderOneAddressThatIsNotFwds) {
+    const auto whole = [](const char* name, const char* external, const char* target) {
+        Rule made = rule("tcp", "10.0.0.3:80", "172.16.5.5:80");
+        made.name = name;
+        made.tcp = false;
+        made.all = made.outbound = true;
+        made.external = *parse_rule_endpoint(external);
+        made.targets = *parse_targets(target);
+        return made;
+    };
+    EXPECT_EQ(outcome(check_rule(whole("a", "10.0.0.3", "172.16.5.5"), two_links())), "good");
+    EXPECT_EQ(outcome(check_rule(whole("a", "10.0.0.2", "172.16.5.5"), two_links())),
+              "outbound: got true for 10.0.0.2, fwd's own address; want an address of the host's alone, or a "
+              "masquerade for it");
+    RuleClaims claims;
+    const Rule first = whole("a", "10.0.0.3", "172.16.5.5");
+    Rule second = whole("b", "10.0.0.4", "172.16.5.5");
+    EXPECT_EQ(outcome(claims.add(first, two_links())), "good");
+    EXPECT_EQ(
+        outcome(claims.add(second, two_links())),
+        "outbound: got true for 172.16.5.5, which reaches the world by any link under the address of rule "
+        "'a' already; want it for one of them, or another link");
+    second.outbound = false;
+    EXPECT_EQ(outcome(claims.add(second, two_links())), "good");
+    claims.remove(second, two_links());
+    second.outbound = true;
+    second.link = "lan";
+    EXPECT_EQ(outcome(claims.add(second, two_links())), "good");
+    claims.remove(second, two_links());
+    second.link.reset();
+    claims.remove(first, two_links());
+    EXPECT_EQ(outcome(claims.add(second, two_links())), "good");
+}
+
 TEST(RuleClaims, EachProtocolIsTakenByItself) {
     RuleClaims claims;
     EXPECT_EQ(outcome(claims.add(rule("tcp", "10.0.0.3:53", "10.0.0.4:53"), two_links())), "good");

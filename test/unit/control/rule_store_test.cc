@@ -101,11 +101,17 @@ TEST_F(RuleStoreTest, RulesComeBackAsTheyWereAndInOrder) {
     full.comment = "Bücher";
     full.disabled = true;
     const Rule plain = make_rule("udp", "10.0.0.3:53", "10.0.0.4:65535", "a");
-    ASSERT_TRUE(add(*open(), {full, plain}));
+    Rule host = make_rule("udp", "10.0.0.3:1", "10.0.0.4:1", "host");
+    host.udp = false;
+    host.all = host.outbound = true;
+    host.external = *parse_rule_endpoint("203.0.113.5");
+    host.targets = *parse_targets("10.0.0.5");
+    ASSERT_TRUE(add(*open(), {full, plain, host}));
 
     const auto rules = open()->load();
     ASSERT_TRUE(rules);
-    ASSERT_EQ(rules->size(), 2U);
+    ASSERT_EQ(rules->size(), 3U);
+    EXPECT_EQ(rule_to_json((*rules)[2]), rule_to_json(host));
     EXPECT_EQ(rule_to_json((*rules)[0]), rule_to_json(full));
     EXPECT_EQ(rule_to_json((*rules)[1]), rule_to_json(plain));
     EXPECT_EQ((*rules)[0].origin, RuleOrigin::database);
@@ -162,9 +168,9 @@ TEST_F(RuleStoreTest, ForeignDatabaseIsRefusedAndLeftAlone) {
 
 TEST_F(RuleStoreTest, NewerDatabaseIsRefusedAndLeftAlone) {
     open();
-    sql("PRAGMA user_version = 5");
+    sql("PRAGMA user_version = 6");
     EXPECT_EQ(open_error(),
-              "state/rules.db: written by a newer fwd (version 5 of the database, this fwd knows 4): "
+              "state/rules.db: written by a newer fwd (version 6 of the database, this fwd knows 5): "
               "install that fwd, or choose another state directory");
 }
 
@@ -322,10 +328,18 @@ TEST_F(RuleStoreTest, OfVersionTwoItIsTakenOver) {
     EXPECT_TRUE(rules->back().disabled);
 }
 
+TEST_F(RuleStoreTest, OfVersionFourItIsTakenOver) {
+    ASSERT_TRUE(add(*open(), many_rules(3)));
+    sql("ALTER TABLE rule DROP COLUMN outbound; PRAGMA user_version = 4");
+    const auto rules = open()->load();
+    ASSERT_EQ(rules->size(), 3U);
+    EXPECT_FALSE(rules->front().outbound);
+}
+
 /// A crash after an upgrade leaves it in the log, and the version before in the file's header.
 TEST_F(RuleStoreTest, UpgradeThatIsInTheLogAloneIsNotDoneAgain) {
     ASSERT_TRUE(add(*open(), many_rules(2)));
-    sql("DROP TABLE masquerade; PRAGMA user_version = 3");
+    sql("ALTER TABLE rule DROP COLUMN outbound; DROP TABLE masquerade; PRAGMA user_version = 3");
     std::map<std::string, std::string> at_the_crash;
     {
         const auto store = open();

@@ -874,7 +874,7 @@ TEST(Rules, WrittenAndReadAgainAreTheSame) {
     { name = "g.1_a-b"; protocol = "udp"; external = "1.2.3.4:65535"; target = "5.6.7.8:1"; source = "preserve"; link = "wan"; from = [ "10.0.0.0/24", "0.0.0.0/0" ]; },
     { name = "all"; protocol = "tcp"; external = "1.2.3.4:5-9"; target = "5.6.7.8:15-19*3,5.6.7.9:5-9"; balance = "source-hash"; not_from = [ "10.0.0.0/24" ]; max_sessions = 1000; max_sessions_per_source = 10; rate = 50; },
     { name = "off"; protocol = "tcp"; external = "1.2.3.4:1"; target = "5.6.7.8:1"; comment = "the \"shop\" \\x00 # it's"; disabled = true; },
-    { name = "host"; protocol = "all"; external = "1.2.3.5"; target = "5.6.7.9"; }
+    { name = "host"; protocol = "all"; external = "1.2.3.5"; target = "5.6.7.9"; outbound = true; }
 );
 )";
     const Result<std::vector<Rule>> rules = parse_rules(text, "text");

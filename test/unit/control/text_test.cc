@@ -353,6 +353,13 @@ TEST(Text, WholeAddressesBelongToProtocolAllAndToNothingElse) {
     EXPECT_EQ(said("all", "203.0.113.5", "10.0.0.5,10.0.0.6"),
               "target: got 2 targets, want one: protocol 'all' is 1:1");
     Rule rule;
+    rule.tcp = rule.outbound = true;
+    rule.external = *parse_rule_endpoint("203.0.113.5:80");
+    rule.targets = *parse_targets("10.0.0.5:80");
+    EXPECT_EQ(check_ports(rule).error().text(),
+              "outbound: got true for tcp of 203.0.113.5:80, want it with protocol 'all': under single ports "
+              "nobody reaches the world");
+    rule = {};
     rule.all = true;
     rule.external = *parse_rule_endpoint("203.0.113.5");
     EXPECT_EQ(default_name(rule), "all-203.0.113.5");
