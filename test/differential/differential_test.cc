@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // The same random sequences of packets through fwd and through Linux's own NAT (nftables: DNAT, DNAT with
-// masquerade, and masquerade of hosts inside): what comes out is compared field by field. Where fwd means to
-// do otherwise stands in kDifferences, with the reason; any other difference is a failure.
+// masquerade, masquerade of hosts inside, and whole addresses both ways): what comes out is compared field by
+// field. Where fwd means to do otherwise stands in kDifferences, with the reason; any other difference is a
+// failure.
 //
 // FWD_SEQUENCES and FWD_SEED in the environment choose how many, and where they begin.
 #include <fmt/format.h>
@@ -28,15 +29,19 @@ enum class Way {
     preserve,  ///< rules that keep the client's address
     full_nat,  ///< rules that masquerade
     outbound,  ///< clients inside, whom a masquerade leads out
+    whole,     ///< the same, led out by rules for whole addresses
 };
 bool masquerades(Way way) {
-    return way != Way::preserve;
+    return way == Way::full_nat || way == Way::outbound;
+}
+bool leads_out(Way way) {
+    return way == Way::outbound || way == Way::whole;
 }
 const char* client_link(Way way) {
-    return way == Way::outbound ? "lan" : "wan";
+    return leads_out(way) ? "lan" : "wan";
 }
 const char* server_link(Way way) {
-    return way == Way::outbound ? "wan" : "lan";
+    return leads_out(way) ? "wan" : "lan";
 }
 net::MacAddress mac_of(net::Ipv4Address host) {
     return host == "10.0.0.4"_ip ? mac(4) : host == "10.0.0.5"_ip ? mac(5) : kRouterMac;
@@ -54,6 +59,12 @@ constexpr std::array kServices{
     Service{kUdp, endpoint("192.0.2.3"_ip, 27015), endpoint("10.0.0.5"_ip, 27015)},
 };
 
+constexpr std::array kInsideHosts{"10.0.0.4"_ip, "10.0.0.5"_ip};
+/// Of Way::whole: an inside host's own.
+net::Ipv4Address whole_address_of(net::Ipv4Address host) {
+    return host == "10.0.0.4"_ip ? "192.0.2.4"_ip : "192.0.2.5"_ip;
+}
+
 std::string text_of(net::Ipv4Address address) {
     const std::uint32_t host = address.value.host();
     return fmt::format("{}.{}.{}.{}", host >> 24U, host >> 16U & 0xffU, host >> 8U & 0xffU, host & 0xffU);
@@ -70,6 +81,14 @@ std::string fwd_config(Way way) {
         return networks + R"(masquerades = ( { inside = "lan"; } );)";
     }
     std::string rules;
+    if (way == Way::whole) {
+        networks.replace(networks.find("256"), 3, "16384");
+        for (const auto host : kInsideHosts)
+            rules +=
+                fmt::format(R"({}{{ protocol = "all"; external = "{}"; target = "{}"; outbound = true; }})",
+                            rules.empty() ? "" : ",", text_of(whole_address_of(host)), text_of(host));
+        return networks + "rules = ( " + rules + " );";
+    }
     for (const Service& service : kServices) {
         rules += fmt::format(R"({}{{ protocol = "{}"; external = "{}"; target = "{}"; source = "{}"; }})",
                              rules.empty() ? "" : ",", service.protocol == kTcp ? "tcp" : "udp",
@@ -87,14 +106,20 @@ constexpr const char* kSayWhatIsInvalid =
 std::string kernel_config(Way way) {
     std::string rules;
     for (const Service& service : kServices) {
-        if (way == Way::outbound) break;
+        if (leads_out(way)) break;
         rules += fmt::format("ip daddr {} {} dport {} dnat to {}\n", text_of(service.external.address),
                              service.protocol == kTcp ? "tcp" : "udp", service.external.port.host(),
                              text_of(service.target));
     }
-    const char* masquerade = way == Way::outbound   ? "oifname wan masquerade"
-                             : way == Way::full_nat ? "oifname lan ct status dnat masquerade"
-                                                    : "";
+    std::string sources = way == Way::outbound   ? "oifname wan masquerade"
+                          : way == Way::full_nat ? "oifname lan ct status dnat masquerade"
+                                                 : "";
+    for (const auto host : kInsideHosts) {
+        if (way != Way::whole) break;
+        const std::string inside = text_of(host), external = text_of(whole_address_of(host));
+        rules += fmt::format("ip daddr {} dnat to {}\n", external, inside);
+        sources += fmt::format("oifname wan ip saddr {} snat to {}\n", inside, external);
+    }
     return fmt::format(R"(
         table ip test {{
             chain prerouting {{
@@ -116,8 +141,10 @@ std::string kernel_config(Way way) {
                 {2}
             }}
         }})",
-                       rules, masquerade, kSayWhatIsInvalid,
-                       way == Way::outbound ? "iifname lan oifname wan accept" : "ct status dnat accept");
+                       rules, sources, kSayWhatIsInvalid,
+                       way == Way::outbound ? "iifname lan oifname wan accept"
+                       : way == Way::whole  ? "iifname lan oifname wan accept\nct status dnat accept"
+                                            : "ct status dnat accept");
 }
 
 /// An IPv4 packet with whatever is odd about it.
@@ -358,7 +385,9 @@ struct Conversation {
     std::set<std::uint16_t> called{};
     /// A FIN or a RST has been sent.
     bool has_ended = false;
-    /// What the kernel keeps: whether the server has answered, and whether it has deleted all of it.
+    /// What the kernel keeps: who has begun, whether there was an answer, and whether it has deleted all of
+    /// it.
+    std::optional<bool> client_has_begun{};
     bool kernel_has_seen_answer = false, kernel_has_deleted = false;
     /// Types of ICMP's questions.
     std::set<unsigned> kernel_has_asked{};
@@ -410,6 +439,8 @@ struct Outcome {
     Way way = Way::preserve;
     bool kernel_calls_it_invalid = false;
     bool is_to_server() const { return action->link == client_link(way); }
+    /// By whole addresses the world begins, too.
+    bool may_ask() const { return is_to_server() || way == Way::whole; }
     const Packet& sent() const { return action->packets[fwd_nat]; }
     /// Fragments of several senders that leave by one address must not be mixed up (RFC 6864, section 5.3):
     /// fwd chooses their identification. The kernel leaves it.
@@ -425,9 +456,9 @@ struct Outcome {
         expected.pieces.clear();
         if (to_server) {
             expected.source = *c.seen_as[fwd_nat];
-            if (way != Way::outbound) expected.destination = c.service.target;
+            if (!leads_out(way)) expected.destination = c.service.target;
         } else {
-            if (way != Way::outbound) expected.source = c.service.external;
+            if (!leads_out(way)) expected.source = c.service.external;
             expected.destination = c.client;
         }
         Description description{masquerades(way) ? c.seen_as[fwd_nat] : std::nullopt, expected.protocol,
@@ -438,7 +469,10 @@ struct Outcome {
     }
     bool is_of_its_session() const {
         const Conversation& c = *action->conversation;
-        if (way == Way::outbound && is_to_server()) return c.called.contains(sent().destination.port.host());
+        if (leads_out(way) && is_to_server()) return c.called.contains(sent().destination.port.host());
+        if (way == Way::whole && sent().protocol == kTcp && !is_opening(sent().flags) &&
+            !c.called.contains(sent().source.port.host()))
+            return false;
         return c.seen_as[fwd_nat] &&
                sent().destination == (is_to_server() ? c.service.external : *c.seen_as[fwd_nat]);
     }
@@ -472,8 +506,10 @@ struct Difference {
     std::vector<Way> ways;
     bool (*applies)(const Outcome&);
 };
-const std::vector kAllWays{Way::preserve, Way::full_nat, Way::outbound};
-const std::vector kRules{Way::preserve, Way::full_nat};
+const std::vector kAllWays{Way::preserve, Way::full_nat, Way::outbound, Way::whole};
+const std::vector kRules{Way::preserve, Way::full_nat, Way::whole};
+const std::vector kOneBegins{Way::preserve, Way::full_nat, Way::outbound};
+const std::vector kInside{Way::outbound, Way::whole};
 const Difference kDifferences[] = {
     {"flags that no segment has pass",
      "what a segment means is left to the two hosts; the kernel calls invalid what TCP never sends", kAllWays,
@@ -493,7 +529,7 @@ const Difference kDifferences[] = {
      "it lives on for a while (T11; RFC 7857, section 2.2), and who begins again is the hosts' business; the "
      "kernel has "
      "deleted it, and takes the SYN for a connection of the server's own",
-     kAllWays,
+     kOneBegins,
      [](const Outcome& o) {
          return (o.only_fwd_translates() || o.only_fwd_lets_expire()) && !o.is_to_server() &&
                 o.sent().protocol == kTcp && o.sent().lie == Packet::Lie::none &&
@@ -540,7 +576,7 @@ const Difference kDifferences[] = {
     {"a packet with a wrong checksum opens a session",
      "fwd does not sum what passes: the session is unanswered until the host behind it has taken a packet "
      "for good",
-     kAllWays,
+     kOneBegins,
      [](const Outcome& o) {
          const Conversation& c = *o.action->conversation;
          const bool has_begun_at_fwd_alone = o.action->is_for_fwds_session_alone || !c.seen_as[kernel_nat];
@@ -559,13 +595,12 @@ const Difference kDifferences[] = {
      }},
     {"of ICMP's questions only echo and timestamps are led out",
      "nobody asks for information and address masks any more (RFC 6918); the kernel tracks these, too",
-     {Way::outbound},
+     kInside,
      [](const Outcome& o) {
          const std::uint8_t type = o.sent().icmp_type;
          if (!o.only_kernel_sends() || o.sent().protocol != kIcmp) return false;
-         const bool asks = type == 15 || type == 17;
-         return o.is_to_server() ? asks
-                                 : type > 15 && o.action->conversation->kernel_has_asked.contains(type - 1U);
+         if (o.may_ask() && (type == 15 || type == 17)) return true;
+         return type > 15 && o.action->conversation->kernel_has_asked.contains(type - 1U);
      }},
 };
 
@@ -668,7 +703,8 @@ Action Differential::server_says(Conversation& c) {
     packet.source = c.service.target;
     Action action{"server", server_link(way_), &c, {packet, packet}};
     for (std::size_t nat = 0; nat < kNats; ++nat)
-        action.packets[nat].destination = c.seen_as[nat].value_or(c.client);
+        action.packets[nat].destination =
+            c.seen_as[nat].value_or(way_ == Way::whole ? c.seen_as[fwd_nat].value_or(c.client) : c.client);
     action.is_for_fwds_session_alone = c.seen_as[fwd_nat] && !c.seen_as[kernel_nat];
     return action;
 }
@@ -676,7 +712,7 @@ Action Differential::server_says(Conversation& c) {
 /// An ICMP error about what either side got last, from it or from a router on the way.
 std::optional<Action> Differential::error(Conversation& c) {
     const bool from_server = random(2) == 0;
-    const bool from_inside = from_server == (way_ != Way::outbound);
+    const bool from_inside = from_server != leads_out(way_);
     const auto& quoted = from_server ? c.last_to_server : c.last_to_client;
     if (quoted[fwd_nat].empty() || quoted[kernel_nat].empty()) return {};
     Packet packet;
@@ -711,9 +747,9 @@ Action Differential::nonsense(Conversation& c) {
     action.what += ", odd";
     // The server's other ports are of interest where only its address counts.
     const bool from_server = action.link == server_link(way_);
-    const std::uint32_t kind = random(way_ == Way::outbound && from_server ? 10 : 9);
+    const std::uint32_t kind = random(leads_out(way_) && from_server ? 10 : 9);
     // Hosts inside may be anybody's clients.
-    const auto stranger = way_ == Way::outbound && !from_server ? "198.51.100.200"_ip : "10.0.0.9"_ip;
+    const auto stranger = leads_out(way_) && !from_server ? "198.51.100.200"_ip : "10.0.0.9"_ip;
     const std::uint32_t any = static_cast<std::uint32_t>(random_());
     for (Packet& packet : action.packets) {
         packet.pieces.clear();
@@ -752,9 +788,10 @@ Action Differential::nonsense(Conversation& c) {
             default:
                 packet.protocol = kIcmp;
                 packet.icmp_type = static_cast<std::uint8_t>(any % 20);
+                // Of an identifier of 0 fwd can't tell a question from the other side's answer.
+                if (way_ == Way::whole) packet.icmp_rest = from_server ? 0x10000 : 0x20000;
                 // An answer would have to name what each NAT has chosen.
-                if (way_ == Way::outbound && from_server &&
-                    (packet.icmp_type == 0 || packet.icmp_type == 14)) {
+                if (leads_out(way_) && from_server && (packet.icmp_type == 0 || packet.icmp_type == 14)) {
                     packet.icmp_type = 20;
                 }
                 break;
@@ -793,12 +830,21 @@ void Differential::note_state(Conversation& c, const Outcome& outcome, bool kern
     const Packet& sent = outcome.sent();
     if (!c.seen_as[kernel_nat] && c.seen_as[fwd_nat] && sent.lie == Packet::Lie::l4_checksum)
         c.began_with_wrong_checksum = true;
-    if (sent.protocol == kIcmp && outcome.is_to_server() && !outcome.out[kernel_nat].empty())
+    if (sent.protocol == kIcmp && outcome.may_ask() && !outcome.out[kernel_nat].empty())
         c.kernel_has_asked.insert(sent.icmp_type);
     if (sent.protocol != kTcp) return;
     if ((sent.flags & kRst) != 0 && !c.kernel_has_seen_answer) c.kernel_has_deleted = true;
     if (is_opening(sent.flags) && c.has_ended) c.kernel_has_deleted = true;
-    if (kernel_has_translated && !outcome.is_to_server()) c.kernel_has_seen_answer = true;
+    // By whole addresses every other port begins a connection of its own.
+    const auto is_in = [&](net::be16 client, net::be16 server) {
+        return outcome.way != Way::whole || (client == c.client.port && server == c.service.target.port);
+    };
+    const bool client_speaks = outcome.is_to_server();
+    if (kernel_has_translated && (client_speaks ? is_in(sent.source.port, sent.destination.port)
+                                                : is_in(sent.destination.port, sent.source.port))) {
+        if (c.client_has_begun.value_or(client_speaks) != client_speaks) c.kernel_has_seen_answer = true;
+        if (!c.client_has_begun) c.client_has_begun = client_speaks;
+    }
     if ((sent.flags & (kFin | kRst)) != 0) c.has_ended = true;
 }
 
@@ -879,7 +925,7 @@ void Differential::run_sequence(std::uint32_t seed, std::uint32_t index) {
         const auto port = static_cast<std::uint16_t>(1024 + random(60000));
         Service service = kServices[random(kServices.size())];
         net::Endpoint client = endpoint(outside, port);
-        if (way_ == Way::outbound) {
+        if (leads_out(way_)) {
             // Each on its own; the same inside endpoint may talk to several.
             service.target.address = service.external.address = outside;
             service.external.port = service.target.port;
@@ -935,6 +981,11 @@ TEST_F(Differential, RulesOfFullNatAreTheKernelsDnatWithMasquerade) {
 /// P1, P4, P5, I3, I4, I5, T9, T10, U1: as Linux does it.
 TEST_F(Differential, MasqueradeIsTheKernels) {
     compare(Way::outbound);
+}
+
+/// P1, P4, P5, I3, I4, I5, T9, T10, L1: as Linux does it.
+TEST_F(Differential, WholeAddressesAreTheKernelsSnatAndDnat) {
+    compare(Way::whole);
 }
 
 }  // namespace
