@@ -13,8 +13,10 @@
 #include <utility>
 
 #include "control/files.h"
+#include "control/rule_book.h"
 #include "control/rule_store.h"
 #include "control/text.h"
+#include "control/topology.h"
 
 namespace fwd::control {
 namespace {
@@ -253,6 +255,7 @@ void check_host(const Settings& settings, const Machine& machine, Findings& find
 struct Durable {
     std::vector<Rule> rules;
     std::vector<Masquerade> masquerades;
+    std::string misfit;  ///< why fwdd would not start with them; empty: it would
 };
 
 /// Gone with this object.
@@ -276,7 +279,7 @@ struct ScratchDirectory {
 };
 
 /// Of a copy, since a running fwdd has the database for itself, and nothing is to be changed here.
-Result<Durable> read_durable(const std::filesystem::path& directory) {
+Result<Durable> read_durable(const Settings& settings, const std::filesystem::path& directory) {
     const std::filesystem::path file = directory / "rules.db";
     std::error_code code;
     if (!std::filesystem::exists(file, code)) {
@@ -302,6 +305,11 @@ Result<Durable> read_durable(const std::filesystem::path& directory) {
         })
         .map([&](std::vector<Masquerade> masquerades) {
             durable.masquerades = std::move(masquerades);
+            const auto book = RuleBook::open(Topology{settings.links, settings.routes, settings.neighbours},
+                                             std::move(*store), settings.rules, settings.masquerades);
+            if (!book) durable.misfit = book.error().message;
+            if (const auto at = durable.misfit.find(copy.path.string()); at != std::string::npos)
+                durable.misfit.replace(at, copy.path.string().size(), directory.string());
             return std::move(durable);
         });
 }
@@ -327,9 +335,12 @@ void check_addresses(const Settings& settings, const Machine& machine, Findings&
             look(to_text(own.address), "an own address of link " + link.name);
     }
     look_at_all(settings.rules, settings.masquerades);
-    const auto durable = read_durable(machine.path(settings.state_directory.string()));
+    const auto durable = read_durable(settings, machine.path(settings.state_directory.string()));
     if (durable) {
         look_at_all(durable->rules, durable->masquerades);
+        if (!durable->misfit.empty())
+            findings.push_back(
+                {"rules", {}, Health::error, durable->misfit, "either of these, before fwd starts"});
     } else {
         findings.push_back(
             {"addresses", (settings.state_directory / "rules.db").string(), Health::warning,

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "control/text.h"
 #include "dataplane/translation.h"
@@ -145,10 +146,12 @@ unsigned HostLinks::poll(Clock::time_point now) {
 void HostLinks::keep_up(Clock::time_point now) {
     dataplane_.host_flows().expire(now);
     for (Entry& entry : entries_) {
-        if (const auto other = entry.interface->keep_mac())
-            spdlog::info(
-                "somebody has given the kernel's interface {} the MAC address {}: it has its link's again",
-                entry.interface->name(), to_text(*other));
+        const auto other = entry.interface->keep_mac();
+        if (!other || std::exchange(entry.has_told_of_mac, true)) continue;
+        spdlog::info(
+            "somebody has given the kernel's interface {} the MAC address {}: it has its link's again, and "
+            "will, without a word",
+            entry.interface->name(), to_text(*other));
     }
 }
 

@@ -77,6 +77,7 @@ class HostLinks {
         std::unique_ptr<KernelInterface> interface;
         Counts counts;
         bool cable_is_in = true;
+        bool has_told_of_mac = false;  ///< that it is given its own again
     };
 
     HostLinks(dataplane::Dataplane& dataplane, const Settings& settings)

@@ -153,7 +153,7 @@ std::optional<net::MacAddress> KernelInterface::keep_mac() {
     std::memcpy(&now, request.ifr_hwaddr.sa_data, sizeof now);
     if (now == mac_) return std::nullopt;
     std::memcpy(request.ifr_hwaddr.sa_data, &mac_, sizeof mac_);
-    ::ioctl(device_.get(), SIOCSIFHWADDR, &request);
+    if (::ioctl(device_.get(), SIOCSIFHWADDR, &request) != 0) return std::nullopt;
     return now;
 }
 

@@ -54,7 +54,7 @@ class KernelInterface {
     void set_carrier(bool is_in);
     /// Gives it the MAC address of its Config again. udev may give another one to whatever is new, at any
     /// time within some milliseconds; the kernel takes nothing that comes for the link's then.
-    /// @return the address that it had instead, if it had one
+    /// @return the address that it had instead, if it had one and has its own again
     std::optional<net::MacAddress> keep_mac();
 
     /// It may be used at once: whether somebody else has it is for fwd to find out.

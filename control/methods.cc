@@ -42,7 +42,9 @@ constexpr std::array kAddRuleParams{
                   "client's address) (default: round-robin)"},
     Param{.name = "outbound",
           .type = ParamType::boolean,
-          .help = "with all: the target reaches the world under the external address, too"},
+          .help =
+              "with all: the target reaches the world under the external address, too, by the link of that "
+              "address or by `link`, and whom `from` lets in; --outbound=false: no longer"},
     Param{.name = "name", .help = "a name for the rule (default: made from what it matches)"},
     Param{.name = "link", .help = "only for packets that come in by this link (default: any)"},
     Param{.name = "source",

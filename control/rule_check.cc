@@ -169,6 +169,19 @@ Result<void> check_rule(const Rule& rule, const Topology& topology) {
                         "a masquerade for it",
                         external));
     }
+    if (rule.outbound) {
+        const net::IpAddress& target = rule.targets.front().endpoint.address;
+        const LinkSettings* inside = topology.egress(target);
+        const LinkSettings* outside =
+            rule.link ? topology.find_link(*rule.link) : topology.egress(rule.external.address);
+        if (inside != nullptr && inside == outside) {
+            return refused(
+                "outbound",
+                fmt::format("got true for {}, whose target {} is reached by link {} as well; want a "
+                            "target behind another link",
+                            external, to_text(target), inside->name));
+        }
+    }
     if (const LinkSettings* segment = taken_over_on(rule, topology)) {
         if (const std::string host = topology.named_host(rule.external.address); !host.empty()) {
             return refused("external",

@@ -424,8 +424,8 @@ Result<void> check_ports(const Rule& rule) {
     }
     if (rule.outbound && !rule.all) {
         return invalid("outbound",
-                       fmt::format("got true for {} of {}, want it with protocol 'all': under single ports "
-                                   "nobody reaches the world",
+                       fmt::format("got true for {} of {}, want false (--outbound=false), or protocol 'all': "
+                                   "under single ports nobody reaches the world",
                                    protocols_text(rule), to_text(rule.external)));
     }
     if (rule.all && rule.targets.size() > 1) {

@@ -157,10 +157,7 @@ SessionOpener::Plan SessionOpener::plan(const Policy& policy, const FlowKey& key
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
     if (rule != nullptr) return plan_by_rule(policy, key, ip, *rule, client.host);
     const TcpFlags flags{key.protocol == net::Protocol::tcp ? ip[net::kTcpFlagsOffset] : std::uint8_t{0}};
-    if (policy.rules->has_outbound()) {
-        if (const auto outbound = plan_outbound<Plan>(policy, key, flags, ip[net::kTtlOffset]))
-            return *outbound;
-    }
+    if (const auto outbound = plan_outbound<Plan>(policy, key, flags, ip[net::kTtlOffset])) return *outbound;
     if (policy.masquerades->empty() || !has_ports(key.protocol)) return {Verdict::drop_no_rule};
     return plan_masquerade<Plan>(policy, key, flags, ip[net::kTtlOffset], client.host);
 }
@@ -176,6 +173,7 @@ SessionOpener::Client SessionOpener::find_client(const Policy& policy, LinkId in
 
 bool SessionOpener::is_world(const Policy& policy, const net::IpAddress& destination) const noexcept {
     return policy.prefixes->find_inside(destination) == nullptr &&
+           policy.prefixes->find_external(destination) == nullptr &&
            !policy.masquerades->has_external(destination) &&
            !policy.masquerades->find_host(*policy.routes, destination) &&
            std::ranges::none_of(shared_.links.now(),
@@ -204,14 +202,16 @@ SessionOpener::Plan SessionOpener::plan_by_rule(const Policy& policy, const Flow
     if (is_from_elsewhere(policy, key.ingress, key.source, *next_hop)) return {Verdict::drop_martian};
     if (shared_.links[key.ingress.value].ends_ttl(ip)) return {Verdict::punt_ttl_expired};
     Plan plan{.next_hop = *next_hop, .rule = rule.id, .limits = &rule.limits, .target = target};
-    if (rule.source == SourceTranslation::automatic && client && has_ports(key.protocol))
+    const bool automatic = rule.source == SourceTranslation::automatic;
+    if (automatic && plan_outbound_hairpin(policy, key, plan)) return plan;
+    if (automatic && client && has_ports(key.protocol))
         plan.mapped = masquerader_.plan_hairpin(policy, WideKey{key}, client);
     if (plan.mapped.client != nullptr) {
         set_translation(key, plan.mapped.source.v4(), plan);
         return plan;
     }
-    plan.full_nat = rule.source == SourceTranslation::masquerade ||
-                    (rule.source == SourceTranslation::automatic && next_hop->egress == key.ingress);
+    plan.full_nat =
+        rule.source == SourceTranslation::masquerade || (automatic && next_hop->egress == key.ingress);
     if (!plan.full_nat) {
         set_translation(key, key.source_endpoint(), plan);
         return plan;

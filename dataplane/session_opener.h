@@ -117,7 +117,7 @@ class SessionOpener {
         MasqueradeSet::Host host{};
     };
     static Client find_client(const Policy& policy, LinkId ingress, const net::IpAddress& source) noexcept;
-    /// What is neither inside, by a prefix or a masquerade, nor beside a client there, nor fwd's own.
+    /// What is neither inside nor an external address there, by a prefix or a masquerade, nor fwd's own.
     bool is_world(const Policy& policy, const net::IpAddress& destination) const noexcept;
     /// A client that is routed to where the target is, but comes by another link: whoever sends this hopes to
     /// be taken for a host inside (requirement P5). Between two ways into the world, either may be used.
@@ -128,11 +128,21 @@ class SessionOpener {
     WidePlan plan_by_rule(const Policy& policy, const WideKey& key, TcpFlags flags, std::uint8_t hop_limit,
                           const ForwardingRule& rule, const MasqueradeSet::Host& client) noexcept;
     // In session_opening.h, for both families.
-    /// Of a host that a rule for a whole address leads to, and that reaches the world under that address.
-    /// nullopt: it is none, or this does not go to the world.
+    /// The rule under whose whole address a client is seen behind a link: the one that the rule names, or by
+    /// which its address is reached. nullptr when there is none.
+    template <typename Key>
+    static const ForwardingRule* find_outbound(const Policy& policy, const Key& key, LinkId egress) noexcept;
+    /// Whether whoever answers to that address, or speaks to it, reaches this client.
+    template <typename Key>
+    static bool is_its_own(const Policy& policy, const Key& key, LinkId egress,
+                           const ForwardingRule& rule) noexcept;
+    /// Of such a client's session with the world. nullopt: it is none, or this does not go there.
     template <typename PlanOf, typename Key>
     std::optional<PlanOf> plan_outbound(const Policy& policy, const Key& key, TcpFlags flags,
                                         std::uint8_t hops) noexcept;
+    /// Shows such a client under that address to a target inside. False: it is none.
+    template <typename PlanOf, typename Key>
+    bool plan_outbound_hairpin(const Policy& policy, const Key& key, PlanOf& plan) noexcept;
     template <typename PlanOf, typename Key>
     PlanOf plan_masquerade(const Policy& policy, const Key& key, TcpFlags flags, std::uint8_t hops,
                            const MasqueradeSet::Host& client) noexcept;

@@ -73,9 +73,7 @@ SessionOpener::WidePlan SessionOpener::plan(const Policy& policy, const WideKey&
     if (client.verdict != Verdict::forward) return {.verdict = client.verdict};
     const ForwardingRule* rule = policy.rules->find(key.ingress, key.protocol, key.destination_endpoint());
     if (rule != nullptr) return plan_by_rule(policy, key, flags, hop_limit, *rule, client.host);
-    if (policy.rules->has_outbound()) {
-        if (const auto outbound = plan_outbound<WidePlan>(policy, key, flags, hop_limit)) return *outbound;
-    }
+    if (const auto outbound = plan_outbound<WidePlan>(policy, key, flags, hop_limit)) return *outbound;
     // A prefix is more specific than a masquerade, which may be for all that is behind a link.
     if (prefixes.find_inside(key.source) != nullptr || prefixes.find_external(key.destination) != nullptr)
         return plan_by_prefix(policy, key, flags, hop_limit);
@@ -98,6 +96,7 @@ SessionOpener::WidePlan SessionOpener::plan_by_rule(const Policy& policy, const 
     if (shared_.links[key.ingress.value].ends_hops(hop_limit)) return {.verdict = Verdict::punt_ttl_expired};
     WidePlan plan{.next_hop = *next_hop, .rule = rule.id, .limits = &rule.limits, .target = target};
     const bool automatic = rule.source == SourceTranslation::automatic;
+    if (automatic && !rule.crosses && plan_outbound_hairpin(policy, key, plan)) return plan;
     if (automatic && !rule.crosses && client && has_ports(key.protocol))
         plan.mapped = masquerader_.plan_hairpin(policy, key, client);
     if (plan.mapped.client != nullptr) {

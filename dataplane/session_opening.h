@@ -36,12 +36,30 @@ bool SessionOpener::is_nobody_elses(const Policy& policy, net::Protocol protocol
     return !link.has_host() || !shared_.host_flows.knows(shared_.flows.hash().tag(WideKey{plan.reverse}));
 }
 
+template <typename Key>
+const ForwardingRule* SessionOpener::find_outbound(const Policy& policy, const Key& key,
+                                                   LinkId egress) noexcept {
+    const ForwardingRule* rule = policy.rules->find_outbound(key.source, egress);
+    if (rule == nullptr || egress == key.ingress) return nullptr;
+    if (rule->ingress == egress) return rule;
+    const auto home = policy.routes->find(rule->external.address);
+    return home && home->egress == egress ? rule : nullptr;
+}
+
+template <typename Key>
+bool SessionOpener::is_its_own(const Policy& policy, const Key& key, LinkId egress,
+                               const ForwardingRule& rule) noexcept {
+    return policy.rules->find(egress, key.protocol,
+                              net::IpEndpoint{rule.external.address, key.source_port}) == &rule;
+}
+
 template <typename PlanOf, typename Key>
 std::optional<PlanOf> SessionOpener::plan_outbound(const Policy& policy, const Key& key, TcpFlags flags,
                                                    std::uint8_t hops) noexcept {
+    if (!policy.rules->has_outbound()) return std::nullopt;
     const auto next_hop = policy.routes->find(key.destination);
-    if (!next_hop || next_hop->egress == key.ingress) return std::nullopt;
-    const ForwardingRule* rule = policy.rules->find_outbound(key.source, next_hop->egress);
+    if (!next_hop) return std::nullopt;
+    const ForwardingRule* rule = find_outbound(policy, key, next_hop->egress);
     if (rule == nullptr || !is_world(policy, key.destination)) return std::nullopt;
     // From the wrong side: whoever sends this hopes to be taken for that host (requirement P5).
     const auto back = policy.routes->find(key.source);
@@ -49,6 +67,8 @@ std::optional<PlanOf> SessionOpener::plan_outbound(const Policy& policy, const K
     if (!rule->allows(key.destination)) return PlanOf{.verdict = Verdict::drop_destination_denied};
     if (key.protocol == net::Protocol::tcp && !flags.opens()) return PlanOf{.verdict = Verdict::drop_not_syn};
     if (shared_.links[key.ingress.value].ends_hops(hops)) return PlanOf{.verdict = Verdict::punt_ttl_expired};
+    if (!is_its_own(policy, key, next_hop->egress, *rule))
+        return PlanOf{.verdict = Verdict::drop_tuple_in_use};
     PlanOf plan{.next_hop = *next_hop,
                 .rule = rule->id,
                 .limits = &rule->limits,
@@ -58,6 +78,21 @@ std::optional<PlanOf> SessionOpener::plan_outbound(const Policy& policy, const K
     set_translation(key, detail::endpoint_for<Key>(net::IpEndpoint{rule->external.address, key.source_port}),
                     plan);
     return plan;
+}
+
+template <typename PlanOf, typename Key>
+bool SessionOpener::plan_outbound_hairpin(const Policy& policy, const Key& key, PlanOf& plan) noexcept {
+    if (!policy.rules->has_outbound()) return false;
+    const auto outside = policy.routes->find(key.destination);
+    if (!outside) return false;
+    const ForwardingRule* rule = find_outbound(policy, key, outside->egress);
+    if (rule == nullptr || !is_its_own(policy, key, outside->egress, *rule)) return false;
+    const auto back = policy.routes->find(key.source);
+    if (!back || back->egress != key.ingress) return false;
+    plan.hidden = Directions::both;
+    set_translation(key, detail::endpoint_for<Key>(net::IpEndpoint{rule->external.address, key.source_port}),
+                    plan);
+    return true;
 }
 
 template <typename PlanOf, typename Key>
@@ -169,7 +204,10 @@ SessionOpener::Result SessionOpener::open_planned(const Policy& policy, const Ke
         if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
         if (plan.full_nat) return {Verdict::drop_ports_used_up};
         // The other side may just be opening the same session.
-        return {plan.mapped.takes_part() ? Verdict::drop_session_opening : Verdict::drop_tuple_in_use};
+        const bool opening =
+            shared_.flows.flow(reverse.position).load_state().state() == RecordState::opening;
+        return {plan.mapped.takes_part() || opening ? Verdict::drop_session_opening
+                                                    : Verdict::drop_tuple_in_use};
     }
 
     NextHopRef ref{};

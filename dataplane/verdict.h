@@ -153,7 +153,7 @@ inline constexpr std::array<VerdictName, kVerdictCount> kVerdictNames{{
     {Verdict::drop_ports_used_up, "ports-used-up",
      "no free source port found: add own addresses, or some to the pool"},
     {Verdict::drop_tuple_in_use, "tuple-in-use",
-     "another session's answers have these very addresses and ports"},
+     "another session's answers, or another rule, have these very addresses and ports"},
     {Verdict::drop_session_opening, "session-opening", "another worker is just opening its session"},
     {Verdict::drop_session_ending, "session-ending", "its session is just being removed"},
     {Verdict::drop_no_route, "no-route", "no route to the destination"},

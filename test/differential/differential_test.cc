@@ -213,7 +213,10 @@ struct Packet {
         summed.insert(summed.end(), bytes.begin(), bytes.end());
         std::uint16_t sum = slow_checksum(summed);
         if (protocol == kUdp && sum == 0) sum = 0xffff;
-        if (lie == Lie::l4_checksum) sum = static_cast<std::uint16_t>(sum + 0x0101);
+        if (lie == Lie::l4_checksum) {
+            sum = static_cast<std::uint16_t>(sum + 0x0101);
+            if (sum == 0) sum = 0x0101;  // without a checksum UDP is not wrong
+        }
         if (lie == Lie::no_udp_checksum && protocol == kUdp) sum = 0;
         bytes[field] = static_cast<std::uint8_t>(sum >> 8U);
         bytes[field + 1] = static_cast<std::uint8_t>(sum);

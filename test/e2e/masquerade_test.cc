@@ -67,7 +67,7 @@ TEST_F(MasqueradeLab, HostOfAWholeAddressReachesTheWorldUnderIt) {
     fwdctl("change-rule host --outbound=false");
     EXPECT_NE(exec("server", "curl -s -m 2 http://192.0.2.10:8000/").status, 0);
     const Finished refused = try_fwdctl("add-rule tcp 192.0.2.6:80 10.0.0.4:8080 --outbound");
-    EXPECT_NE(refused.output.find("outbound: got true for tcp of 192.0.2.6:80, want it with protocol 'all'"),
+    EXPECT_NE(refused.output.find("outbound: got true for tcp of 192.0.2.6:80, want false"),
               std::string::npos)
         << refused.output;
     expect_every_packet_accounted_for();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Rules for whole addresses of IPv6: every port, ping, and protocols without ports.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -327,6 +328,25 @@ TEST_F(WholeAddress6Outbound, OnlyTheHostReachesOnlyTheWorldThatTheRuleNames) {
                 SizeIs(1));
     expect_dropped("lan", from_inside().ipv6(kInside6, "2001:db8:e::1"_ip6).udp(4001, 53),
                    Verdict::drop_source_full);
+}
+
+/// P5: it reaches the counterparts of other hosts where these are, not by the world.
+TEST(WholeAddress6BesidePrefixes, HostReachesCounterpartsInside) {
+    Box box{kTwoArm6 +
+            R"(prefixes = ( { inside = "fd00::/48"; external = "2001:db8:aa::/48"; inbound = true; } );)"};
+    const auto counterpart = net::PrefixMapping{{"fd00::"_ip6, 48}, {"2001:db8:aa::"_ip6, 48}}
+                                 .to_external(kLanServer6)
+                                 .value()
+                                 .v6();
+    for (const char* outbound : {"false", "true"}) {
+        use(box, fmt::format(R"(rules = ( {{ protocol = "all"; external = "2001:db8:2::5"; target = "fd00::5";
+                 outbound = {}; }} );)",
+                             outbound));
+        const auto ask = box.to("lan").from(kInsideMac).ipv6(kInside6, counterpart).udp(4000, 53);
+        EXPECT_THAT(box.exchange("lan", ask, "lan"), SizeIs(1)) << outbound;
+        EXPECT_THAT(box.take("wan"), IsEmpty());
+        box.end_sessions();
+    }
 }
 
 /// On one segment fwd masquerades: echo by identifier, other protocols by address alone.

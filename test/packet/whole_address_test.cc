@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 // Rules for whole addresses: every port, and protocols without ports.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -300,11 +301,42 @@ TEST_F(WholeAddressOutbound, OnlyTheHostReachesOnlyTheWorld) {
     expect_dropped("lan", from_inside().ipv4(kInside, "10.0.0.9"_ip).udp(4000, 53), Verdict::drop_no_rule);
     expect_dropped("lan", from_inside().tcp(4000, 443, kAck), Verdict::drop_not_syn);
     EXPECT_EQ(box_.sessions(), 0U);
-    // It may ask a server inside by that one's external address, and nothing changes for that.
+}
+
+/// U9, T8: a server inside that it calls by an external address sees it by its own.
+TEST_F(WholeAddressOutbound, HairpinShowsItsAddress) {
+    use_rules("", R"(, { name = "other"; protocol = "all"; external = "192.0.2.4"; target = "10.0.0.4"; })");
+    const auto from_other = [&] { return box_.to("lan").from(kOtherInsideMac).ipv4(kOtherInside, kWhole); };
+    const auto to_other = [&] {
+        return from_fwd(box_, "lan", kOtherInsideMac).ipv4(kWhole, kOtherInside).ttl(63);
+    };
+    const auto asked = [&] { return from_inside().ipv4(kInside, "192.0.2.4"_ip); };
+    const auto answered = [&] {
+        return from_fwd(box_, "lan", kInsideMac).ipv4("192.0.2.4"_ip, kInside).ttl(63);
+    };
+    EXPECT_THAT(box_.exchange("lan", asked().tcp(5000, 80, kSyn), "lan"),
+                ElementsAre(to_other().tcp(5000, 80, kSyn).frame()));
+    EXPECT_THAT(box_.exchange("lan", from_other().tcp(80, 5000, kSyn | kAck), "lan"),
+                ElementsAre(answered().tcp(80, 5000, kSyn | kAck).frame()));
+    EXPECT_THAT(box_.exchange("lan", asked().protocol(kGre, Bytes(8)), "lan"),
+                ElementsAre(to_other().protocol(kGre, Bytes(8)).frame()));
+    EXPECT_THAT(box_.exchange("lan", from_other().protocol(kGre, Bytes(8)), "lan"),
+                ElementsAre(answered().protocol(kGre, Bytes(8)).frame()));
+    EXPECT_EQ(box_.sessions(), 2U);
+    box_.expect_every_packet_accounted_for();
+}
+
+/// L4: what comes unasked to a port that another rule has is that rule's, so it does not leave by that.
+TEST_F(WholeAddressOutbound, PortsOfOtherRulesAreNotTaken) {
     use_rules(
-        "", R"(, { name = "web"; protocol = "tcp"; external = "192.0.2.3:80"; target = "10.0.0.4:8080"; })");
-    EXPECT_THAT(box_.exchange("lan", from_inside().ipv4(kInside, kPublic).tcp(5000, 80, kSyn), "lan"),
-                SizeIs(1));
+        "", R"(, { name = "web"; protocol = "tcp"; external = "192.0.2.5:80"; target = "10.0.0.4:8080"; })");
+    expect_dropped("lan", from_inside().tcp(80, 4000, kSyn), Verdict::drop_tuple_in_use);
+    expect_answered(from_inside().tcp(81, 4000, kSyn), to_client().tcp(81, 4000, kSyn));
+    expect_answered(from_inside().udp(80, 4000), to_client().udp(80, 4000));
+    use_rules(
+        "",
+        R"(, { name = "other"; protocol = "all"; link = "wan"; external = "192.0.2.5"; target = "10.0.0.4"; })");
+    expect_dropped("lan", from_inside().udp(82, 4000), Verdict::drop_tuple_in_use);
 }
 
 /// L3, R5: what the rule says of clients is for whom the host speaks to, as well.
@@ -327,6 +359,29 @@ TEST_F(WholeAddressOutbound, RuleOfTheLinkWins) {
     use_rules(R"(link = "lan";)");
     box_.end_sessions();
     expect_dropped("lan", from_inside().udp(4000, 53), Verdict::drop_no_rule);
+}
+
+/// The world is behind the link of the external address: another network is none.
+TEST(WholeAddressOfThreeLinks, HostReachesTheWorldBehindTheAddressAlone) {
+    const auto with = [](const char* more) {
+        return fmt::format(R"(
+            links = ( {{ name = "wan"; device = "net_null_wan"; addresses = [ "192.0.2.1/24" ]; }},
+                      {{ name = "dmz"; device = "net_null_dmz"; addresses = [ "172.16.0.1/24" ]; }},
+                      {{ name = "lan"; device = "net_null_lan"; addresses = [ "10.0.0.1/24" ]; }} );
+            routes = ( {{ prefix = "0.0.0.0/0"; via = "192.0.2.254"; }} );
+            neighbours = ( {{ link = "wan"; address = "192.0.2.254"; mac = "02:00:00:00:00:fe"; }},
+                           {{ link = "dmz"; address = "172.16.0.4"; mac = "02:00:00:00:00:04"; }} );
+            rules = ( {{ protocol = "all"; external = "192.0.2.5"; target = "10.0.0.5"; outbound = true; {} }} );)",
+                           more);
+    };
+    for (const bool named : {false, true}) {
+        Box box{with(named ? R"(link = "dmz";)" : "")};
+        const auto to = [&](net::Ipv4Address destination) {
+            return box.to("lan").from(kInsideMac).ipv4(kInside, destination).udp(4000, 53);
+        };
+        EXPECT_EQ(box.exchange("lan", to("172.16.0.4"_ip), "dmz").size(), named ? 1 : 0);
+        EXPECT_EQ(box.exchange("lan", to(kFarClient), "wan").size(), named ? 0 : 1);
+    }
 }
 
 /// A masquerade is for the other hosts of the link.

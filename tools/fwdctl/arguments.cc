@@ -32,7 +32,8 @@ std::string placeholder(const Param& param) {
 CLI::Option* add_argument(CLI::App& app, const Param& param) {
     const std::string name = option_name(param);
     const std::string help{param.help};
-    if (param.type == ParamType::boolean) return app.add_flag(name, help);
+    if (param.type == ParamType::boolean)
+        return app.add_flag(name, help)->check(CLI::IsMember({"true", "false"}));
 
     CLI::Option* option = app.add_option(name)->description(help)->allow_extra_args(false);
     option->option_text(placeholder(param));

@@ -218,6 +218,25 @@ TEST_F(DoctorTest, AddressOfARuleThatFwdctlHasAddedIsSeenWhetherFwddRunsOrNot) {
     EXPECT_EQ(finding("addresses").subject, "/var/lib/fwd/rules.db");
 }
 
+TEST_F(DoctorTest, RuleThatFwdctlHasAddedAndTheConfigurationNoLongerAllowsIsSeen) {
+    const std::filesystem::path state = path("var/lib/fwd");
+    {
+        auto store = RuleStore::open(state);
+        ASSERT_TRUE(store) << store.error().text();
+        const auto rule = test::make_rule("tcp", "10.0.0.3:80", "10.0.0.4:8080", "web");
+        const Rule* const added[] = {&rule};
+        ASSERT_TRUE((*store)->change({}, added));
+    }
+    for (const Finding& one : findings()) EXPECT_NE(one.check, "rules");
+    settings_.links.front().addresses.push_back(*parse_interface_address("10.0.0.4/24"));
+    expect(
+        "rules", Health::error,
+        "rule 'web': target: got 10.0.0.4:8080, fwd's own address on link lan; want the address of another "
+        "host; change the configuration, or delete the rule: sqlite3 " +
+            (state / "rules.db").string(),
+        "before fwd starts");
+}
+
 TEST_F(DoctorTest, KernelsPartOfALinkNeedsTunAndPortsOfItsOwn) {
     LinkSettings& lan = settings_.links.front();
     lan.host.push_back({.from = {}});

@@ -328,13 +328,21 @@ TEST_F(RuleCheck, HostReachesTheWorldUnderOneAddressThatIsNotFwds) {
         made.targets = *parse_targets(target);
         return made;
     };
-    EXPECT_EQ(outcome(check_rule(whole("a", "10.0.0.3", "172.16.5.5"), two_links())), "good");
-    EXPECT_EQ(outcome(check_rule(whole("a", "10.0.0.2", "172.16.5.5"), two_links())),
-              "outbound: got true for 10.0.0.2, fwd's own address; want an address of the host's alone, or a "
-              "masquerade for it");
+    EXPECT_EQ(outcome(check_rule(whole("a", "203.0.113.3", "172.16.5.5"), two_links())), "good");
+    EXPECT_EQ(
+        outcome(check_rule(whole("a", "203.0.113.2", "172.16.5.5"), two_links())),
+        "outbound: got true for 203.0.113.2, fwd's own address; want an address of the host's alone, or a "
+        "masquerade for it");
+    EXPECT_EQ(outcome(check_rule(whole("a", "10.0.0.3", "10.0.0.5"), two_links())),
+              "outbound: got true for 10.0.0.3, whose target 10.0.0.5 is reached by link lan as well; want a "
+              "target behind another link");
+    Rule by_lan = whole("a", "203.0.113.5", "10.0.0.5");
+    EXPECT_EQ(outcome(check_rule(by_lan, two_links())), "good");
+    by_lan.link = "lan";
+    EXPECT_NE(outcome(check_rule(by_lan, two_links())), "good");
     RuleClaims claims;
-    const Rule first = whole("a", "10.0.0.3", "172.16.5.5");
-    Rule second = whole("b", "10.0.0.4", "172.16.5.5");
+    const Rule first = whole("a", "203.0.113.3", "172.16.5.5");
+    Rule second = whole("b", "203.0.113.4", "172.16.5.5");
     EXPECT_EQ(outcome(claims.add(first, two_links())), "good");
     EXPECT_EQ(
         outcome(claims.add(second, two_links())),
@@ -344,7 +352,7 @@ TEST_F(RuleCheck, HostReachesTheWorldUnderOneAddressThatIsNotFwds) {
     EXPECT_EQ(outcome(claims.add(second, two_links())), "good");
     claims.remove(second, two_links());
     second.outbound = true;
-    second.link = "lan";
+    second.link = "wan";
     EXPECT_EQ(outcome(claims.add(second, two_links())), "good");
     claims.remove(second, two_links());
     second.link.reset();

@@ -356,9 +356,10 @@ TEST(Text, WholeAddressesBelongToProtocolAllAndToNothingElse) {
     rule.tcp = rule.outbound = true;
     rule.external = *parse_rule_endpoint("203.0.113.5:80");
     rule.targets = *parse_targets("10.0.0.5:80");
-    EXPECT_EQ(check_ports(rule).error().text(),
-              "outbound: got true for tcp of 203.0.113.5:80, want it with protocol 'all': under single ports "
-              "nobody reaches the world");
+    EXPECT_EQ(
+        check_ports(rule).error().text(),
+        "outbound: got true for tcp of 203.0.113.5:80, want false (--outbound=false), or protocol 'all': "
+        "under single ports nobody reaches the world");
     rule = {};
     rule.all = true;
     rule.external = *parse_rule_endpoint("203.0.113.5");

@@ -214,6 +214,7 @@ TEST(Fwdctl, WithJsonErrorsAreJsonToo) {
         {{"--json", "add-rules", "/nowhere/rules.txt"}, kRefused, "invalid"},
         {{"--json", "list-rulse"}, kUsage, "invalid"},
         {{"list-sessions", "--limit", "0", "--json"}, kUsage, "invalid"},
+        {{"--json", "add-rule", "all", "10.0.0.3", "10.0.0.4", "--outbound=yes"}, kUsage, "invalid"},
     };
     for (const auto& row : rows) {
         const Outcome done = run_with(row.words);
