@@ -203,11 +203,10 @@ SessionOpener::Result SessionOpener::open_planned(const Policy& policy, const Ke
         give_back();
         if (reverse.outcome == FlowTable::Claim::Outcome::full) return {Verdict::drop_sessions_full};
         if (plan.full_nat) return {Verdict::drop_ports_used_up};
-        // The other side may just be opening the same session.
-        const bool opening =
-            shared_.flows.flow(reverse.position).load_state().state() == RecordState::opening;
-        return {plan.mapped.takes_part() || opening ? Verdict::drop_session_opening
-                                                    : Verdict::drop_tuple_in_use};
+        // The other side may just be opening the same session, or have given way as this one does.
+        const bool owned = shared_.flows.flow(reverse.position).load_state().state() == RecordState::live;
+        return {plan.mapped.takes_part() || !owned ? Verdict::drop_session_opening
+                                                   : Verdict::drop_tuple_in_use};
     }
 
     NextHopRef ref{};

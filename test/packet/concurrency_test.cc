@@ -118,12 +118,14 @@ class Driver {
         rte_rcu_qsbr* qsbr = box_.dataplane().flows().qsbr();
         rte_rcu_qsbr_thread_online(qsbr, worker_);
         first();
-        box_.dataplane().workers()[worker_]->process(std::span{burst_}.first(count_), {}, now);
+        box_.dataplane().workers()[worker_]->process(std::span{burst_}.first(count_), port_, now);
         count_ = 0;
         box_.dataplane().workers()[worker_]->poll(now);
         rte_rcu_qsbr_quiescent(qsbr, worker_);
         rte_rcu_qsbr_thread_offline(qsbr, worker_);
     }
+    /// Bursts come by this port from now on.
+    void receive_by(dataplane::PortIndex port) { port_ = port; }
     bool full() const { return count_ == burst_.size(); }
     void put(const Bytes& frame) { burst_[count_++] = copy_of(box_, frame); }
 
@@ -145,6 +147,7 @@ class Driver {
     Bytes request_, answer_;
     std::array<rte_mbuf*, dataplane::kBurst> burst_{};
     std::size_t count_ = 0;
+    dataplane::PortIndex port_;
 };
 
 /// Runs work for each worker on a thread with an lcore id of its own, and something on this one meanwhile.
@@ -853,6 +856,37 @@ TEST(TwoWorkers, WithTheSameNewInsideEndpointsMakeOneMappingOfEach) {
     box.pass(3000ms);
     EXPECT_EQ(box.mappings(), 0U);
     EXPECT_EQ(box.dataplane().mappings().key_count(), 0U);
+    box.expect_no_record_lost();
+    box.expect_every_packet_accounted_for();
+}
+
+/// S2: each worker sees the first packet of one side of the same sessions at once: they become one, or none
+/// where each has a key that the other one wants.
+TEST(TwoWorkers, ThatOpenOneSessionFromBothSidesMakeOne) {
+    constexpr unsigned kPerRound = 1024;
+    constexpr unsigned kRounds = 262'144 / kSlowdown / kPerRound;
+    Box box{
+        outbound_config("rules = ( { protocol = \"all\"; external = \"192.0.2.5\"; target = \"10.0.0.7\"; "
+                        "outbound = true; } );"),
+        kWorkers};
+    unsigned none = 0;
+    RacingOpens{box}.run(
+        kRounds, kPerRound,
+        [&](Driver& driver, unsigned worker, unsigned round, unsigned i) {
+            driver.receive_by({static_cast<std::uint8_t>(worker)});
+            const auto port = static_cast<std::uint16_t>(2000 + round % 3 * kPerRound + i);
+            driver.put(worker == 0 ? box.to("lan").ipv4("10.0.0.7"_ip, kFarClient).udp(port, 53).bytes()
+                                   : box.to("wan").ipv4(kFarClient, "192.0.2.5"_ip).udp(53, port).bytes());
+        },
+        [&](unsigned) {
+            EXPECT_LE(box.sessions(), kPerRound);
+            none += kPerRound - box.sessions();
+        });
+    EXPECT_LT(none, kRounds * kPerRound / 100);
+    // Now and then the place has another session by the time that one looks at whose it is.
+    EXPECT_LT(box.count(Verdict::drop_tuple_in_use), kRounds * kPerRound / 100);
+    RecordProperty("none", static_cast<int>(none));
+    EXPECT_EQ(box.sessions(), 0);
     box.expect_no_record_lost();
     box.expect_every_packet_accounted_for();
 }
